@@ -1,0 +1,325 @@
+package host
+
+import (
+	"crypto/subtle"
+	"encoding/json"
+	"net/netip"
+	"net/url"
+	"strings"
+	"time"
+)
+
+// Callback is one HTTP request of a provider, byte for byte but for tokens.
+// It owns its memory: nothing in it is shared with the server's buffers, and
+// nobody writes to it once [Host.Ingest] has masked its tokens.
+type Callback struct {
+	// Method is the request method as sent ("POST").
+	Method string
+	// Target is the request target as sent: path and query, undecoded.
+	// Tokens in it stand as "[token:name]" once masked.
+	Target string
+	// PublicURL is the URL under which the provider knows the endpoint
+	// (scheme, authority, path, query), for schemes that sign it. It is built
+	// from configuration and Target, never from a header.
+	PublicURL string
+	// Headers are in wire order, repeats included, names as sent.
+	Headers []Header
+	// Body is the body as sent: never decoded, never re-serialised.
+	Body []byte
+	// Received is when the request was read whole. It is the only clock a
+	// plugin sees.
+	Received time.Time
+	// Remote is the client's address; the zero Addr means unknown.
+	Remote netip.Addr
+	// Tokens are the evidence of the endpoint's static tokens, one for each
+	// bound [Token], filled by [Host.Ingest] before the plugin runs.
+	Tokens []Evidence
+}
+
+// Header is one header field of a callback.
+type Header struct {
+	Name  string `json:"name"`
+	Value string `json:"value"`
+}
+
+// Header returns the value of the i-th field called name (case-insensitive)
+// and whether there is one.
+func (c *Callback) Header(name string, i int) (string, bool) {
+	for _, h := range c.Headers {
+		if !strings.EqualFold(h.Name, name) {
+			continue
+		}
+		if i == 0 {
+			return h.Value, true
+		}
+		i--
+	}
+	return "", false
+}
+
+// Place says where a static token stands in a callback.
+type Place uint8
+
+// The places of a token.
+const (
+	InHeader Place = iota + 1 // a header field's value
+	InQuery                   // a query parameter's value
+	InPath                    // the last path segment, /in/{tenant}/{endpoint}/{token}
+)
+
+// Token is a static credential that a provider sends as it is. The host
+// compares it, in constant time, before any plugin runs, and masks it: the
+// value reaches neither the sandbox nor the store.
+type Token struct {
+	// Name is the secret's name; the masked value reads "[token:name]".
+	Name string
+	// In and Key say where it stands; Key is the header's or the parameter's
+	// name and unused for InPath.
+	In  Place
+	Key string
+	// Values are the accepted values, the newest first; several for rotation.
+	// None is empty: config refuses that.
+	Values [][]byte
+}
+
+func (t *Token) mask() string { return "[token:" + t.Name + "]" }
+
+// match compares every bound value, so that the time taken does not tell which
+// one was near, and returns the index of the one that is equal.
+func (t *Token) match(got string) (which int, ok bool) {
+	which = -1
+	for i, v := range t.Values {
+		if subtle.ConstantTimeCompare(v, []byte(got)) == 1 && which < 0 {
+			which = i
+		}
+	}
+	return which, which >= 0
+}
+
+// Unable says what becomes of a callback when Postern itself cannot judge it.
+type Unable uint8
+
+// The ways to be unable. The zero value is Retry.
+const (
+	// Retry answers 503 with Retry-After: the provider sends it again.
+	Retry Unable = iota
+	// Keep stores the raw callback as a record to be reprocessed and answers
+	// as if it had been accepted, for providers that do not retry.
+	Keep
+)
+
+// Endpoint is one intake URL: a tenant and a name, with everything needed to
+// judge what arrives there. It is immutable once serving.
+type Endpoint struct {
+	Tenant   string
+	Name     string
+	Provider string
+	// Plugin is the provider's module with this endpoint's secrets and settings.
+	Plugin Plugin
+	// PluginVersion names the module for the record: "ottu@0.1.0+sha256:…".
+	PluginVersion string
+	// Tokens must all match before the plugin runs.
+	Tokens []Token
+	// Unverified accepts events without evidence (verification: none).
+	Unverified bool
+	// Unable is what to do when the plugin fails.
+	Unable Unable
+	// Ack is sent where the plugin names no ack of its own. A zero Status
+	// means 200.
+	Ack Answer
+	// RejectStatus is the status of a rejection; zero means by its reason
+	// (401 not verified, 400 otherwise).
+	RejectStatus int
+}
+
+// Source is the CloudEvents source of the endpoint's events.
+func (e *Endpoint) Source() string { return "/" + e.Tenant + "/" + e.Name }
+
+// maskTokens compares every token of the endpoint with what the callback
+// carries, masks them all in the callback, matching or not, and returns the
+// evidence and whether all matched.
+//
+// Invariant 8: a secret that travels as it is stands as "[token:name]" from
+// here on, in the sandbox, the store and every log.
+func (e *Endpoint) maskTokens(cb *Callback) bool {
+	all := true
+	cb.Tokens = nil
+	for i := range e.Tokens {
+		t := &e.Tokens[i]
+		got, found := t.take(cb)
+		which, ok := t.match(got)
+		if !found || !ok {
+			all = false
+			continue
+		}
+		cb.Tokens = append(cb.Tokens, Evidence{
+			Secret: t.Name, Value: which, Algorithm: StaticToken, Covers: CoversNone,
+		})
+	}
+	return all
+}
+
+// take returns the token's value in cb and leaves the mask in its place. A
+// repeated header or parameter is no token: two parties could read it
+// differently.
+func (t *Token) take(cb *Callback) (string, bool) {
+	switch t.In {
+	case InHeader:
+		return t.takeHeader(cb)
+	case InQuery:
+		return t.takeQuery(cb)
+	case InPath:
+		return t.takePath(cb)
+	}
+	return "", false
+}
+
+func (t *Token) takeHeader(cb *Callback) (got string, found bool) {
+	n := 0
+	for i := range cb.Headers {
+		if strings.EqualFold(cb.Headers[i].Name, t.Key) {
+			got = cb.Headers[i].Value
+			cb.Headers[i].Value = t.mask()
+			n++
+		}
+	}
+	return got, n == 1
+}
+
+func (t *Token) takeQuery(cb *Callback) (got string, found bool) {
+	path, query, ok := strings.Cut(cb.Target, "?")
+	if !ok {
+		return "", false
+	}
+	n := 0
+	parts := strings.Split(query, "&")
+	for i, part := range parts {
+		rawName, rawValue, _ := strings.Cut(part, "=")
+		if name, err := url.QueryUnescape(rawName); err != nil || name != t.Key {
+			continue
+		}
+		n++
+		parts[i] = rawName + "=" + t.mask()
+		if value, err := url.QueryUnescape(rawValue); err == nil {
+			got = value
+		}
+	}
+	masked := path + "?" + strings.Join(parts, "&")
+	cb.PublicURL = strings.Replace(cb.PublicURL, cb.Target, masked, 1)
+	cb.Target = masked
+	return got, n == 1
+}
+
+// pathPrefix is the number of slashes before the token: /in/tenant/endpoint/.
+const pathPrefix = 4
+
+func (t *Token) takePath(cb *Callback) (got string, found bool) {
+	path, query, hasQuery := strings.Cut(cb.Target, "?")
+	parts := strings.SplitN(path, "/", pathPrefix+1)
+	if len(parts) != pathPrefix+1 {
+		return "", false
+	}
+	got = parts[pathPrefix]
+	parts[pathPrefix] = t.mask()
+	masked := strings.Join(parts, "/")
+	if hasQuery {
+		masked += "?" + query
+	}
+	cb.PublicURL = strings.Replace(cb.PublicURL, cb.Target, masked, 1)
+	cb.Target = masked
+	return got, got != ""
+}
+
+// Algorithm names what a callback was verified with. The names are those of
+// an event's "verifiedby".
+type Algorithm string
+
+// The algorithms known so far.
+const (
+	None        Algorithm = "none"
+	StaticToken Algorithm = "static-token"
+	HMACSHA1    Algorithm = "hmac-sha1"
+	HMACSHA256  Algorithm = "hmac-sha256"
+	HMACSHA384  Algorithm = "hmac-sha384"
+	HMACSHA512  Algorithm = "hmac-sha512"
+	RSAPKCS1v15 Algorithm = "rsa-pkcs1v15-sha256"
+	ECDSAP256   Algorithm = "ecdsa-p256-sha256"
+	Ed25519     Algorithm = "ed25519"
+	AES128CBC   Algorithm = "aes-128-cbc"
+)
+
+// Strength orders the ways of verification for the scope of dedup keys.
+type Strength uint8
+
+// Strengths, weakest first.
+const (
+	Unproven      Strength = iota // no evidence
+	Bearer                        // a static credential was shown
+	Cryptographic                 // a signature or a cipher was checked
+)
+
+// Strength of an algorithm.
+func (a Algorithm) Strength() Strength {
+	switch a {
+	case None, "":
+		return Unproven
+	case StaticToken:
+		return Bearer
+	default:
+		return Cryptographic
+	}
+}
+
+// Covers says which bytes of the callback an evidence speaks for.
+type Covers uint8
+
+// What an evidence covers.
+const (
+	CoversNone   Covers = iota // nothing of the body: a credential was shown beside it
+	CoversFields               // some fields of the body, as the plugin put them together
+	CoversBody                 // the whole body
+)
+
+// String is the value of an event's "covers".
+func (c Covers) String() string {
+	switch c {
+	case CoversFields:
+		return "fields"
+	case CoversBody:
+		return "body"
+	case CoversNone:
+	}
+	return "none"
+}
+
+// MarshalJSON writes the name.
+func (c Covers) MarshalJSON() ([]byte, error) { return json.Marshal(c.String()) }
+
+// UnmarshalJSON reads the name; an unknown one counts as none.
+func (c *Covers) UnmarshalJSON(b []byte) error {
+	var s string
+	if err := json.Unmarshal(b, &s); err != nil {
+		return err
+	}
+	*c = CoversNone
+	for _, known := range []Covers{CoversFields, CoversBody} {
+		if s == known.String() {
+			*c = known
+		}
+	}
+	return nil
+}
+
+// Evidence is what the host itself saw of a callback's verification: that,
+// with what, and over which bytes. A plugin can ask for one and can never
+// make one.
+type Evidence struct {
+	// Secret is the name of the secret, never its value.
+	Secret string `json:"secret"`
+	// Value is the index of the bound value that matched (0 is the newest).
+	Value int `json:"value"`
+	// Algorithm is what was checked.
+	Algorithm Algorithm `json:"algorithm"`
+	// Covers says which bytes it speaks for.
+	Covers Covers `json:"covers"`
+}

@@ -1,0 +1,261 @@
+package host
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"strconv"
+	"time"
+)
+
+// Host takes callbacks in: it runs the plugin, completes the events, makes
+// them durable and says what to answer. Make one with a literal; every field
+// but Wake and Observe is required. It is safe for concurrent use.
+type Host struct {
+	Store interface {
+		Appender
+		Put(ctx context.Context, r *Rejected) error
+	}
+	Log *slog.Logger
+	// Wake is called after something new became durable; it must not block.
+	Wake func()
+	// Observe is told of every callback; it must not block.
+	Observe func(Observation)
+}
+
+// Observation is what happened to one callback, for metrics.
+type Observation struct {
+	Endpoint *Endpoint
+	// Verdict is zero when the plugin failed.
+	Verdict Verdict
+	// Code is the error code, meaningful when Failed.
+	Failed bool
+	Code   Code
+	// Kept says that the callback was kept unjudged.
+	Kept    bool
+	Receipt Receipt
+	Took    time.Duration
+}
+
+// Ingest takes one callback from the intake to its answer. It owns cb from
+// here on. It blocks while the plugin runs and until the record is durable.
+//
+// Invariant 1: the only ways to a 2xx go through [Host.ack], which asks for a
+// Receipt, and through a challenge's answer.
+func (h *Host) Ingest(ctx context.Context, ep *Endpoint, cb *Callback) Answer {
+	start := time.Now()
+	seen := Observation{Endpoint: ep}
+	answer := h.ingest(ctx, ep, cb, &seen)
+	if h.Observe != nil {
+		seen.Took = time.Since(start)
+		h.Observe(seen)
+	}
+	return answer
+}
+
+func (h *Host) ingest(ctx context.Context, ep *Endpoint, cb *Callback, seen *Observation) Answer {
+	res, err := h.judge(ctx, ep, cb)
+	if err != nil {
+		return h.unable(ctx, ep, cb, err, seen)
+	}
+	seen.Verdict = res.Verdict
+	switch res.Verdict {
+	case Reject:
+		return h.reject(ctx, ep, cb, &res, seen)
+	case Respond:
+		return respond(&res)
+	case Accept, Ignore:
+	}
+	rec, err := complete(ep, cb, &res)
+	if err != nil {
+		return h.unable(ctx, ep, cb, err, seen)
+	}
+	receipt, err := h.append(ctx, rec)
+	if err != nil {
+		return h.fail(ep, err, seen)
+	}
+	seen.Receipt = receipt
+	return h.ack(ep, res.Answer, receipt)
+}
+
+// judge compares the tokens, runs the plugin and checks its claim to have
+// verified the callback.
+func (h *Host) judge(ctx context.Context, ep *Endpoint, cb *Callback) (Result, error) {
+	if !ep.maskTokens(cb) {
+		return Result{Verdict: Reject, Reason: NotVerified, Detail: "a static token is missing or wrong"}, nil
+	}
+	res, err := ep.Plugin.Handle(ctx, cb)
+	if err != nil {
+		return Result{}, err
+	}
+	if !ep.Unverified && !proven(&res) {
+		return Result{
+			Verdict: Reject, Reason: NotVerified,
+			Detail: "the plugin said " + res.Verdict.String() + " without evidence",
+		}, nil
+	}
+	return res, nil
+}
+
+// proven reports whether the host saw evidence for everything that res wants
+// acknowledged. What a plugin says about itself counts for nothing.
+func proven(res *Result) bool {
+	if res.Verdict != Accept && res.Verdict != Ignore {
+		return true
+	}
+	for i := range res.Events {
+		if res.Events[i].Evidence < 0 {
+			return false
+		}
+	}
+	return len(res.Evidence) > 0
+}
+
+// reject answers that the callback was refused, in the same words whatever the
+// cause, and puts it into quarantine.
+func (h *Host) reject(ctx context.Context, ep *Endpoint, cb *Callback, res *Result, seen *Observation) Answer {
+	code := res.Reason.Code()
+	seen.Failed, seen.Code = true, code
+	h.quarantine(ctx, ep, cb, res.Reason.String(), res.Detail)
+	answer := Failure(code)
+	if ep.RejectStatus != 0 {
+		answer.Status = ep.RejectStatus
+	}
+	return answer
+}
+
+// quarantine hands a refused callback to the store. A store without a
+// quarantine is no failure: the callback is logged, without its body.
+func (h *Host) quarantine(ctx context.Context, ep *Endpoint, cb *Callback, reason, detail string) {
+	err := h.Store.Put(ctx, &Rejected{
+		Reason: reason, Detail: detail, Tenant: ep.Tenant, Endpoint: ep.Name,
+		Provider: ep.Provider, Plugin: ep.PluginVersion, Callback: *cb,
+	})
+	if err != nil && !errors.Is(err, ErrUnsupported) {
+		h.Log.Error("quarantine", "endpoint", ep.Source(), "err", err)
+	}
+	h.Log.Warn("callback rejected", "endpoint", ep.Source(), "plugin", ep.PluginVersion,
+		"reason", reason, "detail", detail, "bytes", len(cb.Body), "remote", cb.Remote)
+}
+
+// respond answers a challenge, which needs no record.
+func respond(res *Result) Answer {
+	if res.Answer == nil {
+		return Answer{Status: 200}
+	}
+	return *res.Answer
+}
+
+// complete makes the record: the callback, its evidence, its events and what
+// was set aside, each with its identity.
+func complete(ep *Endpoint, cb *Callback, res *Result) (*Record, error) {
+	rec := newRecord(ep, cb)
+	rec.Detail, rec.Evidence, rec.Aside = res.Detail, res.Evidence, res.Aside
+	rec.Kind = Accepted
+	if res.Verdict == Ignore || len(res.Events)+len(res.Aside) == 0 {
+		rec.Kind = Ignored
+		return rec, nil
+	}
+	rec.Events = make([]Event, 0, len(res.Events))
+	for i := range res.Events {
+		ev, err := ep.complete(cb, res, i)
+		if err != nil {
+			return nil, Errorf(PluginFailed, "complete %s: %w", ep.PluginVersion, err)
+		}
+		rec.Events = append(rec.Events, ev)
+	}
+	for i := range rec.Aside {
+		h := ep.scope("aside", strongest(res.Evidence))
+		put(h, string(rec.Aside[i].Item))
+		rec.Aside[i].Key = Hash(h.Sum(nil)[:16])
+	}
+	return rec, nil
+}
+
+func strongest(proofs []Evidence) Strength {
+	s := Unproven
+	for _, e := range proofs {
+		s = max(s, e.Algorithm.Strength())
+	}
+	return s
+}
+
+func newRecord(ep *Endpoint, cb *Callback) *Record {
+	return &Record{
+		Tenant: ep.Tenant, Endpoint: ep.Name, Provider: ep.Provider,
+		Plugin: ep.PluginVersion, Callback: *cb,
+	}
+}
+
+// append makes the record durable and wakes the delivery.
+func (h *Host) append(ctx context.Context, rec *Record) (Receipt, error) {
+	receipt, err := h.Store.Append(ctx, rec)
+	if err != nil {
+		return Receipt{}, err
+	}
+	if receipt.Seq != 0 && h.Wake != nil {
+		h.Wake()
+	}
+	return receipt, nil
+}
+
+// ack is the answer to a callback that is durable: the plugin's, or the
+// endpoint's.
+func (h *Host) ack(ep *Endpoint, answer *Answer, receipt Receipt) Answer {
+	for i, d := range receipt.Events {
+		// Invariant 3: a conflict is answered like the first, marked and told.
+		if d == Conflicted {
+			h.Log.Warn("conflict: an event's content changed under the same dedup key",
+				"endpoint", ep.Source(), "seq", receipt.Seq, "index", i)
+		}
+	}
+	if answer == nil {
+		answer = &ep.Ack
+	}
+	out := *answer
+	if out.Status == 0 {
+		out.Status = 200
+	}
+	return out
+}
+
+// unable deals with a callback that Postern itself could not judge.
+//
+// Invariant 1: a failure of ours is 503 where the provider retries; where it
+// does not, the callback itself is made durable and acknowledged.
+func (h *Host) unable(ctx context.Context, ep *Endpoint, cb *Callback, cause error, seen *Observation) Answer {
+	if ep.Unable == Retry {
+		return h.fail(ep, cause, seen)
+	}
+	rec := newRecord(ep, cb)
+	rec.Kind, rec.Evidence, rec.Detail = Kept, cb.Tokens, cause.Error()
+	receipt, err := h.append(ctx, rec)
+	if err != nil {
+		return h.fail(ep, errors.Join(err, cause), seen)
+	}
+	h.Log.Error("callback kept unjudged", "endpoint", ep.Source(), "plugin", ep.PluginVersion,
+		"seq", receipt.Seq, "err", cause)
+	seen.Kept, seen.Failed, seen.Code, seen.Receipt = true, true, CodeOf(cause), receipt
+	return h.ack(ep, nil, receipt)
+}
+
+func (h *Host) fail(ep *Endpoint, err error, seen *Observation) Answer {
+	seen.Failed, seen.Code = true, CodeOf(err)
+	h.Log.Error("callback not taken", "endpoint", ep.Source(), "code", seen.Code.String(), "err", err)
+	return Failure(seen.Code)
+}
+
+// retryAfter is what a provider is asked to wait after a 503.
+const retryAfter = 5 * time.Second
+
+// Failure is the uniform answer for an error code: its name and nothing else.
+func Failure(c Code) Answer {
+	a := Answer{
+		Status: c.Status(), ContentType: "application/json",
+		Body: []byte(`{"error":` + strconv.Quote(c.String()) + `}`),
+	}
+	if a.Status == 503 {
+		a.RetryAfter = retryAfter
+	}
+	return a
+}

@@ -1,0 +1,322 @@
+package host
+
+import (
+	"context"
+	"fmt"
+	"time"
+)
+
+// Kind is what became of a recorded callback.
+type Kind uint8
+
+// The kinds of a record. The numbers are stored: never renumber.
+const (
+	Accepted Kind = 1 // accepted, with events
+	Ignored  Kind = 2 // verified, of no interest, no events
+	Kept     Kind = 3 // Postern was unable to judge it; to be reprocessed
+)
+
+// String names the kind as in logs and the CLI.
+func (k Kind) String() string {
+	switch k {
+	case Accepted:
+		return "accepted"
+	case Ignored:
+		return "ignored"
+	case Kept:
+		return "kept"
+	}
+	return "unknown"
+}
+
+// Record is one callback and everything that follows from it, the unit of
+// durability: it is stored whole or not at all.
+type Record struct {
+	Kind     Kind
+	Tenant   string
+	Endpoint string
+	Provider string
+	// Plugin is the version that judged it.
+	Plugin string
+	// Detail is the plugin's or the host's remark (why ignored, why kept).
+	Detail   string
+	Callback Callback
+	Evidence []Evidence
+	Events   []Event
+	Aside    []Aside
+}
+
+// Disposition is what the store did with one event or item of a record.
+type Disposition uint8
+
+// The dispositions. The numbers are stored: never renumber.
+const (
+	Stored     Disposition = 1 // new
+	Duplicate  Disposition = 2 // seen before with the same content; not stored again
+	Conflicted Disposition = 3 // seen before with other content; stored and marked
+	SetAside   Disposition = 4 // stored as an item set aside
+)
+
+// String names the disposition as in logs, metrics and the CLI.
+func (d Disposition) String() string {
+	switch d {
+	case Stored:
+		return "stored"
+	case Duplicate:
+		return "duplicate"
+	case Conflicted:
+		return "conflict"
+	case SetAside:
+		return "set-aside"
+	}
+	return "unknown"
+}
+
+// Receipt is the proof that a callback is durable. Nobody but a store makes
+// one.
+type Receipt struct {
+	// Seq is the sequence of the record; for a callback whose every event is a
+	// duplicate, nothing is written and Seq is zero.
+	Seq uint64
+	// Events and Aside hold one disposition for each of the record's.
+	Events []Disposition
+	Aside  []Disposition
+}
+
+// Appender makes callbacks durable.
+type Appender interface {
+	// Append stores rec and returns once it is on the disk, together with
+	// every other effect of it (invariant 2: all or none). The dedup state it
+	// judges by is the one after every earlier Append; a duplicate is
+	// answered only when the first one is durable.
+	//
+	// A record with at least one new, conflicting or newly set aside item is
+	// stored with all its items, those that are duplicates being marked and
+	// never delivered. One without anything new is not stored. Kinds Ignored
+	// and Kept are always stored.
+	//
+	// It blocks for one commit. rec must not change until it returns, and is
+	// not kept. ctx is looked at only while waiting in the queue: an Append
+	// that has begun is finished.
+	//
+	// Errors carry a [Code]: StoreFull (queue or disk; heals itself), KeptFull
+	// (too many kept callbacks) or StoreUnavailable (the engine failed and
+	// accepts nothing more).
+	Append(ctx context.Context, rec *Record) (Receipt, error)
+}
+
+// From says where a new subscription starts.
+type From string
+
+// Where a subscription can start.
+const (
+	FromNow    From = "now"    // after the newest record
+	FromOldest From = "oldest" // at the oldest record still there
+)
+
+// Delivery is one event leased to one sink.
+type Delivery struct {
+	// Token proves the lease; a settle with another token is ignored.
+	Token uint64
+	Sink  string
+	Event Event
+	// Attempt counts from 1 and includes the one this lease is for.
+	Attempt int
+	// First is when the first attempt was leased.
+	First time.Time
+}
+
+// Outcome is what became of a delivery.
+type Outcome uint8
+
+// The outcomes.
+const (
+	Done  Outcome = 1 // the other side has it
+	Again Outcome = 2 // to be retried at Settlement.At
+	Dead  Outcome = 3 // given up; waits as a dead letter
+)
+
+// String names the outcome as in logs and metrics.
+func (o Outcome) String() string {
+	switch o {
+	case Done:
+		return "done"
+	case Again:
+		return "retry"
+	case Dead:
+		return "dead"
+	}
+	return "unknown"
+}
+
+// Settlement ends a lease.
+type Settlement struct {
+	Token   uint64
+	Outcome Outcome
+	// At is when to try again, for Again.
+	At time.Time
+	// Reason is the last error, at most 1,024 bytes are kept; for Again and
+	// Dead. It holds no secret: sinks see to that.
+	Reason string
+}
+
+// Leased is the answer to a Lease.
+type Leased struct {
+	Deliveries []Delivery
+	// Next is when something else falls due for this sink without a new
+	// append (a retry, an expiring lease); zero means nothing will.
+	Next time.Time
+}
+
+// DeadLetter is a delivery that was given up.
+type DeadLetter struct {
+	Sink     string    `json:"sink"`
+	Event    Event     `json:"event"`
+	Attempts int       `json:"attempts"`
+	First    time.Time `json:"first_attempt"`
+	Died     time.Time `json:"died"`
+	Reason   string    `json:"reason"`
+}
+
+// Lag is how far a sink is behind.
+type Lag struct {
+	// Records is an upper bound of the records not yet looked at.
+	Records uint64 `json:"records"`
+	// Leased, Retrying and Dead are deliveries in that state.
+	Leased   int `json:"leased"`
+	Retrying int `json:"retrying"`
+	Dead     int `json:"dead"`
+}
+
+// Queue hands stored events to sinks, at least once each.
+//
+// An event leaves a sink's queue only as Done or Dead (invariant 4). Attempts,
+// due times and dead letters survive a crash; a lease does not: what was
+// leased and not settled comes back, after a restart at once, else when the
+// lease ends (invariant 5).
+type Queue interface {
+	// Subscribe registers a sink or changes what it wants. from counts only
+	// for a sink the store has never seen; a known one goes on where it was.
+	Subscribe(ctx context.Context, sink string, want Filter, from From) error
+	// Unsubscribe forgets a sink, its position, retries and dead letters.
+	Unsubscribe(ctx context.Context, sink string) error
+	// Lease takes up to n due deliveries of the sink for at most ttl. It does
+	// not wait for any: an empty answer means nothing is due now.
+	Lease(ctx context.Context, sink string, n int, ttl time.Duration) (Leased, error)
+	// Settle ends leases and returns when every Again and Dead among them is
+	// durable. A Done may be lost in a crash, and the event is then delivered
+	// again. A token that is not leased is ignored.
+	Settle(ctx context.Context, sink string, s ...Settlement) error
+	// DeadLetters lists dead letters of the sink, the oldest first, at most n
+	// of them, after the cursor (empty for the first page). The returned
+	// cursor is empty at the end.
+	DeadLetters(ctx context.Context, sink string, after Cursor, n int) ([]DeadLetter, Cursor, error)
+	// Redrive makes dead letters due again, with their attempts counted from
+	// zero: those with the given event ids, or all without any. It returns how
+	// many.
+	Redrive(ctx context.Context, sink string, ids ...string) (int, error)
+	// Discard drops dead letters for good: those with the given event ids, or
+	// all without any. It returns how many.
+	Discard(ctx context.Context, sink string, ids ...string) (int, error)
+	// Replay delivers the events between two cursors to the sink again.
+	Replay(ctx context.Context, sink string, from, to Cursor) error
+	// Lag reports how far the sink is behind.
+	Lag(ctx context.Context, sink string) (Lag, error)
+}
+
+// Cursor is a position in a store's order, opaque to everyone else. The empty
+// Cursor is the beginning.
+type Cursor string
+
+// Page asks for a run of events.
+type Page struct {
+	// After starts behind this cursor; with Newest before it.
+	After Cursor
+	// Limit is the most events to return; zero means 100.
+	Limit int
+	// Newest walks from the newest event back.
+	Newest bool
+	Filter Filter
+}
+
+// StoredEvent is an event with its place in the log.
+type StoredEvent struct {
+	Seq    uint64
+	Cursor Cursor
+	Event  Event
+}
+
+// Reader reads what is stored. Every read checks the record's checksum; a
+// damaged record is an error that names it, never wrong data.
+type Reader interface {
+	// Callback returns the record with this sequence, events marked as
+	// duplicates left out, or ErrNotFound.
+	Callback(ctx context.Context, seq uint64) (*Record, error)
+	// Event returns the event with this id, or ErrNotFound.
+	Event(ctx context.Context, id string) (StoredEvent, error)
+	// Range returns a page of events and the cursor of the next; when nothing
+	// more matches now, that cursor is the place to go on from later.
+	Range(ctx context.Context, p Page) ([]StoredEvent, Cursor, error)
+	// Timeline returns the events of one subject of a tenant, oldest first.
+	Timeline(ctx context.Context, tenant, subject string) ([]StoredEvent, error)
+	// Search returns a page of events whose text matches.
+	Search(ctx context.Context, text string, p Page) ([]StoredEvent, Cursor, error)
+}
+
+// Rejected is a callback that was not accepted.
+type Rejected struct {
+	// ID is given by the store.
+	ID       uint64
+	Reason   string
+	Detail   string
+	Tenant   string
+	Endpoint string
+	Provider string
+	Plugin   string
+	Callback Callback
+}
+
+// Quarantine keeps what could not be verified or understood, to be run again
+// when the plugin, the secret or the setting is mended (invariant 9). Nobody
+// waits for it: Put returns before the callback is durable.
+type Quarantine interface {
+	Put(ctx context.Context, r *Rejected) error
+	List(ctx context.Context, tenant, endpoint string, after Cursor, n int) ([]Rejected, Cursor, error)
+	Get(ctx context.Context, id uint64) (*Rejected, error)
+	Drop(ctx context.Context, id uint64) error
+}
+
+// Store is an engine: all four roles, and a life. Consumers take only the role
+// they need.
+type Store interface {
+	Appender
+	Queue
+	Quarantine
+	Reader
+	// Failed is closed when the engine has failed and accepts nothing more
+	// (invariant 13); the process should end and be started again.
+	Failed() <-chan struct{}
+	// Close writes what is unwritten and frees the files. Nothing may be
+	// called after it.
+	Close() error
+}
+
+// cursorForm has a fixed width, so that cursors sort as text; for engines whose
+// position is a sequence and an index.
+const cursorForm = "%016x%04x"
+
+// CursorAt makes the cursor of an event at a sequence and an index.
+func CursorAt(seq uint64, index int) Cursor {
+	return Cursor(fmt.Sprintf(cursorForm, seq, index))
+}
+
+// At is the inverse of [CursorAt].
+func (c Cursor) At() (seq uint64, index int, err error) {
+	if c == "" {
+		return 0, 0, nil
+	}
+	if _, err := fmt.Sscanf(string(c), cursorForm, &seq, &index); err != nil || len(c) != 20 {
+		return 0, 0, fmt.Errorf("cursor %q is not one of this store's", string(c))
+	}
+	return seq, index, nil
+}
