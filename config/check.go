@@ -1,0 +1,223 @@
+package config
+
+import (
+	"fmt"
+	"maps"
+	"mime"
+	"net"
+	"net/netip"
+	"net/url"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// check notes what is decoded and makes no sense.
+func check(ps *problems, c *Config) {
+	checkIntake(ps, &c.Intake)
+	checkAdmin(ps, c)
+	ps.choice("log.format", c.Log.Format, "json", "text")
+	checkStore(ps, &c.Store)
+	checkPlugins(ps, &c.Plugins)
+	for path, e := range c.endpoints() {
+		checkEndpoint(ps, path, e)
+	}
+	for _, name := range slices.Sorted(maps.Keys(c.Sinks)) {
+		s := c.Sinks[name]
+		checkSink(ps, "sinks."+name, &s)
+	}
+	checkFiles(ps, c.Sinks)
+}
+
+func checkIntake(ps *problems, in *Intake) {
+	checkListen(ps, "intake.listen", in.Listen)
+	checkPublicURL(ps, "intake.public_url", in.PublicURL)
+	checkPositive(ps, "intake.max_body", int(in.MaxBody), "every body would be too large")
+	checkDuration(ps, "intake.read_timeout", in.ReadTimeout, "lets a slow client hold a connection for ever")
+	checkDuration(ps, "intake.write_timeout", in.WriteTimeout, "lets a client that does not read hold a connection for ever")
+	checkDuration(ps, "intake.idle_timeout", in.IdleTimeout, "lets idle clients hold connections for ever")
+	checkDuration(ps, "intake.drain_timeout", in.DrainTimeout, "cuts off what is under way at every stop")
+	checkPositive(ps, "intake.max_connections", in.MaxConnections, "nobody could connect")
+}
+
+// checkListen notes an address that cannot be listened on, and returns its host.
+func checkListen(ps *problems, path, address string) (host string, ok bool) {
+	const form = "write host:port, for example 127.0.0.1:8080"
+	if address == "" {
+		ps.add(path, "is empty", form)
+		return "", false
+	}
+	host, port, err := net.SplitHostPort(address)
+	if err != nil {
+		ps.add(path, fmt.Sprintf("%q is not host:port", address), form)
+		return "", false
+	}
+	if _, err := strconv.ParseUint(port, 10, 16); err != nil {
+		ps.add(path, fmt.Sprintf("port %q is not a number from 0 to 65535", port), form)
+		return "", false
+	}
+	return host, true
+}
+
+func checkAdmin(ps *problems, c *Config) {
+	const path = "admin.listen"
+	host, ok := checkListen(ps, path, c.Admin.Listen)
+	if !ok {
+		return
+	}
+	if addr, err := netip.ParseAddr(host); host != "localhost" && (err != nil || !addr.IsLoopback()) {
+		// The admin API shows callbacks and changes what is delivered, and asks
+		// nobody who they are.
+		ps.add(path, fmt.Sprintf("%q is reachable from other machines and the admin API has no authentication", c.Admin.Listen),
+			"listen on 127.0.0.1 or [::1] and reach it through ssh or a proxy that authenticates")
+	}
+	if c.Admin.Listen == c.Intake.Listen && !strings.HasSuffix(c.Admin.Listen, ":0") {
+		ps.add(path, "is also intake.listen", "use another port")
+	}
+}
+
+func checkStore(ps *problems, s *Store) {
+	ps.choice("store.engine", s.Engine, EngineBolt, EngineMem)
+	if s.Path == "" {
+		ps.add("store.path", "is empty", "name a directory, for example ./data")
+	}
+	checkPositive(ps, "store.max_kept", s.MaxKept, "nothing could be kept for plugins that fail")
+}
+
+func checkPlugins(ps *problems, p *Plugins) {
+	if p.Path == "" {
+		ps.add("plugins.path", "is empty", "name the directory of the .wasm files")
+	}
+	const most = 1024 * wasmPage
+	if p.MaxMemory < wasmPage || p.MaxMemory > most || p.MaxMemory%wasmPage != 0 {
+		ps.add("plugins.max_memory", fmt.Sprintf("%s is not between 64KiB and 64MiB in steps of 64KiB", p.MaxMemory),
+			"WebAssembly counts memory in pages of 64KiB; the default is 16MiB")
+	}
+	if p.Pool < 0 {
+		ps.add("plugins.pool", fmt.Sprintf("%d is negative", p.Pool), "0 means one instance for each processor")
+	}
+	if p.Wait < 0 {
+		ps.add("plugins.wait", fmt.Sprintf("%s is negative", p.Wait), "0s means not to wait")
+	}
+}
+
+func checkEndpoint(ps *problems, path string, e *Endpoint) {
+	switch {
+	case e.Plugin == "":
+		ps.add(path+".plugin", "is missing", "name the module, without .wasm")
+	case strings.HasSuffix(e.Plugin, ".wasm"):
+		ps.add(path+".plugin", fmt.Sprintf("%q is a file", e.Plugin), "leave out .wasm")
+	case !name.MatchString(e.Plugin):
+		ps.add(path+".plugin", fmt.Sprintf("%q is not the form of a name", e.Plugin), nameForm)
+	}
+	ps.choice(path+".verification", e.Verification, Required, None)
+	if e.Unable != "" {
+		ps.choice(path+".unable", e.Unable, Retry, Keep)
+	}
+	if e.RejectStatus != 0 && (e.RejectStatus < 400 || e.RejectStatus > 499) {
+		ps.add(path+".reject_status", fmt.Sprintf("%d is not between 400 and 499", e.RejectStatus),
+			"a rejection is the provider's fault: 400, 401 or 403")
+	}
+	checkPublicURL(ps, path+".public_url", e.PublicURL)
+	checkAck(ps, path+".ack", &e.Ack)
+	for i, t := range e.Token {
+		at := path + ".token"
+		if len(e.Token) > 1 {
+			at += "." + strconv.Itoa(i)
+		}
+		checkToken(ps, at, t.Reveal())
+	}
+}
+
+func checkAck(ps *problems, path string, a *Ack) {
+	if a.Status != 0 && (a.Status < 200 || a.Status > 299) {
+		ps.add(path+".status", fmt.Sprintf("%d is not between 200 and 299", a.Status),
+			"a callback that is stored is acknowledged; refuse with reject_status")
+	}
+	if (a.Status == 204 || a.Status == 205) && a.Body != "" {
+		ps.add(path+".body", fmt.Sprintf("an answer with status %d has no body", a.Status), "use status 200, or leave out the body")
+	}
+	if a.Body != "" && a.ContentType == "" {
+		ps.add(path+".content_type", "is missing beside a body", "for example application/json")
+	}
+	if a.ContentType == "" {
+		return
+	}
+	if kind, _, err := mime.ParseMediaType(a.ContentType); err != nil || !strings.Contains(kind, "/") {
+		ps.add(path+".content_type", fmt.Sprintf("%q is no media type", a.ContentType), "for example application/json")
+	}
+}
+
+// minToken is how many characters make a path token hard to guess: 16 of hex
+// are 64 bits.
+const minToken = 16
+
+// tokenForm is what stands in a path as it is (RFC 3986, unreserved).
+var tokenForm = regexp.MustCompile(`^[A-Za-z0-9._~-]+$`)
+
+func checkToken(ps *problems, path, token string) {
+	const fix = "make one with: openssl rand -hex 16"
+	if len(token) < minToken {
+		ps.add(path, fmt.Sprintf("has %d characters, fewer than %d: it can be guessed", len(token), minToken), fix)
+		return
+	}
+	if !tokenForm.MatchString(token) {
+		ps.add(path, "has characters that cannot stand in a path as they are", fix)
+	}
+}
+
+func checkPublicURL(ps *problems, path, s string) {
+	if s == "" {
+		return
+	}
+	u, ok := checkURL(ps, path, s)
+	if !ok {
+		return
+	}
+	if u.RawQuery != "" || u.ForceQuery {
+		ps.add(path, "has a query", "leave it out; the request's own is appended")
+	}
+	if strings.HasSuffix(s, "/") {
+		ps.add(path, "ends in a slash", "leave it out; the request's path is appended")
+	}
+}
+
+// checkURL notes what is no absolute http(s) URL. It prints no URL: whoever puts
+// credentials into one would find them in the log.
+func checkURL(ps *problems, path, s string) (*url.URL, bool) {
+	u, err := url.Parse(s)
+	switch {
+	case err != nil:
+		ps.add(path, "is no URL", "write it like https://hooks.example.com")
+	case u.Scheme != "http" && u.Scheme != "https":
+		ps.add(path, "is no http or https URL", "begin it with https://")
+	case u.User != nil:
+		ps.add(path, "has credentials in it", "leave out what is before the @; URLs end up in logs")
+	case u.Hostname() == "":
+		ps.add(path, "names no host", "write it like https://hooks.example.com")
+	case u.Fragment != "":
+		ps.add(path, "has a fragment", "leave out # and what follows")
+	default:
+		return u, true
+	}
+	return nil, false
+}
+
+func checkPositive(ps *problems, path string, n int, why string) {
+	if n <= 0 {
+		ps.add(path, fmt.Sprintf("%d is not positive: %s", n, why), "set at least 1, or remove the line to have the default")
+	}
+}
+
+// checkDuration notes a duration that is not positive; why is what a zero does.
+func checkDuration(ps *problems, path string, d time.Duration, why string) {
+	const fix = "set one, or remove the line to have the default"
+	switch {
+	case d < 0:
+		ps.add(path, fmt.Sprintf("%s is negative", d), fix)
+	case d == 0:
+		ps.add(path, "a zero "+strings.ReplaceAll(path[strings.LastIndex(path, ".")+1:], "_", " ")+" "+why, fix)
+	}
+}

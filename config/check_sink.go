@@ -1,0 +1,109 @@
+package config
+
+import (
+	"encoding/base64"
+	"fmt"
+	"maps"
+	"path"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/postern/postern/host"
+)
+
+func checkSink(ps *problems, at string, s *Sink) {
+	ps.choice(at+".type", s.Type, TypeFile, TypeWebhook)
+	checkPositive(ps, at+".concurrency", s.Concurrency, "nothing would be delivered")
+	checkPositive(ps, at+".batch", s.Batch, "nothing would be delivered")
+	checkDuration(ps, at+".timeout", s.Timeout, "lets one delivery that hangs hold the sink for ever")
+	checkBackoff(ps, at+".retry", &s.Retry)
+	ps.choice(at+".from", string(s.From), string(host.FromNow), string(host.FromOldest))
+	checkGlobs(ps, at+".filter.tenants", s.Filter.Tenants)
+	checkGlobs(ps, at+".filter.providers", s.Filter.Providers)
+	checkGlobs(ps, at+".filter.types", s.Filter.Types)
+	if s.File != nil && s.File.Path == "" {
+		ps.add(at+".path", "is missing", "name the file, for example ./data/events.ndjson")
+	}
+	if s.Webhook != nil {
+		checkWebhook(ps, at, s.Webhook)
+	}
+}
+
+func checkBackoff(ps *problems, at string, b *Backoff) {
+	checkDuration(ps, at+".base", b.Base, "tries again without a pause")
+	if b.Max < b.Base {
+		ps.add(at+".max", fmt.Sprintf("%s is less than retry.base, %s", b.Max, b.Base), "set it to at least that")
+	}
+	if b.Over < b.Base {
+		ps.add(at+".over", fmt.Sprintf("%s is less than retry.base, %s: nothing would be tried twice", b.Over, b.Base),
+			"set it longer than an outage of the other side, for example 7d")
+	}
+}
+
+func checkGlobs(ps *problems, at string, globs []string) {
+	for i, g := range globs {
+		p := at + "." + strconv.Itoa(i)
+		if g == "" {
+			ps.add(p, "is empty and matches nothing", "write *, or leave the list empty for everything")
+		}
+		if _, err := path.Match(g, ""); err != nil {
+			ps.add(p, fmt.Sprintf("%q is no pattern", g), `write * for any text and ? for one character, like payment.*; close every [ or put \ before it`)
+		}
+	}
+}
+
+func checkWebhook(ps *problems, at string, w *WebhookSink) {
+	if w.URL == "" {
+		ps.add(at+".url", "is missing", "write it like https://ledger.example.com/events")
+	} else {
+		checkURL(ps, at+".url", w.URL)
+	}
+	if len(w.Secrets) == 0 && !ps.below(at+".secrets") {
+		ps.add(at+".secrets", "is missing: requests could not be signed", secretFix)
+	}
+	for i, s := range w.Secrets {
+		p := at + ".secrets"
+		if len(w.Secrets) > 1 {
+			p += "." + strconv.Itoa(i)
+		}
+		checkSigning(ps, p, s.Reveal())
+	}
+}
+
+const secretFix = `make one with: echo "whsec_$(openssl rand -base64 32)"`
+
+// checkSigning notes what Standard Webhooks takes for no signing secret.
+func checkSigning(ps *problems, at, secret string) {
+	encoded, ok := strings.CutPrefix(secret, "whsec_")
+	if !ok {
+		ps.add(at, "does not begin with whsec_", secretFix)
+		return
+	}
+	key, err := base64.StdEncoding.DecodeString(encoded)
+	if err != nil {
+		ps.add(at, "is not base64 after whsec_", secretFix)
+		return
+	}
+	if len(key) < 24 || len(key) > 64 {
+		ps.add(at, fmt.Sprintf("has %d bytes, not 24 to 64", len(key)), secretFix)
+	}
+}
+
+// checkFiles notes two sinks that would write over each other.
+func checkFiles(ps *problems, sinks map[string]Sink) {
+	owner := map[string]string{}
+	for _, name := range slices.Sorted(maps.Keys(sinks)) {
+		s := sinks[name]
+		if s.File == nil || s.File.Path == "" {
+			continue
+		}
+		p := filepath.Clean(s.File.Path)
+		if first, taken := owner[p]; taken {
+			ps.add("sinks."+name+".path", fmt.Sprintf("%q is also the file of sinks.%s", s.File.Path, first), "give each its own")
+			continue
+		}
+		owner[p] = name
+	}
+}

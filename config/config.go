@@ -1,0 +1,276 @@
+package config
+
+import (
+	"log/slog"
+	"time"
+
+	"github.com/postern/postern/host"
+)
+
+// Config is everything an operator decides. It is made by [Load], is complete
+// and consistent, and nobody writes to it afterwards; it is safe for concurrent
+// use. Relative paths in it are relative to the working directory.
+type Config struct {
+	Intake  Intake  `json:"intake"`
+	Admin   Admin   `json:"admin"`
+	Log     Log     `json:"log"`
+	Store   Store   `json:"store"`
+	Plugins Plugins `json:"plugins"`
+	// Tenants by name. None is legal: nothing is taken in then.
+	Tenants map[string]Tenant `json:"tenants"`
+	// Sinks by name. None is legal: events are stored and wait.
+	Sinks map[string]Sink `json:"sinks"`
+
+	warnings []string
+}
+
+// Intake is the listener that providers call.
+type Intake struct {
+	// Listen is host:port. Default 127.0.0.1:8080; an empty host means every
+	// address of the machine, port 0 a free one.
+	Listen string `json:"listen"`
+	// PublicURL is how providers reach Listen: scheme, authority and perhaps a
+	// path, without a slash at the end. The request's target is appended to it,
+	// for schemes that sign the URL. Empty, the default, means unknown: such
+	// schemes then verify nothing.
+	PublicURL string `json:"public_url"`
+	// MaxBody is the largest body taken, in bytes. Default 1MiB, never 0.
+	MaxBody Size `json:"max_body"`
+	// ReadTimeout bounds reading one request, from its first byte. Default 5s,
+	// never 0.
+	ReadTimeout time.Duration `json:"read_timeout"`
+	// WriteTimeout bounds writing one answer. Default 10s, never 0.
+	WriteTimeout time.Duration `json:"write_timeout"`
+	// IdleTimeout bounds how long a connection may wait for its next request.
+	// Default 30s, never 0.
+	IdleTimeout time.Duration `json:"idle_timeout"`
+	// MaxConnections is how many connections are served at once; more are
+	// refused. Default 4096, never 0.
+	MaxConnections int `json:"max_connections"`
+	// DrainTimeout is how long a stopping server waits for what is under way.
+	// Default 20s, never 0.
+	DrainTimeout time.Duration `json:"drain_timeout"`
+}
+
+// Admin is the listener of operators.
+type Admin struct {
+	// Listen is host:port on a loopback address. Default 127.0.0.1:8081.
+	Listen string `json:"listen"`
+}
+
+// Log says what is logged, and how. Logs go to standard error.
+type Log struct {
+	// Level is the lowest level written: debug, info, warn or error. Default
+	// (and zero) info.
+	Level slog.Level `json:"level"`
+	// Format is "json", the default, or "text".
+	Format string `json:"format"`
+}
+
+// Engines of a store.
+const (
+	EngineBolt = "bolt" // bbolt files under Store.Path
+	EngineMem  = "mem"  // memory: gone with the process, for trying things out
+)
+
+// Store is where events live.
+type Store struct {
+	// Engine is EngineBolt, the default, or EngineMem.
+	Engine string `json:"engine"`
+	// Path is the data directory. Default ./data, never empty.
+	Path string `json:"path"`
+	// MaxKept is how many callbacks may be kept unjudged before the answer is
+	// 503. Default 10000, never 0.
+	MaxKept int `json:"max_kept"`
+}
+
+// Plugins is where the providers' modules are and what they may use.
+type Plugins struct {
+	// Path is the directory of the modules, <plugin>.wasm each. Default
+	// ./plugins/dist, never empty.
+	Path string `json:"path"`
+	// Cache is the directory of compiled modules. Empty, the default, means
+	// "cache" in Store.Path; Load fills it in.
+	Cache string `json:"cache"`
+	// MaxMemory is the most linear memory that one instance may have, in bytes,
+	// a multiple of 64KiB. Default 16MiB, at most 64MiB, never 0.
+	MaxMemory Size `json:"max_memory"`
+	// Pool is how many instances a plugin may have at once. 0, the default,
+	// means GOMAXPROCS.
+	Pool int `json:"pool"`
+	// Wait is how long a callback waits for a free instance before its
+	// endpoint's Unable applies. Default 250ms; 0 means not at all.
+	Wait time.Duration `json:"wait"`
+}
+
+// wasmPage is the unit of linear memory.
+const wasmPage = 64 << 10
+
+// MemoryPages is MaxMemory in WebAssembly pages of 64 KiB.
+func (p Plugins) MemoryPages() uint32 { return uint32(p.MaxMemory / wasmPage) }
+
+// Tenant is on whose behalf callbacks are taken.
+type Tenant struct {
+	// Endpoints by name; one is served under /in/{tenant}/{endpoint}.
+	Endpoints map[string]Endpoint `json:"endpoints"`
+}
+
+// Values of Endpoint.Verification.
+const (
+	Required = "required" // no event without evidence
+	None     = "none"     // events without evidence, marked as such
+)
+
+// Values of Endpoint.Unable.
+const (
+	Retry = "retry" // answer 503: the provider sends it again
+	Keep  = "keep"  // store the raw callback, acknowledge, judge it later
+)
+
+// Endpoint is one intake URL of a tenant.
+type Endpoint struct {
+	// Plugin is the module's name, without ".wasm". It has no default.
+	Plugin string `json:"plugin"`
+	// Verification is Required, the default, or None.
+	Verification string `json:"verification"`
+	// Secrets are the values bound to the names that the plugin's manifest
+	// declares, newest first; as written, not yet decoded to keys. No value is
+	// empty.
+	Secrets map[string][]Secret `json:"secrets"`
+	// Token are the accepted values of the last path segment, newest first.
+	// None, the default, means that the path has no such segment.
+	Token []Secret `json:"token"`
+	// Settings are handed to the plugin; its manifest says which there are.
+	// Values are strings, bools, ints, floats, []any and map[string]any.
+	Settings map[string]any `json:"settings"`
+	// Ack is the answer to what was accepted, where the plugin gives none.
+	Ack Ack `json:"ack"`
+	// Unable is Retry or Keep; empty, the default, means as the manifest says.
+	Unable string `json:"unable"`
+	// RejectStatus is the status (400 to 499) of a rejection. 0, the default,
+	// means by its reason.
+	RejectStatus int `json:"reject_status"`
+	// PublicURL overrides Intake.PublicURL, which Load fills in where this is
+	// empty.
+	PublicURL string `json:"public_url"`
+}
+
+// Ack is an answer to a provider.
+type Ack struct {
+	// Status is 200 to 299; 0, the default, means 200.
+	Status int `json:"status"`
+	// ContentType of Body; empty only with an empty Body.
+	ContentType string `json:"content_type"`
+	// Body is sent as it is. Default empty.
+	Body string `json:"body"`
+}
+
+// Types of a sink.
+const (
+	TypeFile    = "file"
+	TypeWebhook = "webhook"
+)
+
+// Sink is where events go. Its own settings stand beside the common ones in the
+// file; of the pointers exactly the one for its type is set.
+type Sink struct {
+	// Type is TypeFile or TypeWebhook. It has no default.
+	Type string `json:"type"`
+	// Concurrency is how many batches are under way at once. Default 1 for a
+	// file, 8 for a webhook; never 0.
+	Concurrency int `json:"concurrency"`
+	// Batch is the most events in one delivery. Default 100 for a file, 1 for
+	// a webhook; never 0.
+	Batch int `json:"batch"`
+	// Timeout bounds one delivery. Default 15s, never 0.
+	Timeout time.Duration `json:"timeout"`
+	Retry   Backoff       `json:"retry"`
+	// From is where the sink starts when the store first sees it. Default
+	// host.FromNow. It changes nothing for a sink already known.
+	From host.From `json:"from"`
+	// Filter is which events it wants; the zero Filter wants every event that
+	// is verified and no conflict.
+	Filter host.Filter `json:"filter"`
+
+	File    *FileSink    `json:"file,omitempty"`
+	Webhook *WebhookSink `json:"webhook,omitempty"`
+}
+
+// Backoff says when a failed delivery is tried again: after a random time below
+// a bound that starts at Base and doubles up to Max.
+type Backoff struct {
+	// Base is the first bound. Default 1s, never 0.
+	Base time.Duration `json:"base"`
+	// Max is the last bound. Default 1h, never below Base.
+	Max time.Duration `json:"max"`
+	// Over is how long it is tried, from the first attempt, before the delivery
+	// is dead. Default 7d, never below Base.
+	Over time.Duration `json:"over"`
+}
+
+// FileSink are the settings of a sink that appends events to a file, one a line.
+type FileSink struct {
+	// Path of the file. It has no default.
+	Path string `json:"path"`
+}
+
+// WebhookSink are the settings of a sink that posts events to a URL.
+type WebhookSink struct {
+	// URL is absolute, http or https, without credentials in it. It has no
+	// default.
+	URL string `json:"url"`
+	// Secrets sign each request by Standard Webhooks: "whsec_" and base64 of 24
+	// to 64 bytes, newest first, at least one.
+	Secrets []Secret `json:"secrets"`
+	// AllowPrivate permits loopback, private and link-local addresses. Default
+	// false.
+	AllowPrivate bool `json:"allow_private"`
+}
+
+// Default is the configuration without a file, environment and flags. Every
+// call makes a new one.
+func Default() *Config {
+	return &Config{
+		Intake: Intake{
+			Listen:         "127.0.0.1:8080",
+			MaxBody:        1 << 20,
+			ReadTimeout:    5 * time.Second,
+			WriteTimeout:   10 * time.Second,
+			IdleTimeout:    30 * time.Second,
+			MaxConnections: 4096,
+			DrainTimeout:   20 * time.Second,
+		},
+		Admin: Admin{Listen: "127.0.0.1:8081"},
+		Log:   Log{Level: slog.LevelInfo, Format: "json"},
+		Store: Store{Engine: EngineBolt, Path: "./data", MaxKept: 10000},
+		Plugins: Plugins{
+			Path:      "./plugins/dist",
+			MaxMemory: 16 << 20,
+			Wait:      250 * time.Millisecond,
+		},
+	}
+}
+
+func defaultEndpoint() Endpoint { return Endpoint{Verification: Required} }
+
+func defaultSink(kind string) Sink {
+	s := Sink{
+		Concurrency: 1,
+		Batch:       100,
+		Timeout:     15 * time.Second,
+		Retry:       Backoff{Base: time.Second, Max: time.Hour, Over: 7 * 24 * time.Hour},
+		From:        host.FromNow,
+	}
+	switch kind {
+	case TypeFile:
+		s.File = &FileSink{}
+	case TypeWebhook:
+		s.Webhook = &WebhookSink{}
+		s.Concurrency, s.Batch = 8, 1
+	}
+	return s
+}
+
+// Warnings are things that are legal and that an operator should know, a line
+// each, in a stable order. The caller must not change them.
+func (c *Config) Warnings() []string { return c.warnings }

@@ -1,0 +1,118 @@
+package config
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// Problem is one thing wrong with a configuration. Its text holds no secret.
+type Problem struct {
+	// Path is the dotted key, or the file (with a line) where there is no key
+	// to name.
+	Path string
+	// Text says what is wrong.
+	Text string
+	// Fix says what to do about it; empty where that is plain from Text.
+	Fix string
+}
+
+// Error is "path: problem (fix)".
+func (p *Problem) Error() string {
+	if p.Fix == "" {
+		return p.Path + ": " + p.Text
+	}
+	return p.Path + ": " + p.Text + " (" + p.Fix + ")"
+}
+
+// problems collects what is wrong, so that an operator sees all of it at once.
+type problems struct {
+	list []*Problem
+	// origin names the variable or flag that set a path, where it was not the
+	// file.
+	origin map[string]string
+}
+
+// add notes a problem. A path that has one already keeps the first: what could
+// not be decoded is not judged again by its meaning.
+func (ps *problems) add(path, text, fix string) {
+	if slices.ContainsFunc(ps.list, func(p *Problem) bool { return p.Path == path }) {
+		return
+	}
+	if from, ok := ps.origin[path]; ok {
+		text += ", set by " + from
+	}
+	ps.list = append(ps.list, &Problem{Path: path, Text: text, Fix: fix})
+}
+
+// below reports whether something at path or under it is wrong already.
+func (ps *problems) below(path string) bool {
+	return slices.ContainsFunc(ps.list, func(p *Problem) bool {
+		return p.Path == path || strings.HasPrefix(p.Path, path+".")
+	})
+}
+
+// err is all problems in the order of their paths, nil for none.
+func (ps *problems) err() error {
+	slices.SortStableFunc(ps.list, func(a, b *Problem) int { return cmp.Compare(a.Path, b.Path) })
+	errs := make([]error, len(ps.list))
+	for i, p := range ps.list {
+		errs[i] = p
+	}
+	return errors.Join(errs...)
+}
+
+// choice notes a problem if got is none of the options.
+func (ps *problems) choice(path, got string, options ...string) {
+	if slices.Contains(options, got) {
+		return
+	}
+	if got == "" {
+		ps.add(path, "is missing", "one of "+strings.Join(options, ", "))
+		return
+	}
+	ps.add(path, fmt.Sprintf("%q is unknown", got), suggest(got, options))
+}
+
+// suggest names the option nearest to got, or all of them if none is near.
+func suggest(got string, options []string) string {
+	options = slices.Sorted(slices.Values(options))
+	best, least := "", 1+max(2, len(got)/3)
+	for _, o := range options {
+		if d := distance(got, o); d < least && d < len(o) {
+			best, least = o, d
+		}
+	}
+	if best != "" {
+		return fmt.Sprintf("did you mean %q?", best)
+	}
+	if len(options) == 0 {
+		return ""
+	}
+	return "known here: " + strings.Join(options, ", ")
+}
+
+// distance is the least number of bytes to insert, remove or replace to make b
+// of a (Levenshtein), with upper and lower case alike.
+func distance(a, b string) int {
+	a, b = strings.ToLower(a), strings.ToLower(b)
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			cost := diagonal
+			if a[i] != b[j] {
+				cost++
+			}
+			diagonal = row[j+1]
+			row[j+1] = min(cost, row[j]+1, row[j+1]+1)
+		}
+	}
+	return row[len(b)]
+}
