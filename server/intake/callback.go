@@ -1,0 +1,92 @@
+package intake
+
+import (
+	"bytes"
+	"net"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/gofiber/fiber/v2"
+	"github.com/valyala/fasthttp"
+
+	"github.com/postern/postern/host"
+)
+
+// handle takes one callback from the router to its answer.
+func (s *Server) handle(c *fiber.Ctx) error {
+	route, ok := s.o.Lookup(c.Params("tenant"), c.Params("endpoint"))
+	// A segment that is no token would be stored as it is, and it may well be
+	// a credential that nobody has bound.
+	if !ok || c.Params("token") != "" && !route.hasPathToken() {
+		return s.answer(c, host.EndpointUnknown)
+	}
+	if !slices.Contains(route.Methods, c.Method()) {
+		c.Set(fiber.HeaderAllow, strings.Join(route.Methods, ", "))
+		return s.answer(c, host.MethodNotAllowed)
+	}
+	s.underway.RLock()
+	defer s.underway.RUnlock()
+	// Asked again under the lock: once Drain has it, nothing is begun.
+	if s.draining.Load() {
+		s.refuse(c.Context(), host.Draining, 0)
+		return nil
+	}
+	write(c.Context(), s.o.Ingest(s.ctx, route.Endpoint, callback(c, route.PublicURL)))
+	return nil
+}
+
+func (s *Server) answer(c *fiber.Ctx, code host.Code) error {
+	s.o.Refused(code)
+	write(c.Context(), host.Failure(code))
+	return nil
+}
+
+// callback copies the request: every byte of it lies in buffers that the
+// server uses again after the handler.
+func callback(c *fiber.Ctx, publicURL string) *host.Callback {
+	h := &c.Context().Request.Header
+	cb := &host.Callback{
+		Method:   string(h.Method()),
+		Target:   string(h.RequestURI()),
+		Headers:  headers(h.RawHeaders()),
+		Body:     bytes.Clone(c.BodyRaw()),
+		Received: time.Now().UTC(),
+		Remote:   remote(c.Context().RemoteAddr()),
+	}
+	if publicURL != "" {
+		cb.PublicURL = publicURL + cb.Target
+	}
+	return cb
+}
+
+// remote is the address of the connection. Headers that name another one are
+// anybody's to write.
+func remote(a net.Addr) netip.Addr {
+	tcp, ok := a.(*net.TCPAddr)
+	if !ok {
+		return netip.Addr{}
+	}
+	return tcp.AddrPort().Addr().Unmap()
+}
+
+// write sends an answer as it is.
+func write(ctx *fasthttp.RequestCtx, a host.Answer) {
+	if a.Status == 0 {
+		a.Status = fasthttp.StatusOK
+	}
+	ctx.Response.SetStatusCode(a.Status)
+	if a.ContentType != "" {
+		ctx.Response.Header.SetContentType(a.ContentType)
+	}
+	if a.RetryAfter > 0 {
+		seconds := int((a.RetryAfter + time.Second - 1) / time.Second)
+		ctx.Response.Header.Set(fasthttp.HeaderRetryAfter, strconv.Itoa(seconds))
+	}
+	if a.Close {
+		ctx.Response.SetConnectionClose()
+	}
+	ctx.Response.SetBody(a.Body)
+}

@@ -1,0 +1,239 @@
+// Package intake is the open side of Postern: the HTTP server that providers
+// call. It judges the head of each request, finds the endpoint, makes a
+// [host.Callback] that owns its memory, hands it to the host and writes the
+// answer. Package server puts it together with the rest.
+//
+// It trusts nothing that arrives: what two parsers could read differently is
+// refused with 400 and a closed connection, and neither an answer nor a log
+// quotes a request. Paths, queries and header values may be credentials; a
+// tenant and an endpoint are named only once they are known to exist.
+package intake
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"runtime/debug"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/gofiber/fiber/v2"
+	"github.com/valyala/fasthttp"
+
+	"github.com/postern/postern/host"
+)
+
+// maxHead is the largest request line and header block taken, in bytes.
+const maxHead = 16 << 10
+
+// Limits bound what one client can take up. None may be zero: a server without
+// one of them can be held up by anybody.
+type Limits struct {
+	// Body is the largest body, in bytes on the wire.
+	Body int
+	// Read bounds reading a request, head and body together; Write bounds
+	// writing an answer; Idle is how long a connection may wait for its next
+	// request.
+	Read, Write, Idle time.Duration
+	// Connections is how many are served at once.
+	Connections int
+}
+
+func (l Limits) check() error {
+	if l.Body <= 0 || l.Read <= 0 || l.Write <= 0 || l.Idle <= 0 || l.Connections <= 0 {
+		return fmt.Errorf("intake limits %+v: none may be zero", l)
+	}
+	return nil
+}
+
+// Route is an endpoint as the intake sees it.
+type Route struct {
+	Endpoint *host.Endpoint
+	// Methods are those the provider may use; all others are refused.
+	Methods []string
+	// PublicURL is what stands before the target in the URL that the provider
+	// knows, without a slash at its end; empty means unknown.
+	PublicURL string
+}
+
+// hasPathToken says that the route's path ends in a token.
+func (r *Route) hasPathToken() bool {
+	return slices.ContainsFunc(r.Endpoint.Tokens, func(t host.Token) bool { return t.In == host.InPath })
+}
+
+// Options say what a Server needs. Every field but Refused is required.
+type Options struct {
+	Limits Limits
+	// Lookup finds an endpoint. It is called concurrently and must neither
+	// block nor keep the names, whose memory is used again.
+	Lookup func(tenant, endpoint string) (Route, bool)
+	// Ingest takes a callback to its answer; see [host.Host.Ingest]. Its
+	// context ends when a drain runs out of time.
+	Ingest func(ctx context.Context, ep *host.Endpoint, cb *host.Callback) host.Answer
+	Log    *slog.Logger
+	// Refused is told of each request that never became a callback. It must
+	// not block.
+	Refused func(host.Code)
+}
+
+// Server takes callbacks in. Make one with [New].
+type Server struct {
+	o   Options
+	app *fiber.App
+
+	draining atomic.Bool
+	// underway is held for reading while a callback is with Ingest.
+	underway sync.RWMutex
+	ctx      context.Context
+	cancel   context.CancelFunc
+}
+
+// New makes a server that does nothing until Serve. It fails if a limit is not
+// set.
+func New(o Options) (*Server, error) {
+	if err := o.Limits.check(); err != nil {
+		return nil, err
+	}
+	if o.Refused == nil {
+		o.Refused = func(host.Code) {}
+	}
+	s := &Server{o: o}
+	s.ctx, s.cancel = context.WithCancel(context.Background())
+	s.app = fiber.New(fiber.Config{
+		BodyLimit:                    o.Limits.Body,
+		ReadTimeout:                  o.Limits.Read,
+		WriteTimeout:                 o.Limits.Write,
+		IdleTimeout:                  o.Limits.Idle,
+		Concurrency:                  o.Limits.Connections,
+		ReadBufferSize:               maxHead,
+		CaseSensitive:                true,
+		StrictRouting:                true,
+		ErrorHandler:                 s.unrouted,
+		DisableHeaderNormalizing:     false, // see headers: names come from the raw head
+		DisablePreParseMultipartForm: true,  // the body stays as sent
+		DisableDefaultContentType:    true,
+		DisableStartupMessage:        true,
+	})
+	s.app.All("/in/:tenant/:endpoint", s.handle)
+	s.app.All("/in/:tenant/:endpoint/:token", s.handle)
+	srv := s.app.Server()
+	srv.Handler = s.front(srv.Handler)
+	srv.ErrorHandler = s.unread
+	return s, nil
+}
+
+// Serve takes callbacks in on ln until Drain, and closes ln. It returns nil
+// after a drain.
+func (s *Server) Serve(ln net.Listener) error {
+	if err := s.app.Listener(ln); err != nil {
+		return fmt.Errorf("serve callbacks on %s: %w", ln.Addr(), err)
+	}
+	return nil
+}
+
+// Drain stops taking callbacks in: new ones are answered 503, those under way
+// end. It returns once none is under way and the connections are closed, or
+// when ctx ends; it is an error only if callbacks were then still under way,
+// and the store must not be closed.
+//
+// Invariant 12: nothing behind the intake is stopped before this has returned.
+func (s *Server) Drain(ctx context.Context) error {
+	s.draining.Store(true)
+	// A client that is slow to read its answer is left behind: its callback is
+	// durable already.
+	_ = s.app.ShutdownWithContext(ctx)
+	stop := context.AfterFunc(ctx, s.cancel)
+	defer stop()
+	ended := make(chan struct{})
+	go func() {
+		s.underway.Lock()
+		defer s.underway.Unlock()
+		close(ended)
+	}()
+	select {
+	case <-ended:
+		return nil
+	case <-ctx.Done():
+	}
+	// Those that only wait for their turn have been told to give up.
+	last := time.NewTimer(time.Second)
+	defer last.Stop()
+	select {
+	case <-ended:
+		return nil
+	case <-last.C:
+		return errors.New("drain the intake: callbacks are still under way")
+	}
+}
+
+// front stands before the router: what it refuses no router sees, and whatever
+// panics behind it is answered.
+func (s *Server) front(route fasthttp.RequestHandler) fasthttp.RequestHandler {
+	return func(ctx *fasthttp.RequestCtx) {
+		defer func() {
+			if r := recover(); r != nil {
+				// Not r itself: its text may hold anything.
+				s.o.Log.Error("intake panicked", "type", fmt.Sprintf("%T", r), "stack", string(debug.Stack()))
+				s.refuse(ctx, host.Internal, 0)
+			}
+		}()
+		if !wellFormed(&ctx.Request.Header) {
+			s.refuse(ctx, host.HeadMalformed, 0)
+			return
+		}
+		if s.draining.Load() {
+			s.refuse(ctx, host.Draining, 0)
+			return
+		}
+		route(ctx)
+	}
+}
+
+// unrouted answers what the router has no route for. Its error quotes the
+// request and goes nowhere.
+func (s *Server) unrouted(c *fiber.Ctx, err error) error {
+	code := host.Internal
+	var routing *fiber.Error
+	if errors.As(err, &routing) {
+		code = host.EndpointUnknown
+	}
+	s.o.Refused(code)
+	write(c.Context(), host.Failure(code))
+	return nil
+}
+
+// unread answers a request that could not be read. The error quotes it and goes
+// nowhere. The connection is closed after it.
+func (s *Server) unread(ctx *fasthttp.RequestCtx, err error) {
+	var (
+		small   *fasthttp.ErrSmallBuffer
+		timeout net.Error
+	)
+	switch {
+	case errors.Is(err, fasthttp.ErrBodyTooLarge):
+		s.refuse(ctx, host.BodyTooLarge, 0)
+	case errors.As(err, &small):
+		s.refuse(ctx, host.HeadMalformed, fasthttp.StatusRequestHeaderFieldsTooLarge)
+	case errors.As(err, &timeout) && timeout.Timeout():
+		// Many providers retry on 408, none on 400.
+		s.refuse(ctx, host.HeadMalformed, fasthttp.StatusRequestTimeout)
+	default:
+		s.refuse(ctx, host.HeadMalformed, 0)
+	}
+}
+
+// refuse answers with a code, and a more exact status unless that is zero, and
+// closes the connection: what follows on it cannot be trusted to be a request.
+func (s *Server) refuse(ctx *fasthttp.RequestCtx, code host.Code, status int) {
+	s.o.Refused(code)
+	a := host.Failure(code)
+	a.Close = true
+	if status != 0 {
+		a.Status = status
+	}
+	write(ctx, a)
+}
