@@ -1,0 +1,169 @@
+package wasm
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/tetratelabs/wazero"
+	"github.com/tetratelabs/wazero/api"
+)
+
+const abiModule = "postern1"
+
+// code is a result code of the ABI.
+type code int32
+
+const (
+	absent     code = -1
+	malformed  code = -2
+	denied     code = -3
+	unverified code = -4
+	overLimit  code = -5
+	invalid    code = -6
+)
+
+func (c code) result() uint64 { return api.EncodeI32(int32(c)) }
+
+// ok and count are results of a call that succeeded.
+const ok = code(0)
+
+func count(n int) code { return code(n) } //nolint:gosec // counts and lengths are far below 2 GiB
+
+// function is one function of the ABI. A nil call means that it is part of
+// the ABI and not served yet.
+type function struct {
+	signature
+	call func(g *guest)
+}
+
+// guest is one call from a guest into the host: who calls, with what.
+type guest struct {
+	*call
+	memory api.Memory
+	stack  []uint64
+}
+
+// errBadPointer is the trap for a range outside the guest's memory.
+var errBadPointer = errors.New("a pointer and length outside the guest's memory")
+
+// u32 is the i-th argument. The upper half of the slot may hold anything: Go
+// guests leave garbage there.
+func (g *guest) u32(i int) uint32 { return api.DecodeU32(g.stack[i]) }
+func (g *guest) i32(i int) int32  { return api.DecodeI32(g.stack[i]) }
+
+// in returns the guest's bytes at the pointer and length in arguments i and
+// i+1, valid only during the call. A range outside the memory is a trap.
+func (g *guest) in(i int) []byte {
+	b, ok := g.memory.Read(g.u32(i), g.u32(i+1))
+	if !ok {
+		panic(errBadPointer)
+	}
+	return b
+}
+
+// text is in, copied.
+func (g *guest) text(i int) string { return string(g.in(i)) }
+
+// out writes what fits of b at the pointer and capacity in arguments i and
+// i+1, and returns the length of b.
+func (g *guest) out(i int, b []byte) code {
+	ptr, room := g.u32(i), g.u32(i+1)
+	space, ok := g.memory.Read(ptr, room)
+	if !ok {
+		panic(errBadPointer)
+	}
+	copy(space, b)
+	return count(len(b))
+}
+
+// give is the result of the call.
+func (g *guest) give(c code) { g.stack[0] = c.result() }
+
+// instanceKey finds the instance in the context of a call.
+type instanceKey struct{}
+
+// linkABI offers every served function to the guests of a runtime.
+func linkABI(ctx context.Context, r wazero.Runtime) error {
+	b := r.NewHostModuleBuilder(abiModule)
+	for name, f := range functions {
+		if f.call == nil {
+			continue
+		}
+		run := f.call
+		b.NewFunctionBuilder().WithGoModuleFunction(api.GoModuleFunc(
+			func(ctx context.Context, m api.Module, stack []uint64) {
+				in, _ := ctx.Value(instanceKey{}).(*instance)
+				in.guest.memory, in.guest.stack = m.Memory(), stack
+				run(&in.guest)
+			}), f.params, f.results).Export(name)
+	}
+	if _, err := b.Instantiate(ctx); err != nil {
+		return fmt.Errorf("offer the ABI: %w", err)
+	}
+	return nil
+}
+
+func ints(n int) []api.ValueType {
+	types := make([]api.ValueType, n)
+	for i := range types {
+		types[i] = i32
+	}
+	return types
+}
+
+// takes is a function of n i32 that returns an i32.
+func takes(n int, call func(g *guest)) function {
+	return function{signature{ints(n), ints(1)}, call}
+}
+
+// functions is the ABI: docs/plugin-abi.md §4 to §9, in its order.
+var functions = map[string]function{
+	"read":      takes(4, (*guest).read),
+	"method":    takes(2, (*guest).method),
+	"target":    takes(2, (*guest).target),
+	"url":       takes(2, (*guest).url),
+	"query":     takes(5, (*guest).query),
+	"header":    takes(5, (*guest).header),
+	"header_at": takes(4, (*guest).headerAt),
+	"setting":   takes(4, (*guest).setting),
+	"now":       {signature{nil, []api.ValueType{i64}}, (*guest).now},
+	"log":       {signature{ints(3), nil}, (*guest).log},
+
+	"bytes":   takes(3, (*guest).bytesOf),
+	"hash":    takes(4, (*guest).hash),
+	"view":    takes(2, (*guest).view),
+	"kind":    takes(3, (*guest).kind),
+	"get":     takes(5, (*guest).get),
+	"len":     takes(3, (*guest).length),
+	"name_at": takes(6, (*guest).nameAt),
+
+	"reason":      takes(3, (*guest).reason),
+	"event_begin": takes(1, (*guest).eventBegin),
+	"set":         takes(3, (*guest).set),
+	"set_i64":     {signature{[]api.ValueType{i32, i64}, ints(1)}, (*guest).setInt},
+	"map":         takes(4, (*guest).mapField),
+	"set_aside":   takes(5, (*guest).setAside),
+	"ack":         takes(5, (*guest).ack),
+	"respond":     takes(5, (*guest).respond),
+	"respond_mac": takes(5, (*guest).respondMAC),
+
+	"token":        takes(2, (*guest).token),
+	"signed_begin": takes(2, (*guest).signedBegin),
+	"signed_bytes": takes(3, (*guest).signedBytes),
+	"signed_body":  takes(1, (*guest).signedBody),
+	"signed_check": takes(4, (*guest).signedCheck),
+	"covers_body":  takes(5, (*guest).coversBody),
+	"decrypt":      takes(5, nil),
+	"same":         takes(4, nil),
+	"same_bytes":   takes(2, nil),
+
+	"sign":       takes(4, (*guest).sign),
+	"encrypt":    takes(5, nil),
+	"out_header": takes(4, (*guest).outHeader),
+	"out_body":   takes(2, (*guest).outBody),
+
+	"events":     {signature{nil, ints(1)}, nil},
+	"event_view": takes(1, nil),
+	"annotate":   takes(5, nil),
+}

@@ -1,0 +1,120 @@
+package wasm
+
+import (
+	"errors"
+	"fmt"
+	"net/url"
+
+	"github.com/postern/postern/host"
+	"github.com/postern/postern/host/wasm/internal/view"
+)
+
+// Limits of one call; docs/plugin-abi.md §11.
+const (
+	maxHandles = 1024
+	maxChecks  = 64
+	maxPath    = 1024
+	maxDetail  = 256
+	maxAnswer  = 64 << 10
+	maxLines   = 16
+	maxLine    = 256
+)
+
+// call is everything one callback's judgement holds. It is used again for the
+// next one; what leaves it in a Result is never reused.
+type call struct {
+	module *Module
+	plugin *Plugin
+	cb     *host.Callback
+	query  url.Values
+
+	// chunks are the bytes handles; 0 is the body.
+	chunks [][]byte
+	views  []parsed
+	signed []signing
+	lines  int
+	// waited is how far the guest moved its clock, in nanoseconds.
+	waited uint64
+
+	res      host.Result
+	ack      *host.Answer
+	response *host.Answer
+	// broken is the first thing said wrongly that no verdict may pass over.
+	broken string
+
+	// signs is the callback being signed; nil but in postern_sign.
+	signs *host.Callback
+}
+
+// parsed is a view and what it is of.
+type parsed struct {
+	kind, of uint32
+	view     *view.View
+}
+
+// signing is the bytes that a signature covers, as far as they are said.
+type signing struct {
+	secret *boundSecret
+	parts  [][]byte
+	body   bool
+	checks int
+}
+
+// nobody is the callback that start functions see.
+var nobody = &host.Callback{}
+
+func newCall(m *Module) *call {
+	return &call{module: m, plugin: &Plugin{module: m}, cb: nobody, chunks: [][]byte{nil}}
+}
+
+// start makes the call ready for a callback.
+func (c *call) start(p *Plugin, cb *host.Callback) {
+	*c = call{
+		module: c.module, plugin: p, cb: cb,
+		chunks: append(c.chunks[:0], cb.Body), views: c.views[:0], signed: c.signed[:0],
+	}
+}
+
+// end lets go of the callback and everything derived from it.
+func (c *call) end() {
+	clear(c.chunks)
+	clear(c.views)
+	clear(c.signed)
+	c.cb, c.signs, c.query, c.res = nobody, nil, nil, host.Result{}
+}
+
+// finish turns what the guest said into a result.
+func (c *call) finish(verdict int32) (host.Result, error) {
+	c.res.Verdict = host.Verdict(verdict) //nolint:gosec // an unknown one falls through the switch
+	if verdict < int32(host.Accept) || verdict > int32(host.Reject) {
+		return host.Result{}, fmt.Errorf("%s returned %d, which is no verdict", exportHandle, verdict)
+	}
+	if c.broken != "" && c.res.Verdict == host.Accept {
+		c.res.Verdict, c.res.Reason, c.res.Detail = host.Reject, host.Malformed, c.broken
+	}
+	switch c.res.Verdict {
+	case host.Accept:
+		c.res.Reason, c.res.Answer = 0, c.ack
+	case host.Ignore:
+		c.res.Reason, c.res.Answer, c.res.Events, c.res.Aside = 0, c.ack, nil, nil
+	case host.Respond:
+		if c.response == nil {
+			return host.Result{}, errors.New("it said respond and gave no answer")
+		}
+		c.res.Reason, c.res.Answer, c.res.Events, c.res.Aside = 0, c.response, nil, nil
+	case host.Reject:
+		if c.res.Reason == 0 {
+			c.res.Reason = host.NotVerified
+		}
+		c.res.Events, c.res.Aside = nil, nil
+	}
+	return c.res, nil
+}
+
+// breaks notes that an event cannot be accepted as it was said. A guest that
+// passes over the code it got must not make an event with a shorter key.
+func (c *call) breaks(what string) {
+	if c.broken == "" {
+		c.broken = fmt.Sprintf("event %d: %s", len(c.res.Events)-1, what)
+	}
+}

@@ -1,0 +1,269 @@
+// Package view parses the bytes of a callback once, strictly, and answers
+// questions about them by path. It is the only parser that a callback meets:
+// what was verified and what is stored are read by the same eyes.
+//
+// A view is an immutable tree over the bytes it was made from, which must not
+// change while it is in use. It is not safe for concurrent use: a lookup may
+// build an index.
+package view
+
+import (
+	"errors"
+	"strconv"
+	"strings"
+)
+
+// Kind of a value. The numbers are those of the ABI.
+type Kind uint8
+
+// The kinds.
+const (
+	Absent  Kind = 0
+	Null    Kind = 1
+	Boolean Kind = 2
+	Number  Kind = 3
+	String  Kind = 4
+	Array   Kind = 5
+	Object  Kind = 6
+)
+
+// ErrMalformed is returned for bytes that the strict parser refuses. It says
+// nothing of the bytes: they may hold anything.
+var ErrMalformed = errors.New("malformed")
+
+// View is a parsed document.
+type View struct {
+	nodes []node
+	// index finds the members of a large object and the elements of a large
+	// array, built at the first lookup: a get costs the path, not the document.
+	index map[int32]children
+	// fields of a form by name, in order; nil for JSON. /name/2 is the third.
+	fields map[string][]int32
+}
+
+type node struct {
+	kind Kind
+	// raw is the value as it stands in the document; for a form the decoded
+	// value.
+	raw []byte
+	// name is the decoded name of a member.
+	name []byte
+	// first is the first child, next the next sibling; zero means none (the
+	// root is nobody's child).
+	first, next int32
+	// size is the number of children.
+	size int32
+}
+
+type children struct {
+	at   []int32
+	name map[string]int32
+}
+
+// linear is the most children that are looked through one by one: up to here
+// the time is bounded by a constant smaller than building an index.
+const linear = 8
+
+// Kind returns the kind of the value at the path, Absent if there is none.
+func (v *View) Kind(path string) Kind {
+	i, ok := v.find(path)
+	if !ok {
+		return Absent
+	}
+	return v.nodes[i].kind
+}
+
+// Text returns the value at the path as text: a string unescaped, a number or
+// boolean as it stands, an array or object (or the form at "") as it was sent.
+// Null and absent values have none. The bytes are valid as long as the view and must not be changed.
+func (v *View) Text(path string) ([]byte, bool) {
+	i, ok := v.find(path)
+	if !ok || v.nodes[i].kind == Null {
+		return nil, false
+	}
+	n := &v.nodes[i]
+	if v.fields == nil && n.kind == String {
+		return unquote(n.raw), true
+	}
+	return n.raw, true
+}
+
+// JSON returns the value at the path as JSON: of a JSON document as it stands
+// there, of a form written as an object of strings and arrays of strings.
+func (v *View) JSON(path string) ([]byte, bool) {
+	i, ok := v.find(path)
+	if !ok {
+		return nil, false
+	}
+	n := &v.nodes[i]
+	switch {
+	case v.fields != nil && n.kind == Object:
+		return v.formJSON(), true
+	case v.fields != nil:
+		return quote(n.raw), true
+	}
+	return n.raw, true
+}
+
+// Len returns the number of elements or members at the path; of a form the
+// fields at "" and the repeats of a name at "/name". It reports false for
+// anything that has none.
+func (v *View) Len(path string) (int, bool) {
+	i, ok := v.find(path)
+	if !ok {
+		return 0, false
+	}
+	n := &v.nodes[i]
+	switch {
+	case n.kind == Object || n.kind == Array:
+		return int(n.size), true
+	case v.fields != nil && v.fields[string(n.name)][0] == i && strings.Count(path, "/") == 1:
+		return len(v.fields[string(n.name)]), true
+	}
+	return 0, false
+}
+
+// NameAt returns the name of the i-th member of the object at the path, in
+// document order.
+func (v *View) NameAt(path string, i int) (string, bool) {
+	at, ok := v.find(path)
+	if !ok || v.nodes[at].kind != Object {
+		return "", false
+	}
+	child, ok := v.element(at, i)
+	if !ok {
+		return "", false
+	}
+	return string(v.nodes[child].name), true
+}
+
+// find walks a JSON Pointer (RFC 6901).
+func (v *View) find(path string) (int32, bool) {
+	at := int32(0)
+	if path == "" || path[0] != '/' {
+		return at, path == ""
+	}
+	for rest := path[1:]; ; {
+		token, more, found := strings.Cut(rest, "/")
+		token = unescape(token)
+		if v.fields != nil && at != 0 {
+			return v.repeat(at, token, found)
+		}
+		var ok bool
+		if at, ok = v.step(at, token); !ok {
+			return 0, false
+		}
+		if !found {
+			return at, true
+		}
+		rest = more
+	}
+}
+
+var pointerEscapes = strings.NewReplacer("~1", "/", "~0", "~")
+
+func unescape(token string) string {
+	if !strings.Contains(token, "~") {
+		return token
+	}
+	return pointerEscapes.Replace(token)
+}
+
+// IsPointer reports whether path is a JSON Pointer (RFC 6901): empty, or
+// beginning with a slash, every "~" followed by "0" or "1".
+func IsPointer(path string) bool {
+	if path != "" && path[0] != '/' {
+		return false
+	}
+	for rest := path; ; {
+		_, after, found := strings.Cut(rest, "~")
+		if !found {
+			return true
+		}
+		if after == "" || (after[0] != '0' && after[0] != '1') {
+			return false
+		}
+		rest = after
+	}
+}
+
+func (v *View) step(at int32, token string) (int32, bool) {
+	switch v.nodes[at].kind {
+	case Object:
+		return v.member(at, token)
+	case Array:
+		i, ok := arrayIndex(token)
+		if !ok {
+			return 0, false
+		}
+		return v.element(at, i)
+	default:
+		return 0, false
+	}
+}
+
+// arrayIndex reads an index as RFC 6901 writes it: digits without a leading
+// zero.
+func arrayIndex(token string) (int, bool) {
+	if token == "" || len(token) > 9 || (len(token) > 1 && token[0] == '0') {
+		return 0, false
+	}
+	i, err := strconv.ParseUint(token, 10, 31)
+	return int(i), err == nil
+}
+
+// member finds the first child with the name.
+func (v *View) member(at int32, name string) (int32, bool) {
+	if v.fields != nil {
+		return v.repeatOf(name, 0)
+	}
+	n := &v.nodes[at]
+	if n.size > linear {
+		child, ok := v.indexed(at).name[name]
+		return child, ok
+	}
+	for child := n.first; child != 0; child = v.nodes[child].next {
+		if string(v.nodes[child].name) == name {
+			return child, true
+		}
+	}
+	return 0, false
+}
+
+func (v *View) element(at int32, i int) (int32, bool) {
+	n := &v.nodes[at]
+	if i < 0 || i >= int(n.size) {
+		return 0, false
+	}
+	if n.size > linear {
+		return v.indexed(at).at[i], true
+	}
+	child := n.first
+	for ; i > 0; i-- {
+		child = v.nodes[child].next
+	}
+	return child, true
+}
+
+func (v *View) indexed(at int32) children {
+	if c, ok := v.index[at]; ok {
+		return c
+	}
+	n := &v.nodes[at]
+	c := children{at: make([]int32, 0, n.size)}
+	if n.kind == Object {
+		c.name = make(map[string]int32, n.size)
+	}
+	for child := n.first; child != 0; child = v.nodes[child].next {
+		c.at = append(c.at, child)
+		if n.kind != Object {
+			continue
+		}
+		c.name[string(v.nodes[child].name)] = child
+	}
+	if v.index == nil {
+		v.index = make(map[int32]children)
+	}
+	v.index[at] = c
+	return c
+}

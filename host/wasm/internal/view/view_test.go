@@ -1,0 +1,198 @@
+package view
+
+import (
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+)
+
+// vector is one document of sdk/testdata/views.json; its README says what the
+// members mean.
+type vector struct {
+	Name    string  `json:"name"`
+	View    string  `json:"view"`
+	Input   *string `json:"input"`
+	Hex     string  `json:"hex"`
+	Refused bool    `json:"refused"`
+	Paths   []struct {
+		Path    string   `json:"path"`
+		Code    string   `json:"code"`
+		Kind    string   `json:"kind"`
+		Text    *string  `json:"text"`
+		TextHex *string  `json:"text_hex"`
+		Len     *int     `json:"len"`
+		Names   []string `json:"names"`
+	} `json:"paths"`
+}
+
+var kinds = map[Kind]string{
+	Absent: "absent", Null: "null", Boolean: "boolean", Number: "number",
+	String: "string", Array: "array", Object: "object",
+}
+
+func vectors(t testing.TB) []vector {
+	t.Helper()
+	b, err := os.ReadFile("../../../../sdk/testdata/views.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var vs []vector
+	if err := json.Unmarshal(b, &vs); err != nil {
+		t.Fatal(err)
+	}
+	if len(vs) < 60 {
+		t.Fatalf("%d vectors, want at least 60", len(vs))
+	}
+	return vs
+}
+
+func (v *vector) bytes(t testing.TB) []byte {
+	t.Helper()
+	if v.Input != nil {
+		return []byte(*v.Input)
+	}
+	b, err := hex.DecodeString(v.Hex)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+func parse(kind string, doc []byte) (*View, error) {
+	if kind == "form" {
+		return Form(doc)
+	}
+	return JSON(doc)
+}
+
+func TestVectors(t *testing.T) {
+	for _, vec := range vectors(t) {
+		t.Run(vec.Name, func(t *testing.T) {
+			v, err := parse(vec.View, vec.bytes(t))
+			if got := err != nil; got != vec.Refused {
+				t.Fatalf("refused = %v, want %v", got, vec.Refused)
+			}
+			for _, p := range vec.Paths {
+				if p.Code == "MALFORMED" {
+					if IsPointer(p.Path) {
+						t.Errorf("%q is taken for a pointer", p.Path)
+					}
+					continue
+				}
+				if got := kinds[v.Kind(p.Path)]; got != p.Kind {
+					t.Errorf("kind of %q = %s, want %s", p.Path, got, p.Kind)
+				}
+				text, ok := v.Text(p.Path)
+				want, wantOK := wantText(t, p.Text, p.TextHex)
+				if string(text) != want || ok != wantOK {
+					t.Errorf("text of %q = %q %v, want %q %v", p.Path, text, ok, want, wantOK)
+				}
+				n, ok := v.Len(p.Path)
+				if ok != (p.Len != nil) || (ok && n != *p.Len) {
+					t.Errorf("len of %q = %d %v, want %v", p.Path, n, ok, p.Len)
+				}
+				for i, name := range p.Names {
+					if got, ok := v.NameAt(p.Path, i); !ok || got != name {
+						t.Errorf("name %d of %q = %q %v, want %q", i, p.Path, got, ok, name)
+					}
+				}
+				if got, ok := v.NameAt(p.Path, len(p.Names)); ok {
+					t.Errorf("name %d of %q = %q, want none", len(p.Names), p.Path, got)
+				}
+			}
+		})
+	}
+}
+
+func wantText(t *testing.T, text, hexText *string) (string, bool) {
+	t.Helper()
+	switch {
+	case text != nil:
+		return *text, true
+	case hexText != nil:
+		b, err := hex.DecodeString(*hexText)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(b), true
+	}
+	return "", false
+}
+
+func TestLargeObjectsAndArraysAreIndexed(t *testing.T) {
+	var members, elements []string
+	for i := range 1000 {
+		members = append(members, fmt.Sprintf(`"k%d":%d`, i, i))
+		elements = append(elements, fmt.Sprint(i))
+	}
+	v, err := JSON([]byte(`{"o":{` + strings.Join(members, ",") + `},"a":[` + strings.Join(elements, ",") + `]}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 1000 {
+		for _, path := range []string{fmt.Sprintf("/o/k%d", i), fmt.Sprintf("/a/%d", i)} {
+			if got, ok := v.Text(path); !ok || string(got) != fmt.Sprint(i) {
+				t.Fatalf("%s = %q %v, want %d", path, got, ok, i)
+			}
+		}
+	}
+	if got, ok := v.NameAt("/o", 999); !ok || got != "k999" {
+		t.Errorf("name 999 = %q %v", got, ok)
+	}
+}
+
+func TestFormAsJSON(t *testing.T) {
+	v, err := Form([]byte(`b=1&a=x+y&b=%22&c`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, _ := v.JSON("")
+	if want := `{"b":["1","\""],"a":"x y","c":""}`; string(got) != want {
+		t.Errorf("JSON = %s, want %s", got, want)
+	}
+}
+
+// FuzzJSON holds the view against encoding/json: what the view takes, the
+// standard library takes too and reads the same at the top level.
+func FuzzJSON(f *testing.F) {
+	for _, vec := range vectors(f) {
+		if vec.View == "json" {
+			f.Add(vec.bytes(f))
+		}
+	}
+	f.Fuzz(func(t *testing.T, doc []byte) {
+		v, err := JSON(doc)
+		if err != nil {
+			return
+		}
+		if !json.Valid(doc) {
+			t.Fatalf("taken, and not JSON: %q", doc)
+		}
+		var want map[string]json.RawMessage
+		if v.Kind("") != Object || json.Unmarshal(doc, &want) != nil {
+			return
+		}
+		if n, _ := v.Len(""); n != len(want) {
+			t.Errorf("%d members, want %d", n, len(want))
+		}
+		for i := range want {
+			path := "/" + strings.NewReplacer("~", "~0", "/", "~1").Replace(i)
+			if got, ok := v.JSON(path); !ok || string(got) != string(want[i]) {
+				t.Errorf("%q = %s %v, want %s", i, got, ok, want[i])
+			}
+		}
+	})
+}
+
+func BenchmarkJSON(b *testing.B) {
+	doc := []byte(`{"amount":"86.000","currency_code":"KWD","customer_first_name":"example","extra":{"a":"b"},"gateway_account":"credit-card","gateway_name":"mpgs","order_no":"4711","reference_number":"stage45F3C","result":"success","session_id":"8eea795ead6d7cda7d12414bbae6a396adfe4758","signature":"ee4a6bb00a75c7541b67d26ebf60243ca5652ef2b459f57c84d5586040952e9c","state":"paid","total_paid_amount":"86.000"}`)
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := JSON(doc); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

@@ -1,0 +1,121 @@
+package wasm
+
+import (
+	"context"
+	"log/slog"
+	"net/url"
+	"strings"
+	"unicode/utf8"
+)
+
+// docs/plugin-abi.md §4.
+
+func (g *guest) read() {
+	chunk, ok := g.chunk(g.u32(0))
+	if !ok {
+		g.give(invalid)
+		return
+	}
+	offset := min(uint64(g.u32(1)), uint64(len(chunk)))
+	g.out(2, chunk[offset:])
+	g.give(count(len(chunk)))
+}
+
+func (g *guest) method() { g.give(g.out(0, []byte(g.cb.Method))) }
+func (g *guest) target() { g.give(g.out(0, []byte(g.cb.Target))) }
+func (g *guest) url()    { g.give(g.out(0, []byte(g.cb.PublicURL))) }
+
+func (g *guest) query() {
+	if g.call.query == nil {
+		_, raw, _ := strings.Cut(g.cb.Target, "?")
+		// A query that does not parse has the parameters that do.
+		g.call.query, _ = url.ParseQuery(raw)
+	}
+	values := g.call.query[g.text(0)]
+	if i := g.u32(2); uint64(i) < uint64(len(values)) {
+		g.give(g.out(3, []byte(values[i])))
+		return
+	}
+	g.give(absent)
+}
+
+func (g *guest) header() {
+	i := g.u32(2)
+	if uint64(i) < uint64(len(g.cb.Headers)) {
+		if v, ok := g.cb.Header(g.text(0), int(i)); ok {
+			g.give(g.out(3, []byte(v)))
+			return
+		}
+	}
+	g.give(absent)
+}
+
+func (g *guest) headerAt() {
+	i, part := g.u32(0), g.u32(1)
+	if uint64(i) >= uint64(len(g.cb.Headers)) {
+		g.give(absent)
+		return
+	}
+	switch h := g.cb.Headers[i]; part {
+	case 0:
+		g.give(g.out(2, []byte(h.Name)))
+	case 1:
+		g.give(g.out(2, []byte(h.Value)))
+	default:
+		g.give(invalid)
+	}
+}
+
+func (g *guest) setting() {
+	v, ok := g.plugin.settings[g.text(0)]
+	if !ok {
+		g.give(absent)
+		return
+	}
+	g.give(g.out(2, []byte(v)))
+}
+
+func (g *guest) now() {
+	//nolint:gosec // a time in milliseconds
+	g.stack[0] = uint64(g.cb.Received.UnixMilli())
+}
+
+func (g *guest) log() {
+	level, line := g.i32(0), g.in(1)
+	g.line(slog.Level(level), line)
+}
+
+// line logs a guest's own words, capped in number and length.
+func (c *call) line(level slog.Level, line []byte) {
+	if c.lines >= maxLines {
+		return
+	}
+	c.lines++
+	if len(line) > maxLine {
+		line = line[:maxLine]
+	}
+	c.module.opts.Log.Log(context.Background(), level, "plugin says",
+		"plugin", c.module.version, "line", strings.ToValidUTF8(string(line), "\uFFFD"))
+}
+
+// chunk is the bytes behind a handle.
+func (c *call) chunk(handle uint32) ([]byte, bool) {
+	if uint64(handle) >= uint64(len(c.chunks)) {
+		return nil, false
+	}
+	return c.chunks[handle], true
+}
+
+// cut shortens text to at most n bytes of whole, valid UTF-8.
+func cut(b []byte, n int) string {
+	if len(b) > n {
+		b = b[:n]
+		for len(b) > 0 && !utf8.RuneStart(b[len(b)-1]) {
+			b = b[:len(b)-1]
+		}
+		if r, size := utf8.DecodeLastRune(b); r == utf8.RuneError && size <= 1 && len(b) > 0 {
+			b = b[:len(b)-1]
+		}
+	}
+	return strings.ToValidUTF8(string(b), "\uFFFD")
+}

@@ -1,0 +1,302 @@
+package wasm
+
+import (
+	"time"
+	"unicode/utf8"
+
+	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/postern/postern/host"
+)
+
+// docs/plugin-abi.md §6.
+
+// The fields of an event.
+const (
+	fieldType           = 1
+	fieldSubject        = 2
+	fieldTime           = 3
+	fieldKey            = 4
+	fieldStatus         = 5
+	fieldProviderStatus = 6
+	fieldAmount         = 7
+	fieldCurrency       = 8
+	fieldMinor          = 9
+	fieldRefMerchant    = 10
+	fieldRefProvider    = 11
+	fieldRefBank        = 12
+	fieldMethod         = 13
+	fieldParty          = 14
+	fieldConfirm        = 15
+	fieldSandbox        = 16
+	fieldProviderData   = 17
+)
+
+func (g *guest) reason() {
+	why := g.u32(0)
+	if why > uint32(host.NotUnderstood) {
+		g.give(invalid)
+		return
+	}
+	g.res.Reason, g.res.Detail = host.Reason(why), cut(g.in(1), maxDetail)
+	g.give(ok)
+}
+
+func (g *guest) eventBegin() {
+	evidence := g.i32(0)
+	switch {
+	case evidence < -1 || int(evidence) >= len(g.res.Evidence):
+		g.give(invalid)
+	case len(g.res.Events)+len(g.res.Aside) >= host.MaxEvents:
+		g.give(overLimit)
+	default:
+		g.res.Events = append(g.res.Events, host.Draft{Evidence: int(evidence)})
+		g.give(count(len(g.res.Events) - 1))
+	}
+}
+
+// draft is the event being said.
+func (c *call) draft() *host.Draft {
+	if len(c.res.Events) == 0 {
+		return nil
+	}
+	return &c.res.Events[len(c.res.Events)-1]
+}
+
+func (g *guest) set() {
+	field, text := g.u32(0), g.in(1)
+	if field == fieldProviderData {
+		g.give(g.setData(text))
+		return
+	}
+	g.give(g.setText(field, text))
+}
+
+// setData takes JSON that the guest wrote.
+func (c *call) setData(text []byte) code {
+	d := c.draft()
+	if d == nil {
+		return invalid
+	}
+	data := jsontext.Value(append([]byte(nil), text...))
+	if !data.IsValid() {
+		return malformed
+	}
+	d.ProviderData = []byte(data)
+	return ok
+}
+
+// setText sets a text field and copies it.
+func (c *call) setText(field uint32, text []byte) code {
+	d := c.draft()
+	if d == nil {
+		return invalid
+	}
+	if field == fieldKey {
+		return c.addKey(d, text)
+	}
+	if len(text) > host.MaxText {
+		return overLimit
+	}
+	if !utf8.Valid(text) {
+		return malformed
+	}
+	if field == fieldTime {
+		return setTime(d, string(text))
+	}
+	to := textField(d, field)
+	if to == nil {
+		return invalid
+	}
+	*to = string(text)
+	return ok
+}
+
+func textField(d *host.Draft, field uint32) *string {
+	switch field {
+	case fieldType:
+		return &d.Type
+	case fieldSubject:
+		return &d.Subject
+	case fieldStatus:
+		return &d.Status
+	case fieldProviderStatus:
+		return &d.ProviderStatus
+	case fieldAmount:
+		return &d.Amount
+	case fieldCurrency:
+		return &d.Currency
+	case fieldRefMerchant:
+		return &d.References.Merchant
+	case fieldRefProvider:
+		return &d.References.Provider
+	case fieldRefBank:
+		return &d.References.Bank
+	case fieldMethod:
+		return &d.Method
+	case fieldParty:
+		return &d.Party
+	}
+	return nil
+}
+
+func setTime(d *host.Draft, text string) code {
+	t, err := time.Parse(time.RFC3339, text)
+	if err != nil {
+		return malformed
+	}
+	d.Time = t.UTC()
+	return ok
+}
+
+// addKey appends a component of the dedup key.
+//
+// Invariant 14: an absent or oversize component is refused, and the event with
+// it: it is never joined as empty or left out.
+func (c *call) addKey(d *host.Draft, text []byte) code {
+	switch {
+	case len(d.Key) >= host.MaxKeyParts || len(text) > host.MaxKeyLength:
+		c.breaks("a component of the dedup key is too long or one too many")
+		return overLimit
+	case len(text) == 0 || !utf8.Valid(text):
+		c.breaks("a component of the dedup key is empty or not UTF-8")
+		return malformed
+	}
+	d.Key = append(d.Key, string(text))
+	return ok
+}
+
+func (g *guest) setInt() {
+	field, value := g.u32(0), int64(g.stack[1]) //nolint:gosec // an i64 of the ABI
+	d := g.draft()
+	if d == nil {
+		g.give(invalid)
+		return
+	}
+	switch field {
+	case fieldTime:
+		d.Time = time.UnixMilli(value).UTC()
+	case fieldMinor:
+		d.Minor = &value
+	case fieldConfirm:
+		d.Confirm = value != 0
+	case fieldSandbox:
+		d.Sandbox = value != 0
+	default:
+		g.give(invalid)
+		return
+	}
+	g.give(ok)
+}
+
+// mapField sets a field from a view: the value never enters the guest.
+func (g *guest) mapField() {
+	field := g.u32(0)
+	v, path, c := g.at(1)
+	if c != ok {
+		g.give(c)
+		return
+	}
+	d := g.draft()
+	if d == nil {
+		g.give(invalid)
+		return
+	}
+	if field == fieldProviderData {
+		data, found := v.JSON(path)
+		if !found {
+			g.give(absent)
+			return
+		}
+		d.ProviderData = data
+		g.give(ok)
+		return
+	}
+	text, found := v.Text(path)
+	if !found {
+		if field == fieldKey {
+			g.breaks("a component of the dedup key is absent")
+		}
+		g.give(absent)
+		return
+	}
+	g.give(g.setText(field, text))
+}
+
+func (g *guest) setAside() {
+	v, path, c := g.at(0)
+	if c != ok {
+		g.give(c)
+		return
+	}
+	item, found := v.JSON(path)
+	switch {
+	case !found:
+		g.give(absent)
+	case len(g.res.Events)+len(g.res.Aside) >= host.MaxEvents:
+		g.give(overLimit)
+	default:
+		g.res.Aside = append(g.res.Aside, host.Aside{Reason: cut(g.in(3), maxDetail), Item: item})
+		g.give(ok)
+	}
+}
+
+// answer reads the arguments of ack and respond.
+func (g *guest) answer() (host.Answer, code) {
+	status, contentType, body := g.u32(0), g.text(1), g.in(3)
+	switch {
+	case status < 200 || status > 299 || !headerText(contentType):
+		return host.Answer{}, invalid
+	case len(body) > maxAnswer:
+		return host.Answer{}, overLimit
+	}
+	return host.Answer{Status: int(status), ContentType: contentType, Body: append([]byte(nil), body...)}, ok
+}
+
+func (g *guest) ack() {
+	a, c := g.answer()
+	if c == ok {
+		g.call.ack = &a
+	}
+	g.give(c)
+}
+
+func (g *guest) respond() {
+	a, c := g.answer()
+	if c == ok {
+		c = g.appendResponse(a)
+	}
+	g.give(c)
+}
+
+func (c *call) appendResponse(a host.Answer) code {
+	if c.response == nil {
+		c.response = &a
+		return ok
+	}
+	if len(c.response.Body)+len(a.Body) > maxAnswer {
+		return overLimit
+	}
+	a.Body = append(c.response.Body, a.Body...)
+	c.response = &a
+	return ok
+}
+
+// respondMAC signs only what the manifest's pattern allows, and writes it only
+// into a challenge's answer: anything else would sign for anyone.
+func (g *guest) respondMAC() {
+	secret, bound := g.mac(0)
+	text := g.in(2)
+	if !bound || secret.decl.respond == nil || !secret.decl.respond.Match(text) {
+		g.give(denied)
+		return
+	}
+	mac, c := encode(g.u32(4), secret.keys[0].sum(nil, [][]byte{text}))
+	if c != ok || g.response == nil {
+		g.give(invalid)
+		return
+	}
+	a := *g.response
+	a.Body = mac
+	g.give(g.appendResponse(a))
+}

@@ -1,0 +1,52 @@
+package wasm
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+)
+
+// The custom sections that a packed module carries.
+const (
+	sectionManifest = "postern.manifest"
+	sectionGoldens  = "postern.goldens"
+)
+
+var errNotWasm = errors.New("not a core WebAssembly module")
+
+// customSection returns the contents of the custom section called name. It
+// reads nothing else of the module, which need not be valid beyond that.
+func customSection(module []byte, name string) ([]byte, error) {
+	const header = "\x00asm\x01\x00\x00\x00"
+	if len(module) < len(header) || string(module[:len(header)]) != header {
+		return nil, errNotWasm
+	}
+	for rest := module[len(header):]; len(rest) > 0; {
+		id := rest[0]
+		body, after, err := prefixed(rest[1:])
+		if err != nil {
+			return nil, err
+		}
+		rest = after
+		if id != 0 {
+			continue
+		}
+		got, contents, err := prefixed(body)
+		if err != nil {
+			return nil, err
+		}
+		if string(got) == name {
+			return contents, nil
+		}
+	}
+	return nil, fmt.Errorf("it has no custom section %q: build it with sdk/cmd/pack", name)
+}
+
+// prefixed cuts off the bytes that a LEB128 length announces.
+func prefixed(b []byte) (body, rest []byte, err error) {
+	n, used := binary.Uvarint(b)
+	if used <= 0 || used > 5 || n > uint64(len(b)-used) {
+		return nil, nil, errNotWasm
+	}
+	return b[used : used+int(n)], b[used+int(n):], nil //nolint:gosec // n is at most len(b)
+}

@@ -1,0 +1,106 @@
+package wasm
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/go-json-experiment/json"
+	"github.com/santhosh-tekuri/jsonschema/v6"
+	"golang.org/x/text/language"
+	"golang.org/x/text/message"
+)
+
+// closedLoader refuses every reference out of a manifest: a schema must not
+// make the host read files or addresses.
+type closedLoader struct{}
+
+func (closedLoader) Load(url string) (any, error) {
+	return nil, fmt.Errorf("a settings schema must stand alone, it refers to %s", url)
+}
+
+func (m *Manifest) compileSettings() error {
+	if len(m.Settings) == 0 {
+		m.Settings = []byte(`{"type":"object","additionalProperties":false}`)
+	}
+	doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(m.Settings))
+	if err != nil {
+		return fmt.Errorf("settings: %w", err)
+	}
+	c := jsonschema.NewCompiler()
+	c.UseLoader(closedLoader{})
+	if err := c.AddResource("settings", doc); err != nil {
+		return fmt.Errorf("settings: %w", err)
+	}
+	if m.schema, err = c.Compile("settings"); err != nil {
+		return fmt.Errorf("settings: %w", err)
+	}
+	m.defaults = make(map[string]any)
+	for name, property := range m.schema.Properties {
+		if property.Default != nil {
+			m.defaults[name] = *property.Default
+		}
+	}
+	return nil
+}
+
+// settle applies the defaults, checks the operator's settings against the
+// schema and returns them as the texts that a plugin reads: a string as it is,
+// anything else as JSON.
+func (m *Manifest) settle(given map[string]any) (map[string]string, error) {
+	all := make(map[string]any, len(m.defaults)+len(given))
+	for name, v := range m.defaults {
+		all[name] = v
+	}
+	for name, v := range given {
+		all[name] = v
+	}
+	text, err := json.Marshal(all, json.Deterministic(true))
+	if err != nil {
+		return nil, fmt.Errorf("settings: %w", err)
+	}
+	doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(text))
+	if err != nil {
+		return nil, fmt.Errorf("settings: %w", err)
+	}
+	if err := m.schema.Validate(doc); err != nil {
+		return nil, settingsError(err)
+	}
+	texts := make(map[string]string, len(all))
+	for name, v := range all {
+		if s, ok := v.(string); ok {
+			texts[name] = s
+			continue
+		}
+		b, err := json.Marshal(v, json.Deterministic(true))
+		if err != nil {
+			return nil, fmt.Errorf("settings.%s: %w", name, err)
+		}
+		texts[name] = string(b)
+	}
+	return texts, nil
+}
+
+// settingsError turns the library's tree of causes into one line for each
+// setting that is wrong.
+func settingsError(err error) error {
+	var invalid *jsonschema.ValidationError
+	if !errors.As(err, &invalid) {
+		return fmt.Errorf("settings: %w", err)
+	}
+	english := message.NewPrinter(language.English)
+	var lines []error
+	var walk func(e *jsonschema.ValidationError)
+	walk = func(e *jsonschema.ValidationError) {
+		for _, cause := range e.Causes {
+			walk(cause)
+		}
+		if len(e.Causes) == 0 {
+			at := strings.Join(append([]string{"settings"}, e.InstanceLocation...), ".")
+			lines = append(lines, fmt.Errorf("%s: %s", at, e.ErrorKind.LocalizedString(english)))
+		}
+	}
+	walk(invalid)
+	return errors.Join(lines...)
+}

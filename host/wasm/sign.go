@@ -1,0 +1,108 @@
+package wasm
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net/url"
+	"slices"
+	"strings"
+
+	"github.com/postern/postern/host"
+)
+
+// docs/plugin-abi.md §8.
+
+// Sign turns an unsigned callback into one that the plugin accepts, with the
+// newest value of every secret: it is how `send` and `demo` make callbacks. It
+// needs a [Binding] with Signing. The callback given is not changed.
+func (p *Plugin) Sign(ctx context.Context, cb *host.Callback) (*host.Callback, error) {
+	if !p.signing {
+		return nil, errors.New("sign a callback: the plugin is not bound for signing")
+	}
+	out := *cb
+	out.Headers = slices.Clone(cb.Headers)
+	out.Body = bytes.Clone(cb.Body)
+	if p.module.signs {
+		if err := p.enter(ctx, cb, func(in *instance) error {
+			in.guest.signs = &out
+			result, err := in.run(in.sign)
+			if err == nil && result != 0 {
+				err = fmt.Errorf("%s returned %d", exportSign, result)
+			}
+			return err
+		}); err != nil {
+			return nil, fmt.Errorf("sign a callback: %w", err)
+		}
+	}
+	p.putTokens(&out)
+	return &out, nil
+}
+
+// putTokens writes the static tokens where the provider would.
+func (p *Plugin) putTokens(cb *host.Callback) {
+	for _, t := range p.Tokens() {
+		value := string(t.Values[0])
+		switch t.In {
+		case host.InHeader:
+			setHeader(cb, t.Key, value)
+		case host.InQuery:
+			separator := "?"
+			if strings.Contains(cb.Target, "?") {
+				separator = "&"
+			}
+			cb.Target += separator + url.QueryEscape(t.Key) + "=" + url.QueryEscape(value)
+		case host.InPath:
+			cb.Target = strings.TrimSuffix(cb.Target, "/") + "/" + value
+		}
+	}
+}
+
+func setHeader(cb *host.Callback, name, value string) {
+	cb.Headers = slices.DeleteFunc(cb.Headers, func(h host.Header) bool {
+		return strings.EqualFold(h.Name, name)
+	})
+	cb.Headers = append(cb.Headers, host.Header{Name: name, Value: value})
+}
+
+func (g *guest) sign() {
+	s, known := g.signing()
+	switch {
+	case g.signs == nil:
+		g.give(denied)
+		return
+	case !known:
+		g.give(invalid)
+		return
+	}
+	mac, c := encode(g.u32(1), s.secret.keys[0].sum(nil, s.parts))
+	if c != ok {
+		g.give(c)
+		return
+	}
+	g.give(g.out(2, mac))
+}
+
+func (g *guest) outHeader() {
+	name, value := g.text(0), g.text(2)
+	switch {
+	case g.signs == nil:
+		g.give(denied)
+	case name == "" || !headerText(name) || !headerText(value):
+		g.give(invalid)
+	default:
+		setHeader(g.signs, name, value)
+		g.give(ok)
+	}
+}
+
+func (g *guest) outBody() {
+	body := g.in(0)
+	if g.signs == nil {
+		g.give(denied)
+		return
+	}
+	g.signs.Body = bytes.Clone(body)
+	g.give(ok)
+}

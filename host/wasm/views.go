@@ -1,0 +1,219 @@
+package wasm
+
+import (
+	"crypto/sha256"
+	"crypto/sha512"
+	"encoding/base64"
+	"encoding/hex"
+	"hash/crc32"
+
+	"github.com/postern/postern/host/wasm/internal/view"
+)
+
+// docs/plugin-abi.md §5.
+
+// The encodings of the ABI.
+const (
+	encodingRaw       = 0
+	encodingHex       = 1
+	encodingBase64    = 2
+	encodingBase64URL = 3
+)
+
+// decode reads encoded bytes; it returns a copy.
+func decode(encoding uint32, b []byte) ([]byte, code) {
+	var out []byte
+	var err error
+	switch encoding {
+	case encodingRaw:
+		return append([]byte(nil), b...), ok
+	case encodingHex:
+		out, err = hex.DecodeString(string(b))
+	case encodingBase64:
+		out, err = base64.StdEncoding.Strict().DecodeString(string(b))
+	case encodingBase64URL:
+		out, err = base64.RawURLEncoding.Strict().DecodeString(string(b))
+	default:
+		return nil, invalid
+	}
+	if err != nil {
+		return nil, malformed
+	}
+	return out, ok
+}
+
+// encode is the inverse of decode, hex in lower case.
+func encode(encoding uint32, b []byte) ([]byte, code) {
+	switch encoding {
+	case encodingRaw:
+		return b, ok
+	case encodingHex:
+		return hex.AppendEncode(nil, b), ok
+	case encodingBase64:
+		return base64.StdEncoding.AppendEncode(nil, b), ok
+	case encodingBase64URL:
+		return base64.RawURLEncoding.AppendEncode(nil, b), ok
+	}
+	return nil, invalid
+}
+
+func (g *guest) bytesOf() {
+	b, c := decode(g.u32(0), g.in(1))
+	if c != ok {
+		g.give(c)
+		return
+	}
+	if len(g.chunks) >= maxHandles {
+		g.give(overLimit)
+		return
+	}
+	g.chunks = append(g.chunks, b)
+	g.give(count(len(g.chunks) - 1))
+}
+
+// The hashes of the ABI.
+const (
+	hashSHA256 = 1
+	hashSHA512 = 2
+	hashCRC32  = 3
+)
+
+// digest hashes b; the algorithm is one of the ABI's.
+func digest(algorithm uint32, b []byte) ([]byte, bool) {
+	switch algorithm {
+	case hashSHA256:
+		sum := sha256.Sum256(b)
+		return sum[:], true
+	case hashSHA512:
+		sum := sha512.Sum512(b)
+		return sum[:], true
+	case hashCRC32:
+		sum := crc32.ChecksumIEEE(b)
+		return []byte{byte(sum >> 24), byte(sum >> 16), byte(sum >> 8), byte(sum)}, true
+	}
+	return nil, false
+}
+
+func (g *guest) hash() {
+	chunk, known := g.chunk(g.u32(1))
+	sum, served := digest(g.u32(0), chunk)
+	if !known || !served {
+		g.give(invalid)
+		return
+	}
+	g.give(g.out(2, sum))
+}
+
+// The kinds of view.
+const (
+	viewJSON = 1
+	viewForm = 2
+)
+
+func (g *guest) view() {
+	kind, of := g.u32(0), g.u32(1)
+	chunk, known := g.chunk(of)
+	if !known || (kind != viewJSON && kind != viewForm) {
+		g.give(invalid)
+		return
+	}
+	// Bytes are parsed once: the same bytes give the same view.
+	for i, p := range g.views {
+		if p.kind == kind && p.of == of {
+			g.give(count(i))
+			return
+		}
+	}
+	if len(g.views) >= maxHandles {
+		g.give(overLimit)
+		return
+	}
+	parse := view.JSON
+	if kind == viewForm {
+		parse = view.Form
+	}
+	v, err := parse(chunk)
+	if err != nil {
+		g.give(malformed)
+		return
+	}
+	g.views = append(g.views, parsed{kind, of, v})
+	g.give(count(len(g.views) - 1))
+}
+
+// at finds the view in argument i and the path in arguments i+1 and i+2.
+func (g *guest) at(i int) (*view.View, string, code) {
+	handle, path := g.u32(i), g.in(i+1)
+	if uint64(handle) >= uint64(len(g.views)) {
+		return nil, "", invalid
+	}
+	if len(path) > maxPath {
+		return nil, "", overLimit
+	}
+	if !view.IsPointer(string(path)) {
+		return nil, "", malformed
+	}
+	return g.views[handle].view, string(path), ok
+}
+
+// without is the code for a question that the value at the path has no answer
+// to: there is no value, or it is of another kind.
+func without(v *view.View, path string) code {
+	if k := v.Kind(path); k == view.Absent || k == view.Null {
+		return absent
+	}
+	return malformed
+}
+
+func (g *guest) kind() {
+	v, path, c := g.at(0)
+	if c == ok {
+		c = code(v.Kind(path))
+	}
+	g.give(c)
+}
+
+func (g *guest) get() {
+	v, path, c := g.at(0)
+	if c != ok {
+		g.give(c)
+		return
+	}
+	text, found := v.Text(path)
+	if !found {
+		g.give(absent)
+		return
+	}
+	g.give(g.out(3, text))
+}
+
+func (g *guest) length() {
+	v, path, c := g.at(0)
+	if c != ok {
+		g.give(c)
+		return
+	}
+	n, found := v.Len(path)
+	if !found {
+		g.give(without(v, path))
+		return
+	}
+	g.give(count(n))
+}
+
+func (g *guest) nameAt() {
+	v, path, c := g.at(0)
+	if c != ok {
+		g.give(c)
+		return
+	}
+	name, found := v.NameAt(path, int(g.u32(3)))
+	switch {
+	case found:
+		g.give(g.out(4, []byte(name)))
+	case v.Kind(path) == view.Object:
+		g.give(absent)
+	default:
+		g.give(without(v, path))
+	}
+}
