@@ -90,17 +90,14 @@ func checkPlugins(ps *problems, p *Plugins) {
 	if p.Path == "" {
 		ps.add("plugins.path", "is empty", "name the directory of the .wasm files")
 	}
-	const most = 1024 * wasmPage
-	if p.MaxMemory < wasmPage || p.MaxMemory > most || p.MaxMemory%wasmPage != 0 {
+	if p.MaxMemory < wasmPage || p.MaxMemory > maxPages*wasmPage || p.MaxMemory%wasmPage != 0 {
 		ps.add("plugins.max_memory", fmt.Sprintf("%s is not between 64KiB and 64MiB in steps of 64KiB", p.MaxMemory),
 			"WebAssembly counts memory in pages of 64KiB; the default is 16MiB")
 	}
 	if p.Pool < 0 {
 		ps.add("plugins.pool", fmt.Sprintf("%d is negative", p.Pool), "0 means one instance for each processor")
 	}
-	if p.Wait < 0 {
-		ps.add("plugins.wait", fmt.Sprintf("%s is negative", p.Wait), "0s means not to wait")
-	}
+	checkDuration(ps, "plugins.wait", p.Wait, "fails every callback that finds all instances at work")
 }
 
 func checkEndpoint(ps *problems, path string, e *Endpoint) {
@@ -158,7 +155,7 @@ const minToken = 16
 var tokenForm = regexp.MustCompile(`^[A-Za-z0-9._~-]+$`)
 
 func checkToken(ps *problems, path, token string) {
-	const fix = "make one with: openssl rand -hex 16"
+	const fix = "make one with: openssl rand -hex 16, or postern init"
 	if len(token) < minToken {
 		ps.add(path, fmt.Sprintf("has %d characters, fewer than %d: it can be guessed", len(token), minToken), fix)
 		return

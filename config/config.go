@@ -1,11 +1,27 @@
 package config
 
 import (
+	_ "embed" // the two files below
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/postern/postern/host"
 )
+
+//go:embed example.yaml
+var example []byte
+
+//go:embed demo.yaml
+var demo []byte
+
+// Example is the reference: every key with what it means and its default, or an
+// invented value where it has none. The caller owns the bytes.
+func Example() []byte { return slices.Clone(example) }
+
+// Demo is a configuration that runs as it is, with secrets that protect
+// nothing. The caller owns the bytes.
+func Demo() []byte { return slices.Clone(demo) }
 
 // Config is everything an operator decides. It is made by [Load], is complete
 // and consistent, and nobody writes to it afterwards; it is safe for concurrent
@@ -99,15 +115,20 @@ type Plugins struct {
 	// means GOMAXPROCS.
 	Pool int `json:"pool"`
 	// Wait is how long a callback waits for a free instance before its
-	// endpoint's Unable applies. Default 250ms; 0 means not at all.
+	// endpoint's Unable applies. Default 250ms, never 0.
 	Wait time.Duration `json:"wait"`
 }
 
-// wasmPage is the unit of linear memory.
-const wasmPage = 64 << 10
+// Linear memory is counted in pages; no plugin gets more than maxPages.
+const (
+	wasmPage = 64 << 10
+	maxPages = 1024
+)
 
-// MemoryPages is MaxMemory in WebAssembly pages of 64 KiB.
-func (p Plugins) MemoryPages() uint32 { return uint32(p.MaxMemory / wasmPage) }
+// MemoryPages is MaxMemory in WebAssembly pages of 64 KiB, at most 1024.
+func (p Plugins) MemoryPages() uint32 {
+	return uint32(min(max(p.MaxMemory/wasmPage, 0), maxPages))
+}
 
 // Tenant is on whose behalf callbacks are taken.
 type Tenant struct {
@@ -177,12 +198,12 @@ type Sink struct {
 	// Type is TypeFile or TypeWebhook. It has no default.
 	Type string `json:"type"`
 	// Concurrency is how many batches are under way at once. Default 1 for a
-	// file, 8 for a webhook; never 0.
+	// file, 4 for a webhook; never 0.
 	Concurrency int `json:"concurrency"`
 	// Batch is the most events in one delivery. Default 100 for a file, 1 for
 	// a webhook; never 0.
 	Batch int `json:"batch"`
-	// Timeout bounds one delivery. Default 15s, never 0.
+	// Timeout bounds one delivery. Default 30s, never 0.
 	Timeout time.Duration `json:"timeout"`
 	Retry   Backoff       `json:"retry"`
 	// From is where the sink starts when the store first sees it. Default
@@ -257,7 +278,7 @@ func defaultSink(kind string) Sink {
 	s := Sink{
 		Concurrency: 1,
 		Batch:       100,
-		Timeout:     15 * time.Second,
+		Timeout:     30 * time.Second,
 		Retry:       Backoff{Base: time.Second, Max: time.Hour, Over: 7 * 24 * time.Hour},
 		From:        host.FromNow,
 	}
@@ -266,7 +287,7 @@ func defaultSink(kind string) Sink {
 		s.File = &FileSink{}
 	case TypeWebhook:
 		s.Webhook = &WebhookSink{}
-		s.Concurrency, s.Batch = 8, 1
+		s.Concurrency, s.Batch = 4, 1
 	}
 	return s
 }

@@ -26,6 +26,11 @@ type decoder struct {
 // name is the form of all names: they stand in URLs, file names and metrics.
 var name = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,62}$`)
 
+const (
+	mustBeMapping = "must be a mapping"
+	indentKeys    = "write its keys below it, indented"
+)
+
 const nameForm = "1 to 63 of a-z, 0-9 and -, not beginning with -"
 
 // fields are the keys of a struct and where their values go. Pointers are left
@@ -78,7 +83,7 @@ func (d *decoder) decode(path string, raw any, to reflect.Value) {
 	}
 	level, ok := raw.(map[string]any)
 	if !ok && raw != nil {
-		d.add(path, "must be a mapping", "write its keys below it, indented")
+		d.add(path, mustBeMapping, indentKeys)
 		return
 	}
 	switch {
@@ -253,7 +258,7 @@ func duration(raw any, to *time.Duration) (problem, fix string) {
 	if days, ok := strings.CutSuffix(s, "d"); ok {
 		n, err := strconv.ParseUint(days, 10, 16)
 		if err == nil {
-			*to = time.Duration(n) * 24 * time.Hour //nolint:gosec // 16 bits of days fit
+			*to = time.Duration(n) * 24 * time.Hour
 			return "", ""
 		}
 	}
@@ -269,7 +274,7 @@ func duration(raw any, to *time.Duration) (problem, fix string) {
 func settings(raw any, to *map[string]any) (problem, fix string) {
 	m, ok := raw.(map[string]any)
 	if !ok && raw != nil {
-		return "must be a mapping", "write its keys below it, indented"
+		return mustBeMapping, indentKeys
 	}
 	*to = m
 	return "", ""

@@ -132,6 +132,7 @@ func safeText(err error) string {
 // bulk: a second document, and each key that stands twice.
 type strictYAML struct{}
 
+// Unmarshal implements [koanf.Parser].
 func (strictYAML) Unmarshal(b []byte) (map[string]any, error) {
 	out, err := yaml.Parser().Unmarshal(b)
 	if err != nil {
@@ -152,6 +153,7 @@ func (strictYAML) Unmarshal(b []byte) (map[string]any, error) {
 	return out, nil
 }
 
+// Marshal implements [koanf.Parser].
 func (strictYAML) Marshal(m map[string]any) ([]byte, error) { return yaml.Parser().Marshal(m) }
 
 // secondDocument is the line on which a second document begins, or 0.
@@ -186,26 +188,43 @@ func lookupIn(environ []string) func(string) (string, bool) {
 }
 
 func loadEnv(ko *koanf.Koanf, ps *problems, environ []string) {
+	// In order, so that a variable comes before those of the levels below it.
 	environ = slices.Sorted(slices.Values(environ))
-	var outer string
 	from := env.Provider(".", env.Opt{
 		Prefix:      Prefix,
 		EnvironFunc: func() []string { return environ },
 		TransformFunc: func(name, text string) (string, any) {
 			path := envPath(name)
-			// A value and a level of the same name: one would hide the other,
-			// which one by chance.
-			if outer != "" && strings.HasPrefix(path, outer+".") {
-				ps.add(path, "has a value above it, in "+ps.origin[outer], "unset one of the two")
+			if hidden(ko, ps, path) {
 				return "", nil
 			}
-			outer = path
 			ps.origin[path] = name
 			return path, scalar(path, text)
 		},
 	})
 	// Neither this provider nor the merge of maps can fail.
 	_ = ko.Load(from, nil)
+}
+
+// hidden notes a value that stands where path needs a level. The layers' merge
+// would drop one of the two and say nothing.
+func hidden(ko *koanf.Koanf, ps *problems, path string) bool {
+	for i, c := range path {
+		if c != '.' {
+			continue
+		}
+		above := path[:i]
+		if from, ok := ps.origin[above]; ok {
+			ps.add(path, "has a value above it, set by "+from, "unset one of the two")
+			return true
+		}
+		v := ko.Get(above)
+		if _, level := v.(map[string]any); !level && v != nil {
+			ps.add(above, mustBeMapping, indentKeys)
+			return true
+		}
+	}
+	return false
 }
 
 // named are the levels whose keys are names.
@@ -243,7 +262,7 @@ func scalar(path, text string) any {
 
 func loadFlags(ko *koanf.Koanf, ps *problems, flags *pflag.FlagSet) {
 	from := posflag.ProviderWithFlag(flags, ".", nil, func(f *pflag.Flag) (string, any) {
-		if !f.Changed || !strings.Contains(f.Name, ".") {
+		if !f.Changed || !strings.Contains(f.Name, ".") || hidden(ko, ps, f.Name) {
 			return "", nil
 		}
 		ps.origin[f.Name] = "--" + f.Name

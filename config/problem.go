@@ -79,7 +79,7 @@ func (ps *problems) choice(path, got string, options ...string) {
 // suggest names the option nearest to got, or all of them if none is near.
 func suggest(got string, options []string) string {
 	options = slices.Sorted(slices.Values(options))
-	best, least := "", 1+max(2, len(got)/3)
+	best, least := "", 1+max(1, len(got)/3)
 	for _, o := range options {
 		if d := distance(got, o); d < least && d < len(o) {
 			best, least = o, d
@@ -94,25 +94,28 @@ func suggest(got string, options []string) string {
 	return "known here: " + strings.Join(options, ", ")
 }
 
-// distance is the least number of bytes to insert, remove or replace to make b
-// of a (Levenshtein), with upper and lower case alike.
+// distance is the least number of bytes to insert, remove, replace or swap with
+// the next to make b of a, upper and lower case being alike (optimal string
+// alignment: no byte is touched twice).
 func distance(a, b string) int {
 	a, b = strings.ToLower(a), strings.ToLower(b)
-	row := make([]int, len(b)+1)
+	last, row, next := make([]int, len(b)+1), make([]int, len(b)+1), make([]int, len(b)+1)
 	for j := range row {
 		row[j] = j
 	}
 	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
+		next[0] = i + 1
 		for j := range len(b) {
-			cost := diagonal
+			replaced := row[j]
 			if a[i] != b[j] {
-				cost++
+				replaced++
 			}
-			diagonal = row[j+1]
-			row[j+1] = min(cost, row[j]+1, row[j+1]+1)
+			next[j+1] = min(replaced, row[j+1]+1, next[j]+1)
+			if i > 0 && j > 0 && a[i] == b[j-1] && a[i-1] == b[j] {
+				next[j+1] = min(next[j+1], last[j-1]+1)
+			}
 		}
+		last, row, next = row, next, last
 	}
 	return row[len(b)]
 }

@@ -95,7 +95,7 @@ func fetch(raw string, lookup func(string) (string, bool)) (text string, plain b
 	if name, ok := strings.CutPrefix(raw, "env:"); ok {
 		if !variable.MatchString(name) {
 			// Not named: it may be the secret itself, put in the wrong place.
-			return "", false, errors.New("names no environment variable after env:")
+			return "", false, errors.New("names no environment variable behind env")
 		}
 		if text, ok = lookup(name); !ok {
 			return "", false, fmt.Errorf("environment variable %q is not set", name)
@@ -110,7 +110,7 @@ func fetch(raw string, lookup func(string) (string, bool)) (text string, plain b
 		return text, true, nil
 	}
 	if scheme.MatchString(raw) {
-		return "", false, errors.New("names a scheme that is not env:, file: or value:")
+		return "", false, errors.New("begins with a scheme that is none of env, file and value")
 	}
 	if expansion.MatchString(raw) {
 		return "", false, errors.New("looks like a variable; nothing is expanded here")

@@ -1,0 +1,142 @@
+package config
+
+import (
+	"slices"
+	"strings"
+	"testing"
+)
+
+const (
+	inEndpoint = "tenants: {t: {endpoints: {e: {plugin: p, %}}}}"
+	inWebhook  = "sinks: {s: {type: webhook, url: 'https://example.com', secrets: " + validSigning + ", %}}"
+	inFile     = "sinks: {s: {type: file, path: a, %}}"
+)
+
+func TestLoad_refuses(t *testing.T) {
+	t.Parallel()
+	rows := []struct{ in, text, want string }{
+		{"%", "intake: {listen: ':70000'}", "intake.listen: port \"70000\""},
+		{"%", "intake: {listen: ''}", "intake.listen: is empty"},
+		{"%", "intake: {max_body: 0}", "intake.max_body: 0 is not positive"},
+		{"%", "intake: {max_body: 99999999999GiB}", "intake.max_body: \"99999999999GiB\" is no size"},
+		{"%", "intake: {max_connections: 0}", "intake.max_connections: 0 is not positive"},
+		{"%", "intake: {read_timeout: 0s}", "a zero read timeout lets a slow client hold a connection for ever"},
+		{"%", "intake: {write_timeout: -1s}", "intake.write_timeout: -1s is negative"},
+		{"%", "intake: {drain_timeout: 0s}", "intake.drain_timeout: a zero"},
+		{"%", "intake: {Listen: ':1'}", "did you mean \"listen\"?"},
+		{"%", "intake: {public_url: 'ftp://x'}", "intake.public_url: is no http"},
+		{"%", "intake: {public_url: 'https://'}", "intake.public_url: names no host"},
+		{"%", "intake: {public_url: 'https://x?a=b'}", "intake.public_url: has a query"},
+		{"%", "admin: {listen: ':8081'}", "admin.listen: \":8081\" is reachable"},
+		{"%", "admin: {listen: 'example.com:1'}", "admin.listen: \"example.com:1\" is reachable"},
+		{"%", "admin: {listen: '127.0.0.1:8080'}", "admin.listen: is also intake.listen"},
+		{"%", "store: {max_kept: 0}", "store.max_kept: 0 is not positive"},
+		{"%", "plugins: {path: ''}", "plugins.path: is empty"},
+		{"%", "plugins: {max_memory: 100KiB}", "plugins.max_memory: 100KiB is not"},
+		{"%", "plugins: {max_memory: 128MiB}", "plugins.max_memory: 128MiB is not"},
+		{"%", "plugins: {wait: 0s}", "plugins.wait: a zero wait"},
+		{"%", "plugins: {pool: -1}", "plugins.pool: -1 is negative"},
+		{"%", "tenants: [a]", "tenants: must be a mapping"},
+		{"%", "tenants: {t: {endpoints: {E_1: {plugin: p}}}}", "tenants.t.endpoints.E_1: is not the form of a name"},
+		{"%", "tenants: {t: {endpoints: {e: {}}}}", "tenants.t.endpoints.e.plugin: is missing"},
+		{"%", "tenants: {t: {endpoints: {e: {plugin: ../p}}}}", "plugin: \"../p\" is not the form of a name"},
+		{inEndpoint, "verification: false", "verification: must be text"},
+		{inEndpoint, "verification: ''", "verification: is missing"},
+		{inEndpoint, "token: ", "token: is empty"},
+		{inEndpoint, "token: 'with/a/slash/or/more'", "token: has characters"},
+		{inEndpoint, "token: [0123456789abcdef, short]", "token.1: has 5 characters"},
+		{inEndpoint, "token: []", "token: is an empty list"},
+		{inEndpoint, "ack: {status: 204, body: x, content_type: text/plain}", "ack.body: an answer with status 204"},
+		{inEndpoint, "ack: {body: x}", "ack.content_type: is missing"},
+		{inEndpoint, "ack: {content_type: \"a/b\\r\\nX: y\"}", "ack.content_type: "},
+		{inEndpoint, "settings: [a]", "settings: must be a mapping"},
+		{inEndpoint, "secrets: {k: ''}", "secrets.k: is empty"},
+		{inEndpoint, "secrets: {k: }", "secrets.k: is empty"},
+		{inEndpoint, "secrets: {k: 'value:  '}", "secrets.k: is empty"},
+		{inEndpoint, "secrets: {k: 'env:EMPTY'}", "secrets.k: is empty"},
+		{inEndpoint, "secrets: {k: 'env:not/a/name'}", "secrets.k: names no environment variable"},
+		{inEndpoint, "secrets: {k: 'file:/nowhere/at-all'}", "secrets.k: file \"/nowhere/at-all\" cannot be read: no such file"},
+		{inEndpoint, "secrets: {k: 'evn:KEY'}", "secrets.k: begins with a scheme"},
+		{inEndpoint, "secrets: {k: '${KEY}'}", "secrets.k: looks like a variable"},
+		{inEndpoint, "secrets: {k: 0060}", "secrets.k: must be text"},
+		{inEndpoint, "secrets: {k: [a, '']}", "secrets.k.1: is empty"},
+		{"%", "sinks: {s: {path: a}}", "sinks.s.type: is missing (one of file, webhook)"},
+		{"%", "sinks: {s: {type: file}}", "sinks.s.path: is missing"},
+		{"%", "sinks: {s: {type: webhook, secrets: " + validSigning + "}}", "sinks.s.url: is missing"},
+		{"%", "sinks: {s: {type: webhook, url: 'https://x'}}", "sinks.s.secrets: is missing"},
+		{"%", "sinks: {a: {type: file, path: x}, b: {type: file, path: ./x}}", "sinks.b.path: \"./x\" is also the file of sinks.a"},
+		{"%", "sinks: {s: {type: webhook, url: 'https://x', secrets: whsec_AAAA}}", "sinks.s.secrets: has 3 bytes"},
+		{"%", "sinks: {s: {type: webhook, url: 'https://x', secrets: 'whsec_!'}}", "sinks.s.secrets: is not base64"},
+		{inFile, "url: 'https://x'", "sinks.s.url: unknown key"},
+		{inFile, "file: {path: x}", "sinks.s.file: unknown key"},
+		{inWebhook, "concurrency: 0", "sinks.s.concurrency: 0"},
+		{inWebhook, "batch: -1", "sinks.s.batch: -1"},
+		{inWebhook, "batch: 1.5", "sinks.s.batch: is no whole number"},
+		{inWebhook, "allow_private: yes please", "sinks.s.allow_private: is neither"},
+		{inWebhook, "timeout: 0s", "sinks.s.timeout: a zero timeout"},
+		{inWebhook, "retry: {base: 0s}", "sinks.s.retry.base: a zero base"},
+		{inWebhook, "retry: {base: 1h, max: 1s}", "sinks.s.retry.max: 1s is less"},
+		{inWebhook, "from: yesterday", "sinks.s.from: \"yesterday\" is unknown"},
+		{inWebhook, "filter: {types: ['']}", "sinks.s.filter.types.0: is empty"},
+		{inWebhook, "filter: {tenants: [a, 1]}", "sinks.s.filter.tenants.1: must be text"},
+		{inWebhook, "filter: {type: [a]}", "did you mean \"types\"?"},
+	}
+	for _, r := range rows {
+		t.Run(r.want, func(t *testing.T) {
+			t.Parallel()
+			got := mustFail(t, strings.Replace(r.in, "%", r.text, 1), "EMPTY=")
+			if !strings.Contains(got, r.want) {
+				t.Errorf("error lacks %q:\n%s", r.want, got)
+			}
+			if n := strings.Count(got, "\n"); n != 0 {
+				t.Errorf("one fault, %d problems:\n%s", n+1, got)
+			}
+		})
+	}
+}
+
+func TestLoad_takes(t *testing.T) {
+	t.Parallel()
+	for _, text := range []string{
+		"intake: {listen: ':0'}\nadmin: {listen: '[::1]:0'}",
+		"intake: {max_body: 512KiB, read_timeout: 1m30s}",
+		"intake: {max_body: 4096}",
+		"admin: {listen: 'localhost:9'}",
+		strings.Replace(inEndpoint, "%", "verification: none, unable: keep, reject_status: 403", 1),
+		strings.Replace(inEndpoint, "%", "secrets: {k: 'value:a:b', l: 'value:$x'}", 1),
+		strings.Replace(inWebhook, "%", "retry: {over: 2d}, filter: {types: 'payment.*', providers: [ottu]}", 1),
+	} {
+		if _, err := load(t, text); err != nil {
+			t.Errorf("Load(%s) = %v", text, err)
+		}
+	}
+}
+
+// What is wrong in one place must not hide what is wrong beside it.
+func TestLoad_aBadValueHidesNoOther(t *testing.T) {
+	t.Parallel()
+	got := mustFail(t, strings.Replace(inEndpoint, "%", "reject_status: x, unknown: keep, unable: kep, token: [env:NONE]", 1))
+	if n := strings.Count(got, "\n") + 1; n != 4 {
+		t.Errorf("%d problems, want 4:\n%s", n, got)
+	}
+}
+
+func TestWarnings(t *testing.T) {
+	t.Parallel()
+	got := mustLoad(t, `
+store: {engine: mem}
+tenants: {t: {endpoints: {e: {plugin: p, verification: none, secrets: {k: plain, l: env:L}}}}}
+sinks: {s: {type: webhook, url: 'http://x', secrets: env:S, allow_private: true, retry: {over: 1m, max: 1m}}}`,
+		"L=l", "S="+validSigning, "POSTERN__TENANTS__T__ENDPOINTS__E__TOKEN=0123456789abcdef").Warnings()
+	want := []string{
+		"store.engine: mem forgets",
+		"tenants.t.endpoints.e.verification: none takes",
+		"sinks.s.retry.over: gives up after 1m0s",
+		"sinks.s.url: is not https",
+		"sinks.s.allow_private: lets",
+		"tenants.t.endpoints.e.secrets.k: is written in the configuration itself",
+	}
+	if !slices.EqualFunc(got, want, strings.HasPrefix) {
+		t.Errorf("Warnings = %q, want these beginnings: %q", got, want)
+	}
+}
