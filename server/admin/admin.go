@@ -1,0 +1,168 @@
+// Package admin is the operators' side of Postern over HTTP: probes, metrics
+// and the routes of /admin/v1. Package server serves them; the command line
+// speaks to them through the socket in the data directory, or runs the same
+// handler over a store it opened itself.
+package admin
+
+import (
+	"context"
+	"encoding/json"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"github.com/postern/postern/host"
+)
+
+// Queue is the part of [host.Queue] that operators use; the contract of the
+// methods stands there.
+type Queue interface {
+	DeadLetters(ctx context.Context, sink string, after host.Cursor, n int) ([]host.DeadLetter, host.Cursor, error)
+	Redrive(ctx context.Context, sink string, ids ...string) (int, error)
+	Lag(ctx context.Context, sink string) (host.Lag, error)
+}
+
+// Endpoint describes an endpoint to operators.
+type Endpoint struct {
+	Tenant string `json:"tenant"`
+	Name   string `json:"name"`
+	// URL is what the provider is given; only its path where the public URL is
+	// unknown. A token at its end reads "{token}".
+	URL string `json:"url"`
+	// Plugin is the version of the module, "ottu@0.1.0+sha256:…".
+	Plugin       string   `json:"plugin"`
+	Provider     string   `json:"provider"`
+	Methods      []string `json:"methods"`
+	Verification string   `json:"verification"`
+	Unable       string   `json:"unable"`
+}
+
+// Sink describes a sink to operators.
+type Sink struct {
+	Name   string      `json:"name"`
+	Type   string      `json:"type"`
+	Filter host.Filter `json:"filter"`
+}
+
+// Options say what an Admin shows. Reader, Queue and Version are required; the
+// zero value of each other field means that there is nothing of its kind.
+type Options struct {
+	Version   string
+	Reader    host.Reader
+	Queue     Queue
+	Endpoints []Endpoint
+	Sinks     []Sink
+	// Wake is called after dead letters were made due.
+	Wake func()
+	// Checks are asked at every /readyz: nil means good, an error says what is
+	// missing.
+	Checks map[string]func() error
+	// Metrics are served on /metrics.
+	Metrics *Metrics
+}
+
+// Admin is the operators' handlers. Make one with [New]. It is safe for
+// concurrent use.
+type Admin struct {
+	o      Options
+	probes *http.ServeMux
+	all    *http.ServeMux
+}
+
+// New makes the handlers.
+func New(o Options) *Admin {
+	if o.Wake == nil {
+		o.Wake = func() {}
+	}
+	a := &Admin{o: o, probes: http.NewServeMux(), all: http.NewServeMux()}
+	a.probes.HandleFunc("GET /healthz", a.healthz)
+	a.probes.HandleFunc("GET /readyz", a.readyz)
+	if o.Metrics != nil {
+		a.probes.Handle("GET /metrics", o.Metrics.Handler())
+	}
+	a.all.Handle("/", a.probes)
+	for pattern, route := range map[string]func(*http.Request) (any, error){
+		"GET /admin/v1/version":                           a.version,
+		"GET /admin/v1/endpoints":                         a.endpoints,
+		"GET /admin/v1/events":                            a.events,
+		"GET /admin/v1/events/{id}":                       a.event,
+		"GET /admin/v1/sinks":                             a.sinks,
+		"GET /admin/v1/sinks/{sink}/deadletters":          a.deadLetters,
+		"POST /admin/v1/sinks/{sink}/deadletters/redrive": a.redrive,
+		"/admin/v1/": func(*http.Request) (any, error) {
+			return nil, notFound("there is no such route")
+		},
+	} {
+		a.all.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
+			// Not the body of a GET, and of a POST no more than ids need.
+			r.Body = http.MaxBytesReader(w, r.Body, maxRequest)
+			answer, err := route(r)
+			if err != nil {
+				writeError(w, err)
+				return
+			}
+			writeJSON(w, http.StatusOK, answer)
+		})
+	}
+	return a
+}
+
+// maxRequest is the largest body of a request, in bytes.
+const maxRequest = 1 << 20
+
+// Handler serves everything: for the socket that only its owner can open, and
+// for use in process.
+func (a *Admin) Handler() http.Handler { return a.all }
+
+// Probes serves /healthz, /readyz and /metrics alone: for a TCP port, since
+// nothing here asks who is calling.
+func (a *Admin) Probes() http.Handler { return a.probes }
+
+// NewServer is an http.Server for one of the handlers, with a limit on
+// everything a client could draw out.
+func NewServer(h http.Handler, log *slog.Logger) *http.Server {
+	return &http.Server{
+		Handler:           h,
+		ReadHeaderTimeout: 5 * time.Second,
+		ReadTimeout:       10 * time.Second,
+		WriteTimeout:      30 * time.Second,
+		IdleTimeout:       time.Minute,
+		MaxHeaderBytes:    16 << 10,
+		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelWarn),
+	}
+}
+
+// healthz says that the process answers, and no more: restarting it cures
+// nothing that /readyz complains of.
+func (a *Admin) healthz(w http.ResponseWriter, _ *http.Request) {
+	writeJSON(w, http.StatusOK, map[string]string{"status": "ok"})
+}
+
+func (a *Admin) readyz(w http.ResponseWriter, _ *http.Request) {
+	answer := struct {
+		Ready  bool              `json:"ready"`
+		Checks map[string]string `json:"checks"`
+	}{true, map[string]string{}}
+	for name, check := range a.o.Checks {
+		answer.Checks[name] = "ok"
+		if err := check(); err != nil {
+			answer.Ready = false
+			answer.Checks[name] = err.Error()
+		}
+	}
+	status := http.StatusOK
+	if !answer.Ready {
+		status = http.StatusServiceUnavailable
+	}
+	writeJSON(w, status, answer)
+}
+
+func writeJSON(w http.ResponseWriter, status int, v any) {
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cache-Control", "no-store")
+	w.WriteHeader(status)
+	enc := json.NewEncoder(w)
+	enc.SetEscapeHTML(false)
+	// Nothing can be said any more to a client that has gone.
+	_ = enc.Encode(v)
+}

@@ -1,0 +1,149 @@
+package admin
+
+import (
+	"context"
+	"net/http"
+	"runtime"
+	"strconv"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/postern/postern/host"
+)
+
+// Metrics counts what happens. Make one with [NewMetrics]. Its methods do not
+// block and are safe for concurrent use. No label holds anything of a
+// callback (invariant 8).
+type Metrics struct {
+	registry   *prometheus.Registry
+	callbacks  *prometheus.CounterVec
+	refused    *prometheus.CounterVec
+	ingest     *prometheus.HistogramVec
+	events     *prometheus.CounterVec
+	conflicts  *prometheus.CounterVec
+	settled    *prometheus.CounterVec
+	deliveries *prometheus.HistogramVec
+	age        *prometheus.HistogramVec
+}
+
+// NewMetrics makes metrics in a registry of their own.
+func NewMetrics(version string) *Metrics {
+	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
+		return prometheus.NewCounterVec(prometheus.CounterOpts{Name: "postern_" + name, Help: help}, labels)
+	}
+	histogram := func(name, help string, buckets []float64, label string) *prometheus.HistogramVec {
+		return prometheus.NewHistogramVec(
+			prometheus.HistogramOpts{Name: "postern_" + name, Help: help, Buckets: buckets}, []string{label})
+	}
+	m := &Metrics{
+		registry: prometheus.NewRegistry(),
+		callbacks: counter("callbacks_total", "Callbacks judged, by verdict (none if the plugin failed) and error code (none if there was no error).",
+			"tenant", "endpoint", "provider", "verdict", "code", "kept"),
+		refused:   counter("requests_refused_total", "Requests that never became a callback, by error code.", "code"),
+		ingest:    histogram("ingest_duration_seconds", "From the callback read to its answer.", prometheus.ExponentialBuckets(0.0005, 2, 14), "provider"),
+		events:    counter("events_total", "Events, by what the store did with them.", "tenant", "endpoint", "provider", "disposition"),
+		conflicts: counter("conflicts_total", "Events whose dedup key was seen before with other content.", "tenant", "endpoint", "provider"),
+		settled:   counter("deliveries_settled_total", "Attempts at deliveries, by outcome.", "sink", "outcome"),
+		deliveries: histogram("delivery_duration_seconds", "One attempt at a delivery, with its whole batch.",
+			prometheus.ExponentialBuckets(0.001, 2, 16), "sink"),
+		age: histogram("delivery_age_seconds", "From the callback received to its event delivered.",
+			prometheus.ExponentialBuckets(0.001, 4, 12), "sink"),
+	}
+	build := prometheus.NewGauge(prometheus.GaugeOpts{
+		Name: "postern_build_info", Help: "Always 1; the labels say what is running.",
+		ConstLabels: prometheus.Labels{"version": version, "goversion": runtime.Version()},
+	})
+	build.Set(1)
+	m.registry.MustRegister(m.callbacks, m.refused, m.ingest, m.events, m.conflicts, m.settled, m.deliveries, m.age, build,
+		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return m
+}
+
+// Handler serves the metrics, in the OpenMetrics format to those who ask.
+func (m *Metrics) Handler() http.Handler {
+	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{EnableOpenMetrics: true})
+}
+
+// Callback counts what [host.Host] observed of a callback.
+func (m *Metrics) Callback(o host.Observation) {
+	ep := o.Endpoint
+	verdict, code := "none", "none"
+	if o.Verdict != 0 {
+		verdict = o.Verdict.String()
+	}
+	if o.Failed {
+		code = o.Code.String()
+	}
+	m.callbacks.WithLabelValues(ep.Tenant, ep.Name, ep.Provider, verdict, code, strconv.FormatBool(o.Kept)).Inc()
+	m.ingest.WithLabelValues(ep.Provider).Observe(o.Took.Seconds())
+	for _, d := range o.Receipt.Events {
+		m.events.WithLabelValues(ep.Tenant, ep.Name, ep.Provider, d.String()).Inc()
+		if d == host.Conflicted {
+			m.conflicts.WithLabelValues(ep.Tenant, ep.Name, ep.Provider).Inc()
+		}
+	}
+	for _, d := range o.Receipt.Aside {
+		m.events.WithLabelValues(ep.Tenant, ep.Name, ep.Provider, d.String()).Inc()
+	}
+}
+
+// Refused counts a request that never became a callback.
+func (m *Metrics) Refused(c host.Code) { m.refused.WithLabelValues(c.String()).Inc() }
+
+// Delivery counts an attempt at a delivery: how long it took, and how long ago
+// its callback was received.
+func (m *Metrics) Delivery(sink string, outcome host.Outcome, took, age time.Duration) {
+	m.settled.WithLabelValues(sink, outcome.String()).Inc()
+	m.deliveries.WithLabelValues(sink).Observe(took.Seconds())
+	if outcome == host.Done {
+		m.age.WithLabelValues(sink).Observe(age.Seconds())
+	}
+}
+
+// WatchLag adds how far each sink is behind, read from the queue when asked.
+// Call it once.
+func (m *Metrics) WatchLag(q Queue, sinks ...string) {
+	m.registry.MustRegister(&lagCollector{queue: q, sinks: sinks})
+}
+
+var (
+	lagRecords = prometheus.NewDesc("postern_sink_lag_records",
+		"Records the sink has not yet looked at, at most.", []string{"sink"}, nil)
+	lagDeliveries = prometheus.NewDesc("postern_sink_deliveries",
+		"Deliveries that are leased, waiting for a retry, or dead.", []string{"sink", "state"}, nil)
+)
+
+// lagTimeout bounds the reading of one sink's lag.
+const lagTimeout = 2 * time.Second
+
+type lagCollector struct {
+	queue Queue
+	sinks []string
+}
+
+func (c *lagCollector) Describe(ch chan<- *prometheus.Desc) {
+	ch <- lagRecords
+	ch <- lagDeliveries
+}
+
+func (c *lagCollector) Collect(ch chan<- prometheus.Metric) {
+	for _, sink := range c.sinks {
+		ctx, cancel := context.WithTimeout(context.Background(), lagTimeout)
+		lag, err := c.queue.Lag(ctx, sink)
+		cancel()
+		if err != nil {
+			// A gap in the series says it; zero would be a lie.
+			continue
+		}
+		gauge := func(d *prometheus.Desc, v float64, labels ...string) {
+			ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
+		}
+		gauge(lagRecords, float64(lag.Records), sink)
+		gauge(lagDeliveries, float64(lag.Leased), sink, "leased")
+		gauge(lagDeliveries, float64(lag.Retrying), sink, "retrying")
+		gauge(lagDeliveries, float64(lag.Dead), sink, "dead")
+	}
+}

@@ -1,0 +1,273 @@
+package admin
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/postern/postern/host"
+)
+
+// How many entries a page has.
+const (
+	defaultLimit = 20
+	maxLimit     = 500
+)
+
+func (a *Admin) version(*http.Request) (any, error) {
+	return map[string]string{"version": a.o.Version}, nil
+}
+
+func (a *Admin) endpoints(*http.Request) (any, error) {
+	return map[string]any{"endpoints": list(a.o.Endpoints)}, nil
+}
+
+// list is s, empty and not null.
+func list[T any](s []T) []T {
+	if s == nil {
+		return []T{}
+	}
+	return s
+}
+
+// stored is an event with its place.
+type stored struct {
+	Seq    uint64      `json:"seq"`
+	Cursor host.Cursor `json:"cursor"`
+	Event  *host.Event `json:"event"`
+}
+
+func (a *Admin) events(r *http.Request) (any, error) {
+	page, err := readPage(r.URL.RawQuery, "newest", "tenant", "provider", "type")
+	if err != nil {
+		return nil, err
+	}
+	found, next, err := a.o.Reader.Range(r.Context(), page)
+	if err != nil {
+		return nil, fmt.Errorf("read events: %w", err)
+	}
+	out := make([]stored, len(found))
+	for i := range found {
+		out[i] = stored{found[i].Seq, found[i].Cursor, &found[i].Event}
+	}
+	return map[string]any{"events": out, "next": next}, nil
+}
+
+// readPage reads the query of a list: after, limit and what else is known.
+func readPage(rawQuery string, known ...string) (host.Page, error) {
+	// Operators see everything; what is held back from sinks is marked.
+	page := host.Page{Limit: defaultLimit, Filter: host.Filter{Unverified: true, Conflicts: true}}
+	query, err := url.ParseQuery(rawQuery)
+	if err != nil {
+		return page, invalid("the query cannot be parsed; encode it as a form")
+	}
+	known = append(known, "after", "limit")
+	for name, values := range query {
+		if !slices.Contains(known, name) {
+			slices.Sort(known)
+			return page, invalid("parameter %q is unknown; known here: %s", name, strings.Join(known, ", "))
+		}
+		if len(values) > 1 {
+			return page, invalid("parameter %q stands there twice; give it once", name)
+		}
+		if err := readParameter(&page, name, values[0]); err != nil {
+			return page, err
+		}
+	}
+	return page, nil
+}
+
+func readParameter(page *host.Page, name, value string) error {
+	switch name {
+	case "after":
+		page.After = host.Cursor(value)
+		if _, _, err := page.After.At(); err != nil {
+			return invalid("after is no cursor; take one from an earlier answer")
+		}
+	case "limit":
+		n, err := strconv.Atoi(value)
+		if err != nil || n < 1 || n > maxLimit {
+			return invalid("limit is %q; use a number from 1 to %d", value, maxLimit)
+		}
+		page.Limit = n
+	case "newest":
+		if value != "true" && value != "false" {
+			return invalid("newest is %q; use true or false", value)
+		}
+		page.Newest = value == "true"
+	case "tenant":
+		page.Filter.Tenants = []string{value}
+	case "provider":
+		page.Filter.Providers = []string{value}
+	case "type":
+		page.Filter.Types = []string{value}
+	}
+	return nil
+}
+
+// callback is the record of one event's callback. Tokens were masked before it
+// was stored.
+type callback struct {
+	Kind     string          `json:"kind"`
+	Detail   string          `json:"detail,omitempty"`
+	Plugin   string          `json:"plugin"`
+	Method   string          `json:"method"`
+	Target   string          `json:"target"`
+	Headers  []host.Header   `json:"headers"`
+	Remote   string          `json:"remote,omitempty"`
+	Received time.Time       `json:"received"`
+	Evidence []host.Evidence `json:"evidence"`
+	// Body is the body if it is UTF-8, else Base64 is set.
+	Body   *string      `json:"body,omitempty"`
+	Base64 []byte       `json:"body_base64,omitempty"`
+	Aside  []host.Aside `json:"aside,omitempty"`
+}
+
+func (a *Admin) event(r *http.Request) (any, error) {
+	if r.URL.RawQuery != "" {
+		return nil, invalid("this route takes no parameters")
+	}
+	found, err := a.o.Reader.Event(r.Context(), r.PathValue("id"))
+	if errors.Is(err, host.ErrNotFound) {
+		return nil, notFound("no event has this id")
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read event: %w", err)
+	}
+	record, err := a.o.Reader.Callback(r.Context(), found.Seq)
+	if err != nil {
+		return nil, fmt.Errorf("read callback %d: %w", found.Seq, err)
+	}
+	return struct {
+		stored
+		Callback callback `json:"callback"`
+	}{stored{found.Seq, found.Cursor, &found.Event}, describe(record)}, nil
+}
+
+func describe(rec *host.Record) callback {
+	cb := &rec.Callback
+	out := callback{
+		Kind: rec.Kind.String(), Detail: rec.Detail, Plugin: rec.Plugin,
+		Method: cb.Method, Target: cb.Target, Headers: list(cb.Headers), Received: cb.Received.UTC(),
+		Evidence: list(rec.Evidence), Aside: rec.Aside,
+	}
+	if cb.Remote.IsValid() {
+		out.Remote = cb.Remote.String()
+	}
+	if utf8.Valid(cb.Body) {
+		text := string(cb.Body)
+		out.Body = &text
+	} else {
+		out.Base64 = cb.Body
+	}
+	return out
+}
+
+func (a *Admin) sinks(r *http.Request) (any, error) {
+	type lagging struct {
+		Sink
+		Lag host.Lag `json:"lag"`
+	}
+	out := make([]lagging, len(a.o.Sinks))
+	for i, s := range a.o.Sinks {
+		lag, err := a.o.Queue.Lag(r.Context(), s.Name)
+		if err != nil && !errors.Is(err, host.ErrNotFound) {
+			return nil, fmt.Errorf("read the lag of sink %s: %w", s.Name, err)
+		}
+		out[i] = lagging{s, lag}
+	}
+	return map[string]any{"sinks": out}, nil
+}
+
+// sink is the name in the path, if there is such a sink.
+func (a *Admin) sink(r *http.Request) (string, error) {
+	name := r.PathValue("sink")
+	if !slices.ContainsFunc(a.o.Sinks, func(s Sink) bool { return s.Name == name }) {
+		return "", notFound("no sink has this name")
+	}
+	return name, nil
+}
+
+func (a *Admin) deadLetters(r *http.Request) (any, error) {
+	sink, err := a.sink(r)
+	if err != nil {
+		return nil, err
+	}
+	page, err := readPage(r.URL.RawQuery)
+	if err != nil {
+		return nil, err
+	}
+	letters, next, err := a.o.Queue.DeadLetters(r.Context(), sink, page.After, page.Limit)
+	if err != nil {
+		return nil, fmt.Errorf("read the dead letters of sink %s: %w", sink, err)
+	}
+	return map[string]any{"deadletters": list(letters), "next": next}, nil
+}
+
+func (a *Admin) redrive(r *http.Request) (any, error) {
+	sink, err := a.sink(r)
+	if err != nil {
+		return nil, err
+	}
+	var wanted struct {
+		IDs []string `json:"ids"`
+	}
+	dec := json.NewDecoder(r.Body)
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(&wanted); err != nil && !errors.Is(err, io.EOF) {
+		return nil, invalid(`the body is not of the form {"ids":["…"]}`)
+	}
+	if dec.More() {
+		return nil, invalid("more than one JSON value stands in the body")
+	}
+	for _, id := range wanted.IDs {
+		if _, err := host.ParseID(id); err != nil {
+			return nil, invalid("ids: %v", err)
+		}
+	}
+	n, err := a.o.Queue.Redrive(r.Context(), sink, wanted.IDs...)
+	if err != nil {
+		return nil, fmt.Errorf("redrive the dead letters of sink %s: %w", sink, err)
+	}
+	a.o.Wake()
+	return map[string]int{"redriven": n}, nil
+}
+
+// refusal is an error that the caller can do something about.
+type refusal struct {
+	status     int
+	code, text string
+}
+
+func (e *refusal) Error() string { return e.text }
+
+func invalid(format string, args ...any) error {
+	return &refusal{http.StatusBadRequest, "request.invalid", fmt.Sprintf(format, args...)}
+}
+
+func notFound(text string) error {
+	return &refusal{http.StatusNotFound, "not-found", text}
+}
+
+// writeError tells an operator what is wrong. The text of an error of ours is
+// for operators, and holds no secret (invariant 8).
+func writeError(w http.ResponseWriter, err error) {
+	var e *refusal
+	switch {
+	case errors.As(err, &e):
+	case errors.Is(err, host.ErrUnsupported):
+		e = &refusal{http.StatusNotImplemented, "unsupported", err.Error()}
+	default:
+		code := host.CodeOf(err)
+		e = &refusal{code.Status(), code.String(), err.Error()}
+	}
+	writeJSON(w, e.status, map[string]any{"error": map[string]string{"code": e.code, "message": e.text}})
+}
