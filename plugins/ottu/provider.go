@@ -1,0 +1,140 @@
+// Command ottu is the plugin for Ottu's callbacks: it verifies them by the two
+// signature schemes that Ottu uses and tells their payment and operation
+// events. README.md says what is signed and what is not.
+package main
+
+import postern "github.com/postern/postern/sdk"
+
+func init() { postern.Register(postern.Plugin{Handle: handle, Sign: sign}) }
+
+func main() {}
+
+func handle(cb *postern.Callback) postern.Verdict {
+	body, err := cb.JSON()
+	if err != nil || body.Kind("") != postern.Object {
+		return cb.Reject(postern.Malformed, "body is not a JSON object")
+	}
+	if body.Kind("/signature") == postern.Absent && cb.Setting("unsigned_operations") == "notify" && isOperation(body) {
+		notify(cb, body, postern.Evidence{}).Confirm()
+		return cb.Accept()
+	}
+	signature, kind := body.Get("/signature")
+	if kind != postern.String {
+		return cb.Reject(postern.NotVerified, "no signature")
+	}
+	for _, scheme := range schemes {
+		if proof, ok := scheme.signed(cb, body).Check(signature, postern.Hex); ok {
+			if field := scheme.notText(body); field != "" {
+				return cb.Reject(postern.NotUnderstood, "signed field is not a string: "+field)
+			}
+			return judge(cb, body, proof)
+		}
+	}
+	return cb.Reject(postern.NotVerified, "signature does not match")
+}
+
+// judge tells the event of a verified callback. Result and state are the last
+// two signed fields: once both are known words, no other split of the signed
+// text gives other ones.
+func judge(cb *postern.Callback, body postern.View, proof postern.Evidence) postern.Verdict {
+	state, result := body.Text("/state"), body.Text("/result")
+	switch {
+	case state != "":
+		word := fact(state, result)
+		if word == "" {
+			return cb.Reject(postern.NotUnderstood, "state "+state+" with result "+result)
+		}
+		pay(cb, body, proof, word)
+	case isOperation(body):
+		if !isOneOf(result, "success", "failed", "rejected", "queued") {
+			return cb.Reject(postern.NotUnderstood, "operation with result "+result)
+		}
+		notify(cb, body, proof).Subject(body.Text("/reference_number")).Confirm()
+	default:
+		return cb.Reject(postern.NotUnderstood, "neither a payment nor an operation event")
+	}
+	if cb.Setting("ack_status") == "201" {
+		cb.Ack(201, "application/json", `{"detail":"Success"}`)
+	}
+	return cb.Accept()
+}
+
+// fact is Postern's word for a payment's state, empty where the result
+// contradicts it or either is unknown.
+func fact(state, result string) string {
+	if !isOneOf(result, "pending", "success", "failed", "canceled", "error", "cod") {
+		return ""
+	}
+	if success := result == "success"; success != isOneOf(state, "paid", "authorized") && state != "cod" {
+		return ""
+	}
+	switch state {
+	case "paid":
+		return "succeeded"
+	case "authorized":
+		return "authorized"
+	case "created", "pending", "attempted", "cod":
+		return "pending"
+	case "failed":
+		return "failed"
+	case "canceled", "invalidated":
+		return "canceled"
+	case "expired":
+		return "expired"
+	}
+	return ""
+}
+
+func pay(cb *postern.Callback, body postern.View, proof postern.Evidence, word string) {
+	reference, state, result := body.Text("/reference_number"), body.Text("/state"), body.Text("/result")
+	ev := cb.Event(proof).
+		Type("payment."+word).
+		Subject(reference).
+		Key("payment", reference, state, result).
+		Status(word).
+		ProviderStatus(state)
+	describe(ev, body)
+}
+
+// notify tells an operation as a hint: what was done (operation, txn) is never
+// signed. Its signed fields are the same for two equal refunds of one payment,
+// so the dedup key is the body.
+func notify(cb *postern.Callback, body postern.View, proof postern.Evidence) postern.Event {
+	ev := cb.Event(proof).
+		Type("payment.notified").
+		ProviderStatus(body.Text("/result"))
+	if t := body.Text("/timestamp_utc"); len(t) == len("2006-01-02 15:04:05") {
+		ev.Time(t[:10] + "T" + t[11:] + "Z")
+	}
+	return describe(ev, body)
+}
+
+func describe(ev postern.Event, body postern.View) postern.Event {
+	if body.Text("/currency_code") != "" {
+		ev.Amount(body.Text("/amount"), body.Text("/currency_code"))
+	}
+	if body.Text("/is_sandbox") == "true" {
+		ev.Sandbox()
+	}
+	return ev.
+		MerchantRef(body.Text("/order_no")).
+		ProviderRef(body.Text("/reference_number")).
+		Method(body.Text("/gateway_name")).
+		ProviderData(body, "")
+}
+
+// isOperation reports whether the body is of the operation event's form.
+// The operation itself may be null.
+func isOperation(body postern.View) bool {
+	return body.Text("/state") == "" &&
+		body.Kind("/operation") != postern.Absent && body.Kind("/txn") == postern.Object
+}
+
+func isOneOf(s string, words ...string) bool {
+	for _, word := range words {
+		if s == word {
+			return true
+		}
+	}
+	return false
+}

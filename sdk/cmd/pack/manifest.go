@@ -1,0 +1,315 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// readManifest reads a folder's plugin.json, strictly, and returns it compact
+// with the plugin's name.
+func readManifest(folder string) (compact []byte, name string, err error) {
+	text, err := os.ReadFile(filepath.Join(folder, "plugin.json")) //nolint:gosec // the caller names the folder
+	if err != nil {
+		return nil, "", err
+	}
+	m, err := parse(text)
+	if err != nil {
+		return nil, "", fmt.Errorf("plugin.json: %w", err)
+	}
+	c := &checker{}
+	c.manifest(m)
+	name, _ = m.get("name").(string)
+	if absolute, err := filepath.Abs(folder); err == nil && filepath.Base(absolute) != name {
+		c.bad("name", "is %q but the folder is %s; give both one name", name, filepath.Base(absolute))
+	}
+	if err := errors.Join(c.wrong...); err != nil {
+		return nil, "", fmt.Errorf("plugin.json:\n%w", err)
+	}
+	var b bytes.Buffer
+	if err := json.Compact(&b, text); err != nil {
+		return nil, "", err
+	}
+	return b.Bytes(), name, nil
+}
+
+// object is a JSON object whose members keep their order and case.
+type object struct {
+	names  []string
+	values []any
+}
+
+func (o *object) get(name string) any {
+	if i := slices.Index(o.names, name); i >= 0 {
+		return o.values[i]
+	}
+	return nil
+}
+
+// parse reads a manifest. Package encoding/json would take a name in any case
+// and the last of two equal ones; the host takes neither.
+func parse(text []byte) (*object, error) {
+	d := json.NewDecoder(bytes.NewReader(text))
+	d.UseNumber()
+	v, err := value(d)
+	if err != nil {
+		return nil, err
+	}
+	o, ok := v.(*object)
+	if !ok {
+		return nil, errors.New("must be a JSON object")
+	}
+	if _, err := d.Token(); !errors.Is(err, io.EOF) {
+		return nil, errors.New("must hold one JSON object and nothing behind it")
+	}
+	return o, nil
+}
+
+func value(d *json.Decoder) (any, error) {
+	t, err := d.Token()
+	if err != nil {
+		return nil, err
+	}
+	switch t {
+	case json.Delim('{'):
+		return members(d)
+	case json.Delim('['):
+		return elements(d)
+	}
+	return t, nil
+}
+
+func members(d *json.Decoder) (*object, error) {
+	o := &object{}
+	for d.More() {
+		t, err := d.Token()
+		if err != nil {
+			return nil, err
+		}
+		name, _ := t.(string)
+		if slices.Contains(o.names, name) {
+			return nil, fmt.Errorf("member %q stands twice; keep one", name)
+		}
+		v, err := value(d)
+		if err != nil {
+			return nil, err
+		}
+		o.names, o.values = append(o.names, name), append(o.values, v)
+	}
+	_, err := d.Token()
+	return o, err
+}
+
+func elements(d *json.Decoder) ([]any, error) {
+	list := []any{}
+	for d.More() {
+		v, err := value(d)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, v)
+	}
+	_, err := d.Token()
+	return list, err
+}
+
+// checker gathers everything wrong with a manifest; docs/plugin-abi.md §2.
+type checker struct{ wrong []error }
+
+func (c *checker) bad(path, format string, args ...any) {
+	c.wrong = append(c.wrong, errors.New("  "+path+": "+fmt.Sprintf(format, args...)))
+}
+
+var (
+	nameForm    = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,62}$`)
+	versionForm = regexp.MustCompile(`^[0-9]+\.[0-9]+\.[0-9]+(-[0-9A-Za-z.-]+)?$`)
+	methodForm  = regexp.MustCompile(`^[A-Z]{3,10}$`)
+	summaryForm = regexp.MustCompile(`^[^\x00-\x1f]+$`)
+	placeForm   = regexp.MustCompile(`^(header:[!#$%&'*+.^_|~0-9A-Za-z-]+|query:.+|path)$`)
+	typeForm    = regexp.MustCompile(`^[ -~]*$`)
+
+	uses = []string{
+		"hmac-sha1", "hmac-sha256", "hmac-sha384", "hmac-sha512", "rsa-pkcs1v15-sha256",
+		"ecdsa-p256-sha256", "ecdsa-p256-sha256-der", "ed25519", "aes-128-cbc", "token",
+	}
+	forms = []string{"utf8", "hex", "base64", "whsec", "sha1", "md5", "pem", "jwk"}
+)
+
+func (c *checker) manifest(m *object) {
+	c.known("", m, "name", "version", "summary", "methods", "secrets", "settings", "unable",
+		"ack", "requires", "memory_pages", "fuel")
+	c.match("name", m.get("name"), nameForm, "must be 1 to 63 of a-z, 0-9 and -")
+	c.match("version", m.get("version"), versionForm, "must be a semantic version such as 0.1.0")
+	c.match("summary", m.get("summary"), summaryForm, "must be one line of text")
+	for i, v := range c.list("methods", m.get("methods")) {
+		c.match(at("methods", i), v, methodForm, "must be a method in capitals such as POST")
+	}
+	c.secrets(m.get("secrets"))
+	c.settings(m.get("settings"))
+	c.oneOf("unable", m.get("unable"), "retry", "keep")
+	c.ack(m.get("ack"))
+	for i, v := range c.list("requires", m.get("requires")) {
+		c.match(at("requires", i), v, summaryForm, "must be the name of a function of the host")
+	}
+	c.number("memory_pages", m.get("memory_pages"), 1, 65536)
+	c.number("fuel", m.get("fuel"), 1, 1<<62)
+}
+
+func (c *checker) secrets(v any) {
+	var seen []string
+	for i, v := range c.list("secrets", v) {
+		path := at("secrets", i)
+		s, ok := v.(*object)
+		if !ok {
+			c.bad(path, "must be an object")
+			continue
+		}
+		c.known(path+".", s, "name", "summary", "use", "form", "in", "respond", "optional")
+		c.match(path+".name", s.get("name"), nameForm, "must be 1 to 63 of a-z, 0-9 and -")
+		if name, _ := s.get("name").(string); slices.Contains(seen, name) {
+			c.bad(path+".name", "%q stands twice; give each secret its own name", name)
+		} else {
+			seen = append(seen, name)
+		}
+		c.need(path+".use", s.get("use"))
+		c.oneOf(path+".use", s.get("use"), uses...)
+		if v := s.get("summary"); v != nil {
+			c.match(path+".summary", v, summaryForm, "must be one line of text")
+		}
+		if v := s.get("optional"); v != nil && v != true && v != false {
+			c.bad(path+".optional", "must be true or false")
+		}
+		c.secretForm(path, s)
+	}
+}
+
+// secretForm checks what goes with a secret's use: a place for a token, a form
+// for everything else.
+func (c *checker) secretForm(path string, s *object) {
+	if s.get("use") == "token" {
+		c.match(path+".in", s.get("in"), placeForm, "must be header:NAME, query:NAME or path")
+		for _, name := range []string{"form", "respond"} {
+			if s.get(name) != nil {
+				c.bad(path+"."+name, "is not for a token; take it out")
+			}
+		}
+		return
+	}
+	c.need(path+".form", s.get("form"))
+	c.oneOf(path+".form", s.get("form"), forms...)
+	if s.get("in") != nil {
+		c.bad(path+".in", "is only for a token; take it out")
+	}
+	if v := s.get("respond"); v != nil {
+		text, ok := v.(string)
+		if _, err := regexp.Compile(text); !ok || text == "" || err != nil {
+			c.bad(path+".respond", "must be an RE2 pattern")
+		}
+	}
+}
+
+func (c *checker) settings(v any) {
+	if v == nil {
+		return
+	}
+	s, ok := v.(*object)
+	if !ok || s.get("type") != "object" {
+		c.bad("settings", `must be a JSON Schema of an object; add "type": "object"`)
+		return
+	}
+	properties, ok := s.get("properties").(*object)
+	if !ok {
+		if s.get("properties") != nil {
+			c.bad("settings.properties", "must be an object")
+		}
+		return
+	}
+	for i, name := range properties.names {
+		if _, ok := properties.values[i].(*object); !ok {
+			c.bad("settings.properties."+name, "must be a JSON Schema")
+		}
+	}
+}
+
+func (c *checker) ack(v any) {
+	if v == nil {
+		return
+	}
+	a, ok := v.(*object)
+	if !ok {
+		c.bad("ack", "must be an object with status, content_type and body")
+		return
+	}
+	c.known("ack.", a, "status", "content_type", "body")
+	c.number("ack.status", a.get("status"), 200, 299)
+	if v := a.get("content_type"); v != nil {
+		c.match("ack.content_type", v, typeForm, "must be one line of visible ASCII")
+	}
+	if v := a.get("body"); v != nil {
+		if _, ok := v.(string); !ok {
+			c.bad("ack.body", "must be text: write JSON inside a string")
+		}
+	}
+}
+
+// known refuses members that the ABI does not name.
+func (c *checker) known(prefix string, o *object, names ...string) {
+	for _, name := range o.names {
+		if !slices.Contains(names, name) {
+			c.bad(prefix+name, "is not a member; there are %s", strings.Join(names, ", "))
+		}
+	}
+}
+
+func (c *checker) need(path string, v any) {
+	if v == nil {
+		c.bad(path, "is missing")
+	}
+}
+
+func (c *checker) match(path string, v any, form *regexp.Regexp, rule string) {
+	text, ok := v.(string)
+	switch {
+	case v == nil:
+		c.bad(path, "is missing; it %s", rule)
+	case !ok || !form.MatchString(text):
+		c.bad(path, "%s", rule)
+	}
+}
+
+func (c *checker) oneOf(path string, v any, words ...string) {
+	if v == nil {
+		return
+	}
+	if text, ok := v.(string); !ok || !slices.Contains(words, text) {
+		c.bad(path, "must be one of %s", strings.Join(words, ", "))
+	}
+}
+
+func (c *checker) list(path string, v any) []any {
+	list, ok := v.([]any)
+	if !ok && v != nil {
+		c.bad(path, "must be an array")
+	}
+	return list
+}
+
+func (c *checker) number(path string, v any, least, most int64) {
+	if v == nil {
+		return
+	}
+	text, _ := v.(json.Number)
+	if n, err := strconv.ParseInt(text.String(), 10, 64); err != nil || n < least || n > most {
+		c.bad(path, "must be a whole number from %d to %d", least, most)
+	}
+}
+
+func at(path string, i int) string { return path + "[" + strconv.Itoa(i) + "]" }

@@ -1,0 +1,90 @@
+package postern
+
+// maxScale is the longest fraction of a number of minor units: any int64 has
+// at most 19 digits.
+const maxScale = 18
+
+// Decimal writes minor units as plain decimal text: Decimal(5000, 2) is
+// "50.00". Scale is the number of digits after the point, 0 to 18; beyond that
+// the text is empty.
+func Decimal(units int64, scale int) string {
+	if scale < 0 || scale > maxScale {
+		return ""
+	}
+	var buf [24]byte
+	n := uint64(units)
+	if units < 0 {
+		n = -n
+	}
+	i := len(buf)
+	for digits := 0; n > 0 || digits <= scale; digits++ {
+		if digits == scale && scale > 0 {
+			i--
+			buf[i] = '.'
+		}
+		i--
+		buf[i] = byte('0' + n%10)
+		n /= 10
+	}
+	if units < 0 {
+		i--
+		buf[i] = '-'
+	}
+	return string(buf[i:])
+}
+
+// Minor reads digits without sign, point or exponent as minor units, and
+// reports whether the text was that and fits.
+func Minor(text string) (units int64, ok bool) {
+	if text == "" {
+		return 0, false
+	}
+	for i := range len(text) {
+		digit := int64(text[i]) - '0'
+		if digit < 0 || digit > 9 || units > (1<<63-1-digit)/10 {
+			return 0, false
+		}
+		units = units*10 + digit
+	}
+	return units, true
+}
+
+// isDecimal reports whether text is a plain decimal number as the host takes
+// it: at most 24 digits before the point and 12 after, no exponent, no
+// superfluous zero in front.
+func isDecimal(text string) bool {
+	if text != "" && text[0] == '-' {
+		text = text[1:]
+	}
+	whole := digits(text)
+	if whole == 0 || whole > 24 || (text[0] == '0' && whole > 1) {
+		return false
+	}
+	text = text[whole:]
+	if text == "" {
+		return true
+	}
+	fraction := digits(text[1:])
+	return text[0] == '.' && fraction > 0 && fraction <= 12 && fraction == len(text)-1
+}
+
+// digits counts the digits at the start of text.
+func digits(text string) int {
+	n := 0
+	for n < len(text) && text[n] >= '0' && text[n] <= '9' {
+		n++
+	}
+	return n
+}
+
+func isCurrency(text string) bool {
+	if len(text) != 3 {
+		return false
+	}
+	for i := range len(text) {
+		if text[i] < 'A' || text[i] > 'Z' {
+			return false
+		}
+	}
+	return true
+}

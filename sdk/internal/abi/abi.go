@@ -1,0 +1,93 @@
+// Package abi is the guest's end of the ABI postern1, one Go function for each
+// function of the host. Package postern is its only user in a plugin;
+// docs/plugin-abi.md says what each function does.
+//
+// In WebAssembly the functions are imports. In a native build they go to the
+// host that a test has set with [Use].
+package abi
+
+// HandleExport and SignExport are what the exports postern_handle and postern_sign call,
+// set when the plugin registers itself. SignExport is nil for a plugin that cannot
+// sign.
+var HandleExport, SignExport func() int32
+
+// Version is what the export postern_abi returns.
+const Version = 1
+
+// Result codes.
+const (
+	Absent     int32 = -1
+	Malformed  int32 = -2
+	Denied     int32 = -3
+	Unverified int32 = -4
+	Limit      int32 = -5
+	Invalid    int32 = -6
+)
+
+// Verdicts.
+const (
+	VerdictAccept  int32 = 1
+	VerdictIgnore  int32 = 2
+	VerdictRespond int32 = 3
+	VerdictReject  int32 = 4
+)
+
+// Reasons of a rejection.
+const (
+	ReasonNotVerified   int32 = 1
+	ReasonMalformed     int32 = 2
+	ReasonNotUnderstood int32 = 3
+)
+
+// Encodings.
+const (
+	Raw       int32 = 0
+	Hex       int32 = 1
+	Base64    int32 = 2
+	Base64URL int32 = 3
+)
+
+// Hashes.
+const (
+	SHA256 int32 = 1
+	SHA512 int32 = 2
+	CRC32  int32 = 3
+)
+
+// Kinds of view.
+const (
+	ViewJSON int32 = 1
+	ViewForm int32 = 2
+)
+
+// Kinds of value in a view.
+const (
+	KindAbsent  int32 = 0
+	KindNull    int32 = 1
+	KindBoolean int32 = 2
+	KindNumber  int32 = 3
+	KindString  int32 = 4
+	KindArray   int32 = 5
+	KindObject  int32 = 6
+)
+
+// Fields of an event.
+const (
+	FieldType           int32 = 1
+	FieldSubject        int32 = 2
+	FieldTime           int32 = 3
+	FieldKey            int32 = 4
+	FieldStatus         int32 = 5
+	FieldProviderStatus int32 = 6
+	FieldAmount         int32 = 7
+	FieldCurrency       int32 = 8
+	FieldMinor          int32 = 9
+	FieldRefMerchant    int32 = 10
+	FieldRefProvider    int32 = 11
+	FieldRefBank        int32 = 12
+	FieldMethod         int32 = 13
+	FieldParty          int32 = 14
+	FieldConfirm        int32 = 15
+	FieldSandbox        int32 = 16
+	FieldProviderData   int32 = 17
+)

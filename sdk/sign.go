@@ -1,0 +1,41 @@
+package postern
+
+import "github.com/postern/postern/sdk/internal/abi"
+
+// Unsigned is a callback that is to be signed: it reads like any other, and
+// what is changed goes into the signed one.
+type Unsigned struct {
+	Callback
+	failed error // the first failure of a setter
+}
+
+// Sign returns the signature of s with the newest value of its secret. The
+// host grants it only for sending test callbacks, never in serve.
+func (u *Unsigned) Sign(s *Signed, encoding Encoding) (string, error) {
+	if s.failed {
+		return "", ErrDenied
+	}
+	var out [256]byte
+	n := abi.Sign(s.handle, int32(encoding), out[:])
+	if n < 0 {
+		return "", Error(n)
+	}
+	if int(n) > len(out) {
+		return "", ErrLimit
+	}
+	return string(out[:n]), nil
+}
+
+// SetHeader sets a header of the signed callback.
+func (u *Unsigned) SetHeader(name, value string) {
+	if code := abi.OutHeader(name, value); code < 0 && u.failed == nil {
+		u.failed = Error(code)
+	}
+}
+
+// SetBody sets the body of the signed callback.
+func (u *Unsigned) SetBody(body string) {
+	if code := abi.OutBody(body); code < 0 && u.failed == nil {
+		u.failed = Error(code)
+	}
+}

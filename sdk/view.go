@@ -1,0 +1,132 @@
+package postern
+
+import "github.com/postern/postern/sdk/internal/abi"
+
+// Bytes are bytes that the host holds: the body, or what [Callback.Decode]
+// made. The zero value is the body.
+type Bytes struct{ handle int32 }
+
+// JSON parses the bytes, in the host, by one strict parser: duplicate names,
+// invalid UTF-8 and trailing data are ErrMalformed. On an error the View is
+// empty: everything in it is absent.
+func (b Bytes) JSON() (View, error) { return b.view(abi.ViewJSON) }
+
+// Form parses the bytes as application/x-www-form-urlencoded; order and
+// repeats are kept.
+func (b Bytes) Form() (View, error) { return b.view(abi.ViewForm) }
+
+func (b Bytes) view(kind int32) (View, error) {
+	handle := abi.View(kind, b.handle)
+	if handle < 0 {
+		return View{}, Error(handle)
+	}
+	return View{handle, true}, nil
+}
+
+// Read copies the bytes into the guest. It costs their length; most plugins
+// need it only for texts that the provider signs in its own way.
+func (b Bytes) Read() []byte {
+	n := abi.Read(b.handle, 0, scratch[:0])
+	if n <= 0 {
+		return nil
+	}
+	out := make([]byte, n)
+	abi.Read(b.handle, 0, out)
+	return out
+}
+
+// Hash names a digest.
+type Hash int32
+
+// The digests. They prove nothing: only [Signed.Check] and [Callback.Token]
+// give evidence.
+const (
+	SHA256 = Hash(abi.SHA256)
+	SHA512 = Hash(abi.SHA512)
+	CRC32  = Hash(abi.CRC32) // IEEE, 4 bytes big-endian
+)
+
+// Hash returns the digest of the bytes.
+func (b Bytes) Hash(hash Hash) []byte {
+	var out [64]byte
+	n := abi.Hash(int32(hash), b.handle, out[:])
+	if n < 0 {
+		return nil
+	}
+	return out[:n]
+}
+
+// Kind is the kind of a value in a view.
+type Kind int32
+
+// The kinds. In a form every value is a String.
+const (
+	Absent  = Kind(abi.KindAbsent)
+	Null    = Kind(abi.KindNull)
+	Boolean = Kind(abi.KindBoolean)
+	Number  = Kind(abi.KindNumber)
+	String  = Kind(abi.KindString)
+	Array   = Kind(abi.KindArray)
+	Object  = Kind(abi.KindObject)
+)
+
+// View is a parsed document that the host holds. A path is a JSON Pointer: ""
+// is the whole, "/txn/state" a member, "/items/0/id" one of an item. In a form
+// "/name" is the first value of a name and "/name/2" its third. The zero View
+// is empty.
+type View struct {
+	handle int32
+	valid  bool
+}
+
+// Kind tells what stands at path.
+func (v View) Kind(path string) Kind {
+	if !v.valid {
+		return Absent
+	}
+	return max(Absent, Kind(abi.Kind(v.handle, path)))
+}
+
+// Get returns what stands at path, and its kind: a string unescaped, a number
+// or boolean as its text, an array or object as its JSON, an absent value or
+// null as nothing.
+func (v View) Get(path string) (string, Kind) {
+	kind := v.Kind(path)
+	if kind == Absent || kind == Null {
+		return "", kind
+	}
+	text, ok := pull(func(out []byte) int32 { return abi.Get(v.handle, path, out) })
+	if !ok {
+		return "", Absent
+	}
+	return text, kind
+}
+
+// Text returns the string, number or boolean at path as text, and nothing for
+// anything else: a JSON object is never taken for an id.
+func (v View) Text(path string) string {
+	switch text, kind := v.Get(path); kind {
+	case String, Number, Boolean:
+		return text
+	case Absent, Null, Array, Object:
+	}
+	return ""
+}
+
+// Len returns the number of elements of an array, members of an object, fields
+// of a form at "" or repeats of a field; zero for anything else.
+func (v View) Len(path string) int {
+	if !v.valid {
+		return 0
+	}
+	return int(max(0, abi.Len(v.handle, path)))
+}
+
+// NameAt returns the name of the i-th member of an object, in document order,
+// and whether there is one.
+func (v View) NameAt(path string, i int) (string, bool) {
+	if !v.valid {
+		return "", false
+	}
+	return pull(func(out []byte) int32 { return abi.NameAt(v.handle, path, int32(i), out) })
+}
