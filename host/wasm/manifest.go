@@ -32,7 +32,7 @@ type Manifest struct {
 	Fuel        uint64         `json:"fuel"`
 
 	schema   *jsonschema.Schema
-	defaults map[string]any
+	defaults map[string]jsontext.Value
 }
 
 // AckDecl is the answer that a provider wants to hear.

@@ -76,7 +76,6 @@ func (g *guest) setting() {
 }
 
 func (g *guest) now() {
-	//nolint:gosec // a time in milliseconds
 	g.stack[0] = uint64(g.cb.Received.UnixMilli())
 }
 

@@ -60,11 +60,19 @@ var keyForms = map[string]func(string) ([]byte, error){
 }
 
 func decodeBase64(s string) ([]byte, error) {
-	b, err := base64.StdEncoding.Strict().DecodeString(s)
+	b, err := strictBase64(base64.StdEncoding, s)
 	if err != nil {
 		return nil, errors.New("is not base64 text")
 	}
 	return b, nil
+}
+
+// strictBase64 takes one spelling only: the library passes over line breaks.
+func strictBase64(e *base64.Encoding, s string) ([]byte, error) {
+	if strings.ContainsAny(s, "\r\n") {
+		return nil, base64.CorruptInputError(0)
+	}
+	return e.Strict().DecodeString(s)
 }
 
 // boundSecret is a declared secret with the operator's values.

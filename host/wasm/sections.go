@@ -45,8 +45,11 @@ func customSection(module []byte, name string) ([]byte, error) {
 // prefixed cuts off the bytes that a LEB128 length announces.
 func prefixed(b []byte) (body, rest []byte, err error) {
 	n, used := binary.Uvarint(b)
-	if used <= 0 || used > 5 || n > uint64(len(b)-used) {
+	if used <= 0 || used > 5 {
 		return nil, nil, errNotWasm
 	}
-	return b[used : used+int(n)], b[used+int(n):], nil //nolint:gosec // n is at most len(b)
+	if b = b[used:]; n > uint64(len(b)) {
+		return nil, nil, errNotWasm
+	}
+	return b[:n], b[n:], nil
 }

@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"maps"
 	"strings"
 
 	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
 	"github.com/santhosh-tekuri/jsonschema/v6"
 	"golang.org/x/text/language"
 	"golang.org/x/text/message"
@@ -16,6 +18,7 @@ import (
 // make the host read files or addresses.
 type closedLoader struct{}
 
+// Load refuses.
 func (closedLoader) Load(url string) (any, error) {
 	return nil, fmt.Errorf("a settings schema must stand alone, it refers to %s", url)
 }
@@ -36,10 +39,18 @@ func (m *Manifest) compileSettings() error {
 	if m.schema, err = c.Compile("settings"); err != nil {
 		return fmt.Errorf("settings: %w", err)
 	}
-	m.defaults = make(map[string]any)
-	for name, property := range m.schema.Properties {
-		if property.Default != nil {
-			m.defaults[name] = *property.Default
+	var defaults struct {
+		Properties map[string]struct {
+			Default jsontext.Value `json:"default"`
+		} `json:"properties"`
+	}
+	if err := json.Unmarshal(m.Settings, &defaults); err != nil {
+		return fmt.Errorf("settings: %w", err)
+	}
+	m.defaults = make(map[string]jsontext.Value)
+	for name, property := range defaults.Properties {
+		if len(property.Default) > 0 {
+			m.defaults[name] = property.Default
 		}
 	}
 	return nil
@@ -49,12 +60,13 @@ func (m *Manifest) compileSettings() error {
 // schema and returns them as the texts that a plugin reads: a string as it is,
 // anything else as JSON.
 func (m *Manifest) settle(given map[string]any) (map[string]string, error) {
-	all := make(map[string]any, len(m.defaults)+len(given))
-	for name, v := range m.defaults {
-		all[name] = v
-	}
+	all := maps.Clone(m.defaults)
 	for name, v := range given {
-		all[name] = v
+		text, err := json.Marshal(v, json.Deterministic(true))
+		if err != nil {
+			return nil, fmt.Errorf("settings.%s: %w", name, err)
+		}
+		all[name] = text
 	}
 	text, err := json.Marshal(all, json.Deterministic(true))
 	if err != nil {
@@ -69,15 +81,15 @@ func (m *Manifest) settle(given map[string]any) (map[string]string, error) {
 	}
 	texts := make(map[string]string, len(all))
 	for name, v := range all {
-		if s, ok := v.(string); ok {
-			texts[name] = s
+		texts[name] = string(v)
+		if v.Kind() != '"' {
 			continue
 		}
-		b, err := json.Marshal(v, json.Deterministic(true))
-		if err != nil {
+		var text string
+		if err := json.Unmarshal(v, &text); err != nil {
 			return nil, fmt.Errorf("settings.%s: %w", name, err)
 		}
-		texts[name] = string(b)
+		texts[name] = text
 	}
 	return texts, nil
 }

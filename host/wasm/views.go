@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"crypto/sha512"
 	"encoding/base64"
+	"encoding/binary"
 	"encoding/hex"
 	"hash/crc32"
 
@@ -30,9 +31,9 @@ func decode(encoding uint32, b []byte) ([]byte, code) {
 	case encodingHex:
 		out, err = hex.DecodeString(string(b))
 	case encodingBase64:
-		out, err = base64.StdEncoding.Strict().DecodeString(string(b))
+		out, err = strictBase64(base64.StdEncoding, string(b))
 	case encodingBase64URL:
-		out, err = base64.RawURLEncoding.Strict().DecodeString(string(b))
+		out, err = strictBase64(base64.RawURLEncoding, string(b))
 	default:
 		return nil, invalid
 	}
@@ -88,8 +89,7 @@ func digest(algorithm uint32, b []byte) ([]byte, bool) {
 		sum := sha512.Sum512(b)
 		return sum[:], true
 	case hashCRC32:
-		sum := crc32.ChecksumIEEE(b)
-		return []byte{byte(sum >> 24), byte(sum >> 16), byte(sum >> 8), byte(sum)}, true
+		return binary.BigEndian.AppendUint32(nil, crc32.ChecksumIEEE(b)), true
 	}
 	return nil, false
 }

@@ -90,7 +90,7 @@ func (g *guest) noStrings() uint32 {
 func (c *call) clock() uint64 {
 	var received uint64
 	if !c.cb.Received.IsZero() {
-		received = uint64(c.cb.Received.UnixNano()) //nolint:gosec // after 1970
+		received = uint64(c.cb.Received.UnixNano())
 	}
 	return received + c.waited
 }
@@ -121,7 +121,7 @@ func (g *guest) fixedRandom() uint32 {
 		x ^= x << 13
 		x ^= x >> 17
 		x ^= x << 5
-		b[i] = byte(x)
+		b[i] = byte(x & 0xff)
 	}
 	return errnoSuccess
 }

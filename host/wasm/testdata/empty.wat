@@ -1,0 +1,2 @@
+;; A module, and no plugin.
+(module (memory (export "ram") 1))
