@@ -57,9 +57,10 @@ func prefixes(texts ...string) (out []netip.Prefix) {
 	return out
 }
 
-// public reports whether addr may be connected to.
+// public reports whether addr may be connected to. One with a zone never is:
+// no prefix contains it.
 func public(addr netip.Addr) bool {
-	addr = addr.Unmap().WithZone("")
+	addr = addr.Unmap()
 	if !addr.IsValid() || addr.Is6() && !unicast.Contains(addr) {
 		return false
 	}

@@ -23,7 +23,7 @@ func TestPublic(t *testing.T) {
 			"239.255.255.255 240.0.0.1 255.255.255.255 " +
 			":: ::1 ::127.0.0.1 ::ffff:127.0.0.1 ::ffff:10.0.0.1 ::ffff:169.254.169.254 64:ff9b::a00:1 64:ff9b::1.1.1.1 " +
 			"64:ff9b:1::1 100::1 2001::1 2001:2::1 2001:10::1 2001:20::1 2001:db8::1 2002:7f00:1:: 2002:a00:1:: " +
-			"3fff::1 5f00::1 fc00::1 fd00:ec2::254 fe80::1 fe80::1%eth0 fec0::1 ff02::1 4000::1",
+			"3fff::1 5f00::1 fc00::1 fd00:ec2::254 fe80::1 fe80::1%eth0 2003::1%eth0 fec0::1 ff02::1 4000::1",
 	} {
 		for _, text := range strings.Fields(addrs) {
 			if got := public(netip.MustParseAddr(text)); got != want {
@@ -54,10 +54,16 @@ func TestSink_refusesPrivateAddresses(t *testing.T) {
 	}
 }
 
-func TestSink_usesNoProxy(t *testing.T) {
+func TestSink_client(t *testing.T) {
 	t.Parallel()
-	s := open(t, configFor("http://example.com"))
-	if tr, ok := s.client.Transport.(*http.Transport); !ok || tr.Proxy != nil {
-		t.Error("the client may use a proxy: it would connect past the guard")
+	tr, ok := open(t, configFor("http://example.com")).client.Transport.(*http.Transport)
+	if !ok || tr == http.DefaultTransport {
+		t.Fatal("the client has no transport of its own")
+	}
+	if tr.Proxy != nil {
+		t.Error("the client may use a proxy: that would connect for it, past the guard")
+	}
+	if tr.MaxResponseHeaderBytes != maxHeaders {
+		t.Errorf("an answer's head may have %d bytes, want %d", tr.MaxResponseHeaderBytes, maxHeaders)
 	}
 }
