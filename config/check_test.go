@@ -67,6 +67,7 @@ func TestLoad_refuses(t *testing.T) {
 		{"%", "sinks: {a: {type: file, path: x}, b: {type: file, path: ./x}}", "sinks.b.path: \"./x\" is also the file of sinks.a"},
 		{"%", "sinks: {s: {type: webhook, url: 'https://x', secrets: whsec_AAAA}}", "sinks.s.secrets: has 3 bytes"},
 		{"%", "sinks: {s: {type: webhook, url: 'https://x', secrets: 'whsec_!'}}", "sinks.s.secrets: is not base64"},
+		{"%", "sinks: {s: {type: webhook, url: 'https://x', secrets: [env:NONE]}}", "sinks.s.secrets.0: environment variable \"NONE\""},
 		{inFile, "url: 'https://x'", "sinks.s.url: unknown key"},
 		{inFile, "file: {path: x}", "sinks.s.file: unknown key"},
 		{inWebhook, "concurrency: 0", "sinks.s.concurrency: 0"},

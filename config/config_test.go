@@ -222,6 +222,7 @@ sinks: {out: {type: file, path: a}}`,
 		"POSTERN__TENANTS__ACME_EU__ENDPOINTS__PAY_IN__SETTINGS__ACK_STATUS=201",
 		"POSTERN__TENANTS__ACME_EU__ENDPOINTS__PAY_IN__SETTINGS__STRICT=true",
 		`POSTERN__TENANTS__ACME_EU__ENDPOINTS__PAY_IN__SETTINGS__CODE="201"`,
+		"POSTERN__TENANTS__ACME_EU__ENDPOINTS__PAY_IN__SETTINGS__SECRETS__A_B=own",
 		"POSTERN__TENANTS__ACME_EU__ENDPOINTS__PAY_IN__REJECT_STATUS=403",
 		"POSTERN__SINKS__OUT__FILTER__TYPES=payment.*, payout.*",
 		"POSTERN__SINKS__OUT__FILTER__CONFLICTS=true",
@@ -232,7 +233,7 @@ sinks: {out: {type: file, path: a}}`,
 	if key := e.Secrets["hmac-key"][0].Reveal(); key != "a-key" {
 		t.Errorf("hmac-key = %q", key)
 	}
-	want := map[string]any{"ack_status": 201, "strict": true, "code": "201"}
+	want := map[string]any{"ack_status": 201, "strict": true, "code": "201", "secrets": map[string]any{"a_b": "own"}}
 	if diff := cmp.Diff(want, e.Settings); diff != "" {
 		t.Errorf("Settings (-want +got):\n%s", diff)
 	}
@@ -282,6 +283,14 @@ func TestLoad_aLevelHidesNoValue(t *testing.T) {
 		t.Errorf("flag over environment: %v", err)
 	}
 	mustLoad(t, "intake:", "POSTERN__INTAKE__MAX_BODY=1KiB")
+}
+
+func TestLoad_flagsNotGivenAreNotBlamed(t *testing.T) {
+	t.Parallel()
+	_, err := Load(Options{Text: []byte("log: {format: xml}"), Environ: []string{}, Flags: flags(t)})
+	if err == nil || strings.Contains(err.Error(), "--") {
+		t.Errorf("Load = %v, want a problem that names no flag", err)
+	}
 }
 
 func TestAddFlags_coversTheFixedSections(t *testing.T) {

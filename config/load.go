@@ -67,6 +67,9 @@ func Load(o Options) (*Config, error) {
 		return nil, err
 	}
 	inherit(cfg)
+	if o.Text != nil {
+		o.File = "" // only a name
+	}
 	cfg.warnings = warn(cfg, o.File)
 	return cfg, nil
 }
