@@ -55,12 +55,18 @@ func (l *ledger) Callback(_ context.Context, seq uint64) (*host.Record, error) {
 	return l.record, nil
 }
 
-func (l *ledger) DeadLetters(_ context.Context, _ string, after host.Cursor, n int) ([]host.DeadLetter, host.Cursor, error) {
+func (l *ledger) DeadLetters(_ context.Context, sink string, after host.Cursor, n int) ([]host.DeadLetter, host.Cursor, error) {
+	if sink != "erp" {
+		return nil, "", host.ErrNotFound
+	}
 	l.page = host.Page{After: after, Limit: n}
 	return l.letters, "", l.err
 }
 
 func (l *ledger) Redrive(_ context.Context, sink string, ids ...string) (int, error) {
+	if sink != "erp" {
+		return 0, host.ErrNotFound
+	}
 	l.redriven = append([]string{sink}, ids...)
 	return 7, l.err
 }
@@ -191,6 +197,7 @@ func TestRoutes_refused(t *testing.T) {
 		{"GET /admin/v1/events/aaaaaaaaaaaaaaaaaaaaaaaaaa", "", 404, "not-found", `no event has this id`},
 		{"GET /admin/v1/events/x?raw=1", "", 400, "request.invalid", `this route takes no parameters`},
 		{"GET /admin/v1/sinks/other/deadletters", "", 404, "not-found", `no sink has this name`},
+		{"GET /admin/v1/sinks/erp/deadletters?after=" + strings.Repeat("a", maxCursor+1), "", 400, "request.invalid", `after is no cursor; take one from an earlier answer`},
 		{"GET /admin/v1/sinks/erp/deadletters?type=a", "", 400, "request.invalid", `parameter "type" is unknown; known here: after, limit`},
 		{"POST /admin/v1/sinks/other/deadletters/redrive", "", 404, "not-found", `no sink has this name`},
 		{redrive, `{"id":"a"}`, 400, "request.invalid", `the body is not of the form {"ids":["…"]}`},

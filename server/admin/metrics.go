@@ -124,11 +124,13 @@ type lagCollector struct {
 	sinks []string
 }
 
+// Describe implements [prometheus.Collector].
 func (c *lagCollector) Describe(ch chan<- *prometheus.Desc) {
 	ch <- lagRecords
 	ch <- lagDeliveries
 }
 
+// Collect implements [prometheus.Collector]. It asks the queue.
 func (c *lagCollector) Collect(ch chan<- prometheus.Metric) {
 	for _, sink := range c.sinks {
 		ctx, cancel := context.WithTimeout(context.Background(), lagTimeout)

@@ -20,6 +20,7 @@ import (
 const (
 	defaultLimit = 20
 	maxLimit     = 500
+	maxCursor    = 256 // bytes, well above what any store makes
 )
 
 func (a *Admin) version(*http.Request) (any, error) {
@@ -49,6 +50,9 @@ func (a *Admin) events(r *http.Request) (any, error) {
 	page, err := readPage(r.URL.RawQuery, "newest", "tenant", "provider", "type")
 	if err != nil {
 		return nil, err
+	}
+	if _, _, err := page.After.At(); err != nil {
+		return nil, badCursor()
 	}
 	found, next, err := a.o.Reader.Range(r.Context(), page)
 	if err != nil {
@@ -88,10 +92,10 @@ func readPage(rawQuery string, known ...string) (host.Page, error) {
 func readParameter(page *host.Page, name, value string) error {
 	switch name {
 	case "after":
-		page.After = host.Cursor(value)
-		if _, _, err := page.After.At(); err != nil {
-			return invalid("after is no cursor; take one from an earlier answer")
+		if len(value) > maxCursor {
+			return badCursor()
 		}
+		page.After = host.Cursor(value)
 	case "limit":
 		n, err := strconv.Atoi(value)
 		if err != nil || n < 1 || n > maxLimit {
@@ -180,43 +184,36 @@ func (a *Admin) sinks(r *http.Request) (any, error) {
 	for i, s := range a.o.Sinks {
 		lag, err := a.o.Queue.Lag(r.Context(), s.Name)
 		if err != nil && !errors.Is(err, host.ErrNotFound) {
-			return nil, fmt.Errorf("read the lag of sink %s: %w", s.Name, err)
+			return nil, ofSink("read the lag", s.Name, err)
 		}
 		out[i] = lagging{s, lag}
 	}
 	return map[string]any{"sinks": out}, nil
 }
 
-// sink is the name in the path, if there is such a sink.
-func (a *Admin) sink(r *http.Request) (string, error) {
-	name := r.PathValue("sink")
-	if !slices.ContainsFunc(a.o.Sinks, func(s Sink) bool { return s.Name == name }) {
-		return "", notFound("no sink has this name")
+// ofSink wraps an error of the queue about one sink.
+func ofSink(doing, sink string, err error) error {
+	if errors.Is(err, host.ErrNotFound) {
+		return notFound("no sink has this name")
 	}
-	return name, nil
+	return fmt.Errorf("%s of sink %s: %w", doing, sink, err)
 }
 
 func (a *Admin) deadLetters(r *http.Request) (any, error) {
-	sink, err := a.sink(r)
-	if err != nil {
-		return nil, err
-	}
+	sink := r.PathValue("sink")
 	page, err := readPage(r.URL.RawQuery)
 	if err != nil {
 		return nil, err
 	}
 	letters, next, err := a.o.Queue.DeadLetters(r.Context(), sink, page.After, page.Limit)
 	if err != nil {
-		return nil, fmt.Errorf("read the dead letters of sink %s: %w", sink, err)
+		return nil, ofSink("read the dead letters", sink, err)
 	}
 	return map[string]any{"deadletters": list(letters), "next": next}, nil
 }
 
 func (a *Admin) redrive(r *http.Request) (any, error) {
-	sink, err := a.sink(r)
-	if err != nil {
-		return nil, err
-	}
+	sink := r.PathValue("sink")
 	var wanted struct {
 		IDs []string `json:"ids"`
 	}
@@ -235,7 +232,7 @@ func (a *Admin) redrive(r *http.Request) (any, error) {
 	}
 	n, err := a.o.Queue.Redrive(r.Context(), sink, wanted.IDs...)
 	if err != nil {
-		return nil, fmt.Errorf("redrive the dead letters of sink %s: %w", sink, err)
+		return nil, ofSink("redrive the dead letters", sink, err)
 	}
 	a.o.Wake()
 	return map[string]int{"redriven": n}, nil
@@ -252,6 +249,8 @@ func (e *refusal) Error() string { return e.text }
 func invalid(format string, args ...any) error {
 	return &refusal{http.StatusBadRequest, "request.invalid", fmt.Sprintf(format, args...)}
 }
+
+func badCursor() error { return invalid("after is no cursor; take one from an earlier answer") }
 
 func notFound(text string) error {
 	return &refusal{http.StatusNotFound, "not-found", text}

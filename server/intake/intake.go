@@ -102,7 +102,7 @@ func New(o Options) (*Server, error) {
 		o.Refused = func(host.Code) {}
 	}
 	s := &Server{o: o}
-	s.ctx, s.cancel = context.WithCancel(context.Background())
+	s.ctx, s.cancel = context.WithCancel(context.Background()) //nolint:gosec // Drain calls it
 	s.app = fiber.New(fiber.Config{
 		BodyLimit:                    o.Limits.Body,
 		ReadTimeout:                  o.Limits.Read,
@@ -142,6 +142,7 @@ func (s *Server) Serve(ln net.Listener) error {
 //
 // Invariant 12: nothing behind the intake is stopped before this has returned.
 func (s *Server) Drain(ctx context.Context) error {
+	defer s.cancel()
 	s.draining.Store(true)
 	// A client that is slow to read its answer is left behind: its callback is
 	// durable already.

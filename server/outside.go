@@ -1,0 +1,122 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"os"
+	"slices"
+
+	"github.com/postern/postern/config"
+	"github.com/postern/postern/host"
+	"github.com/postern/postern/host/sink/file"
+	"github.com/postern/postern/host/sink/webhook"
+	"github.com/postern/postern/host/store/mem"
+	"github.com/postern/postern/host/wasm"
+)
+
+// parts make what has an outside: files, sandboxes, other machines.
+type parts struct {
+	runtime func(context.Context, *config.Config, *slog.Logger) (runtime, error)
+	store   func(context.Context, *config.Config, *slog.Logger) (host.Store, error)
+	sink    func(config.Sink) (host.Sink, error)
+}
+
+// runtime is the sandbox.
+type runtime interface {
+	load(ctx context.Context, file string) (*loaded, error)
+	close(ctx context.Context) error
+}
+
+// outside are the parts of production.
+func outside(o Options) parts {
+	return parts{
+		runtime: openRuntime,
+		store:   openStore,
+		sink:    func(c config.Sink) (host.Sink, error) { return makeSink(c, o.Version) },
+	}
+}
+
+// openStore opens the store and makes the data directory if need be: whatever
+// the engine, the admin socket is there.
+func openStore(_ context.Context, cfg *config.Config, _ *slog.Logger) (host.Store, error) {
+	c := &cfg.Store
+	if err := os.MkdirAll(c.Path, 0o700); err != nil {
+		return nil, fmt.Errorf("make the data directory: %w", err)
+	}
+	switch c.Engine {
+	case config.EngineMem:
+		return mem.New(mem.Options{MaxKept: c.MaxKept}), nil
+	}
+	return nil, &config.Problem{Path: "store.engine", Text: fmt.Sprintf("%q is unknown", c.Engine)}
+}
+
+// makeSinks makes every sink; the error joins what is wrong with any of them.
+func (s *Server) makeSinks(p parts) error {
+	var wrong []error
+	for _, name := range slices.Sorted(maps.Keys(s.cfg.Sinks)) {
+		cfg := s.cfg.Sinks[name]
+		sink, err := p.sink(cfg)
+		if err != nil {
+			wrong = append(wrong, under("sinks."+name, err))
+			continue
+		}
+		s.sinks = append(s.sinks, namedSink{name, cfg, sink})
+	}
+	return errors.Join(wrong...)
+}
+
+func makeSink(c config.Sink, version string) (host.Sink, error) {
+	switch c.Type {
+	case config.TypeFile:
+		return file.New(file.Config{Path: c.File.Path})
+	case config.TypeWebhook:
+		secrets := make([]string, len(c.Webhook.Secrets))
+		for i, v := range c.Webhook.Secrets {
+			secrets[i] = v.Reveal()
+		}
+		return webhook.New(webhook.Config{
+			URL: c.Webhook.URL, Secrets: secrets, Timeout: c.Timeout,
+			AllowPrivate: c.Webhook.AllowPrivate, Version: version,
+		})
+	}
+	return nil, fmt.Errorf("type: %q is unknown", c.Type)
+}
+
+// sandbox is wasm's runtime behind the interface.
+type sandbox struct{ *wasm.Runtime }
+
+func openRuntime(ctx context.Context, cfg *config.Config, log *slog.Logger) (runtime, error) {
+	c := &cfg.Plugins
+	r, err := wasm.New(ctx, wasm.Options{
+		CacheDir: c.Cache, MemoryPages: c.MemoryPages(), Instances: c.Pool, Log: log,
+		Wait: max(c.Wait, 1), // zero is wasm's default, and "not at all" in the configuration
+	})
+	if err != nil {
+		return nil, fmt.Errorf("start the plugins' runtime: %w", err)
+	}
+	return sandbox{r}, nil
+}
+
+func (r sandbox) close(ctx context.Context) error { return r.Close(ctx) }
+
+func (r sandbox) load(ctx context.Context, file string) (*loaded, error) {
+	m, err := r.Load(ctx, file)
+	if err != nil {
+		return nil, err
+	}
+	manifest := m.Manifest()
+	return &loaded{
+		provider: manifest.Name, version: m.Version(), methods: manifest.Methods,
+		unable: manifest.Unable(), ack: manifest.Ack(),
+		bind: func(secrets map[string][]string, settings map[string]any) (host.Plugin, []host.Token, error) {
+			p, err := m.Bind(wasm.Binding{Secrets: secrets, Settings: settings})
+			if err != nil {
+				return nil, nil, err
+			}
+			return p, p.Tokens(), nil
+		},
+	}, nil
+}
