@@ -136,29 +136,25 @@ type amount struct {
 	Minor    *int64 `json:"minor,omitempty"`
 }
 
-// complete turns a plugin's draft into an event: what the plugin may say is
-// checked, what it may not say (identity, tenant, how it was verified) comes
-// from the host. An error means that the plugin broke its contract.
-func (ep *Endpoint) complete(cb *Callback, res *Result, i int) (Event, error) {
+// complete turns a plugin's checked draft into an event: what the plugin may
+// not say (identity, tenant, how it was verified) comes from the host.
+func (e *Endpoint) complete(cb *Callback, res *Result, i int) (Event, error) {
 	d := &res.Events[i]
-	if err := d.check(); err != nil {
-		return Event{}, fmt.Errorf("event %d: %w", i, err)
-	}
 	proof := Evidence{Algorithm: None}
 	if d.Evidence >= 0 {
 		proof = res.Evidence[d.Evidence]
 	}
 	ev := Event{
-		Source: ep.Source(), Type: d.Type, Subject: d.Subject,
+		Source: e.Source(), Type: d.Type, Subject: d.Subject,
 		Time: d.Time.UTC(), Received: cb.Received.UTC(),
-		Tenant: ep.Tenant, Endpoint: ep.Name, Provider: ep.Provider,
+		Tenant: e.Tenant, Endpoint: e.Name, Provider: e.Provider,
 		VerifiedBy: proof.Algorithm, Covers: proof.Covers,
 		Confirm: d.Confirm, Sandbox: d.Sandbox,
 	}
 	if d.Time.IsZero() {
 		ev.Time = ev.Received
 	}
-	ev.Key, ev.Content, ev.ConflictKey = ep.identify(cb, d, proof.Algorithm.Strength(), i)
+	ev.Key, ev.Content, ev.ConflictKey = e.identify(cb, d, proof.Algorithm.Strength(), i)
 	var err error
 	if ev.Data, err = d.data(); err != nil {
 		return Event{}, fmt.Errorf("event %d: %w", i, err)
@@ -171,8 +167,8 @@ func (ep *Endpoint) complete(cb *Callback, res *Result, i int) (Event, error) {
 // Invariant 14: every component is length-prefixed and the scope is tenant,
 // endpoint and strength of verification, so that no other tenant and no weaker
 // callback can name this key; without components it is the body itself.
-func (ep *Endpoint) identify(cb *Callback, d *Draft, s Strength, i int) (Hash, Content, Hash) {
-	h := ep.scope("event", s)
+func (e *Endpoint) identify(cb *Callback, d *Draft, s Strength, i int) (Hash, Content, Hash) {
+	h := e.scope("event", s)
 	if len(d.Key) == 0 {
 		sum := sha256.Sum256(cb.Body)
 		put(h, string(sum[:]))
@@ -197,11 +193,11 @@ func (ep *Endpoint) identify(cb *Callback, d *Draft, s Strength, i int) (Hash, C
 
 // scope starts a key of this endpoint. The first component names the version
 // of the rule: changing it changes every id.
-func (ep *Endpoint) scope(kind string, s Strength) hash.Hash {
+func (e *Endpoint) scope(kind string, s Strength) hash.Hash {
 	h := sha256.New()
 	put(h, "postern1 "+kind)
-	put(h, ep.Tenant)
-	put(h, ep.Name)
+	put(h, e.Tenant)
+	put(h, e.Name)
 	put(h, strconv.Itoa(int(s)))
 	return h
 }

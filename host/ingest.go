@@ -54,7 +54,7 @@ func (h *Host) Ingest(ctx context.Context, ep *Endpoint, cb *Callback) Answer {
 }
 
 func (h *Host) ingest(ctx context.Context, ep *Endpoint, cb *Callback, seen *Observation) Answer {
-	res, err := h.judge(ctx, ep, cb)
+	res, err := ep.Judge(ctx, cb)
 	if err != nil {
 		return h.unable(ctx, ep, cb, err, seen)
 	}
@@ -78,21 +78,27 @@ func (h *Host) ingest(ctx context.Context, ep *Endpoint, cb *Callback, seen *Obs
 	return h.ack(ep, res.Answer, receipt)
 }
 
-// judge compares the tokens, runs the plugin and checks its claim to have
-// verified the callback.
-func (h *Host) judge(ctx context.Context, ep *Endpoint, cb *Callback) (Result, error) {
-	if !ep.maskTokens(cb) {
+// Judge masks and compares the tokens, runs the plugin and checks what it
+// claims: that it verified the callback, and that its events can be events. It
+// changes cb only by masking. The error is that of [Plugin].
+func (e *Endpoint) Judge(ctx context.Context, cb *Callback) (Result, error) {
+	if !e.maskTokens(cb) {
 		return Result{Verdict: Reject, Reason: NotVerified, Detail: "a static token is missing or wrong"}, nil
 	}
-	res, err := ep.Plugin.Handle(ctx, cb)
+	res, err := e.Plugin.Handle(ctx, cb)
 	if err != nil {
 		return Result{}, err
 	}
-	if !ep.Unverified && !proven(&res) {
+	if !e.Unverified && !proven(&res) {
 		return Result{
 			Verdict: Reject, Reason: NotVerified,
 			Detail: "the plugin said " + res.Verdict.String() + " without evidence",
 		}, nil
+	}
+	for i := range res.Events {
+		if err := res.Events[i].check(); err != nil {
+			return Result{}, Errorf(PluginFailed, "plugin %s: event %d: %w", e.PluginVersion, i, err)
+		}
 	}
 	return res, nil
 }

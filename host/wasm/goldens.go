@@ -1,0 +1,85 @@
+package wasm
+
+import (
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+)
+
+// Golden is a callback that a module carries, and what the plugin must make of
+// it; docs/goldens.md.
+type Golden struct {
+	Name string
+	// Request is the .http file, byte for byte.
+	Request    []byte
+	About      string
+	Received   time.Time
+	PublicURL  string
+	Secrets    map[string][]string
+	Settings   map[string]any
+	Unverified bool
+	// Verdict is the expected one; Expect is the whole expected result.
+	Verdict string
+	Expect  jsontext.Value
+}
+
+// circumstances is the form of NAME.golden.json.
+type circumstances struct {
+	About      string              `json:"about"`
+	Received   time.Time           `json:"received"`
+	PublicURL  string              `json:"public_url"`
+	Secrets    map[string][]string `json:"secrets"`
+	Settings   map[string]any      `json:"settings"`
+	Unverified bool                `json:"unverified"`
+	Expect     jsontext.Value      `json:"expect"`
+}
+
+// ReadGoldens reads the goldens of a packed module, sorted by name, without
+// compiling or running it.
+func ReadGoldens(file string) ([]Golden, error) {
+	module, err := os.ReadFile(file) //nolint:gosec // the operator names the plugin
+	if err != nil {
+		return nil, fmt.Errorf("read plugin: %w", err)
+	}
+	section, err := customSection(module, sectionGoldens)
+	if err != nil {
+		return nil, fmt.Errorf("plugin %s: %w", file, err)
+	}
+	goldens, err := parseGoldens(section)
+	if err != nil {
+		return nil, fmt.Errorf("plugin %s: goldens: %w", file, err)
+	}
+	return goldens, nil
+}
+
+func parseGoldens(section []byte) ([]Golden, error) {
+	var packed []struct {
+		Name   string        `json:"name"`
+		HTTP   []byte        `json:"http"`
+		Golden circumstances `json:"golden"`
+	}
+	strict := json.RejectUnknownMembers(true)
+	if err := json.Unmarshal(section, &packed, strict); err != nil {
+		return nil, err
+	}
+	goldens := make([]Golden, 0, len(packed))
+	for i := range packed {
+		p := &packed[i]
+		var expect struct {
+			Verdict string `json:"verdict"`
+		}
+		if err := json.Unmarshal(p.Golden.Expect, &expect); err != nil {
+			return nil, fmt.Errorf("%s: %w", p.Name, err)
+		}
+		c := &p.Golden
+		goldens = append(goldens, Golden{
+			Name: p.Name, Request: p.HTTP, About: c.About, Received: c.Received, PublicURL: c.PublicURL,
+			Secrets: c.Secrets, Settings: c.Settings, Unverified: c.Unverified,
+			Verdict: expect.Verdict, Expect: c.Expect,
+		})
+	}
+	return goldens, nil
+}
