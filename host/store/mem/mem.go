@@ -1,0 +1,191 @@
+// Package mem keeps events in memory. It is the model of a store: the smallest
+// thing that keeps the contract of [host.Store] but for durability, for tests
+// of what stands on a store and for measuring without a disk.
+package mem
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"github.com/postern/postern/host"
+)
+
+// defaultMaxKept is the bound of kept callbacks when Options name none.
+const defaultMaxKept = 10_000
+
+// Options of a store. The zero value is usable.
+type Options struct {
+	// Now is the clock of leases and retries; nil means time.Now.
+	Now func() time.Time
+	// MaxKept is how many kept callbacks are taken before KeptFull; zero means
+	// 10,000.
+	MaxKept int
+}
+
+// Store implements [host.Store] without files. Nothing survives it. It is safe
+// for concurrent use; every call holds one lock. Put, List, Get, Drop, Replay,
+// Timeline and Search answer [host.ErrUnsupported].
+type Store struct {
+	mu      sync.Mutex
+	now     func() time.Time
+	maxKept int
+	records []record // sequence 1 is records[0]
+	seen    map[host.Hash]place
+	kept    int
+	sinks   map[string]*sink
+	token   uint64
+	failed  chan struct{}
+}
+
+var _ host.Store = (*Store)(nil)
+
+// record is a stored callback with the disposition of each of its parts.
+type record struct {
+	host.Record
+
+	events []host.Disposition
+	aside  []host.Disposition
+}
+
+// place is where the event or the item set aside with some key is.
+type place struct {
+	seq     uint64
+	index   int // -1 for an item set aside
+	content host.Content
+}
+
+// New makes an empty store.
+func New(o Options) *Store {
+	s := &Store{
+		now:     o.Now,
+		maxKept: o.MaxKept,
+		seen:    make(map[host.Hash]place),
+		sinks:   make(map[string]*sink),
+		// Tokens of another store must not fit this one.
+		token:  rand.Uint64(), //nolint:gosec // it tells leases apart and guards nothing
+		failed: make(chan struct{}),
+	}
+	if s.now == nil {
+		s.now = time.Now
+	}
+	if s.maxKept == 0 {
+		s.maxKept = defaultMaxKept
+	}
+	return s
+}
+
+// Append implements [host.Appender].
+func (s *Store) Append(ctx context.Context, rec *host.Record) (host.Receipt, error) {
+	if err := ctx.Err(); err != nil {
+		return host.Receipt{}, host.Errorf(host.StoreFull, "append: %w", err)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if rec.Kind == host.Kept && s.kept >= s.maxKept {
+		return host.Receipt{}, host.Errorf(host.KeptFull, "append: %d callbacks are kept already", s.kept)
+	}
+	r := record{Record: copyRecord(rec)}
+	seq := uint64(len(s.records)) + 1
+	anew := s.judge(&r, seq)
+	if rec.Kind == host.Accepted && !anew {
+		return host.Receipt{Events: copyOf(r.events), Aside: copyOf(r.aside)}, nil
+	}
+	if rec.Kind == host.Kept {
+		s.kept++
+	}
+	s.records = append(s.records, r)
+	return host.Receipt{Seq: seq, Events: copyOf(r.events), Aside: copyOf(r.aside)}, nil
+}
+
+// judge fills the dispositions and remembers what is new, and reports whether
+// anything is.
+func (s *Store) judge(r *record, seq uint64) bool {
+	anew := false
+	for i := range r.Events {
+		ev := &r.Events[i]
+		d := s.disposition(ev)
+		ev.Conflict = d == host.Conflicted
+		if d != host.Duplicate {
+			anew = true
+			key := ev.Key
+			if ev.Conflict {
+				key = ev.ConflictKey
+			}
+			s.seen[key] = place{seq: seq, index: i, content: ev.Content}
+		}
+		r.events = append(r.events, d)
+	}
+	for i := range r.Aside {
+		key, d := r.Aside[i].Key, host.SetAside
+		if _, ok := s.seen[key]; ok {
+			d = host.Duplicate
+		} else {
+			anew = true
+			s.seen[key] = place{seq: seq, index: -1}
+		}
+		r.aside = append(r.aside, d)
+	}
+	return anew
+}
+
+// disposition judges one event by its key, its content and, for a conflict,
+// the key of the conflict.
+//
+// Invariant 3: a conflict is stored once for each key and content.
+func (s *Store) disposition(ev *host.Event) host.Disposition {
+	first, ok := s.seen[ev.Key]
+	if !ok {
+		return host.Stored
+	}
+	if first.content == ev.Content {
+		return host.Duplicate
+	}
+	if _, ok := s.seen[ev.ConflictKey]; ok {
+		return host.Duplicate
+	}
+	return host.Conflicted
+}
+
+// Failed implements [host.Store]; memory does not fail.
+func (s *Store) Failed() <-chan struct{} { return s.failed }
+
+// Close implements [host.Store].
+func (s *Store) Close() error { return nil }
+
+// Replay is not supported.
+func (s *Store) Replay(context.Context, string, host.Cursor, host.Cursor) error {
+	return fmt.Errorf("replay: %w", host.ErrUnsupported)
+}
+
+// Timeline is not supported.
+func (s *Store) Timeline(context.Context, string, string) ([]host.StoredEvent, error) {
+	return nil, fmt.Errorf("timeline: %w", host.ErrUnsupported)
+}
+
+// Search is not supported.
+func (s *Store) Search(context.Context, string, host.Page) ([]host.StoredEvent, host.Cursor, error) {
+	return nil, "", fmt.Errorf("search: %w", host.ErrUnsupported)
+}
+
+// Put is not supported.
+func (s *Store) Put(context.Context, *host.Rejected) error {
+	return fmt.Errorf("quarantine: %w", host.ErrUnsupported)
+}
+
+// List is not supported.
+func (s *Store) List(context.Context, string, string, host.Cursor, int) ([]host.Rejected, host.Cursor, error) {
+	return nil, "", fmt.Errorf("list the quarantine: %w", host.ErrUnsupported)
+}
+
+// Get is not supported.
+func (s *Store) Get(context.Context, uint64) (*host.Rejected, error) {
+	return nil, fmt.Errorf("read the quarantine: %w", host.ErrUnsupported)
+}
+
+// Drop is not supported.
+func (s *Store) Drop(context.Context, uint64) error {
+	return fmt.Errorf("drop from the quarantine: %w", host.ErrUnsupported)
+}

@@ -1,0 +1,376 @@
+package storetest
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/postern/postern/host"
+)
+
+func testLease(t *testing.T, f *fixture) {
+	f.subscribe("a", host.Filter{}, host.FromOldest)
+	if got := f.leased("a", 10); len(got.Deliveries) != 0 || !got.Next.IsZero() {
+		t.Errorf("lease of an empty store: %d deliveries, next %v", len(got.Deliveries), got.Next)
+	}
+	f.fill(1, 3)
+	got := f.lease("a", 2)
+	f.wantEvents(got, 1, 2)
+	seen := make(map[uint64]bool)
+	for _, d := range append(got, f.lease("a", 2)...) {
+		if seen[d.Token] {
+			t.Errorf("token %d was given twice", d.Token)
+		}
+		seen[d.Token] = true
+		if d.Sink != "a" || d.Attempt != 1 || !d.First.Equal(f.clock.now()) {
+			t.Errorf("delivery %+v, want sink a, attempt 1, first now", d)
+		}
+	}
+	f.wantEvents(f.lease("a", 2))
+	f.same("event", SampleEvent(1, 0), got[0].Event)
+	f.done(got...)
+	f.wantEvents(f.lease("a", 10))
+}
+
+func testLeaseMore(t *testing.T, f *fixture) {
+	f.subscribe("a", host.Filter{}, host.FromOldest)
+	f.fill(1, 2)
+	if got := f.leased("a", 1); got.Next.IsZero() || got.Next.After(f.clock.now()) {
+		t.Errorf("another event waits, and next is %v, want now", got.Next)
+	}
+	end := f.clock.now().Add(ttl)
+	if got := f.leased("a", 5); !got.Next.Equal(end) {
+		t.Errorf("next is %v, want the end of the leases, %v", got.Next, end)
+	}
+}
+
+func testRetry(t *testing.T, f *fixture) {
+	f.subscribe("a", host.Filter{}, host.FromOldest)
+	f.fill(1, 2)
+	began := f.clock.now()
+	ds := f.lease("a", 1)
+	due := began.Add(10 * time.Second)
+	f.settle("a", host.Settlement{Token: ds[0].Token, Outcome: host.Again, At: due, Reason: "503"})
+
+	// One that failed does not hold up the others.
+	rest := f.lease("a", 10)
+	f.wantEvents(rest, 2)
+	f.done(rest...)
+	if got := f.leased("a", 10); len(got.Deliveries) != 0 || !got.Next.Equal(due) {
+		t.Errorf("before it is due: %d deliveries, next %v, want none, %v", len(got.Deliveries), got.Next, due)
+	}
+	f.clock.advance(10 * time.Second)
+	again := f.lease("a", 10)
+	f.wantEvents(again, 1)
+	if d := again[0]; d.Attempt != 2 || !d.First.Equal(began) || d.Token == ds[0].Token {
+		t.Errorf("second attempt: %+v, want attempt 2, first %v, a new token", d, began)
+	}
+	f.same("event", SampleEvent(1, 0), again[0].Event)
+	f.settle("a", host.Settlement{Token: again[0].Token, Outcome: host.Again, At: f.clock.now()})
+	third := f.lease("a", 10)
+	f.wantEvents(third, 1)
+	if third[0].Attempt != 3 {
+		t.Errorf("third attempt is numbered %d", third[0].Attempt)
+	}
+	f.done(third...)
+	f.clock.advance(time.Hour)
+	f.wantEvents(f.lease("a", 10))
+}
+
+func testDead(_ *testing.T, f *fixture) {
+	f.subscribe("a", host.Filter{}, host.FromOldest)
+	f.fill(1, 2)
+	ds := f.lease("a", 10)
+	f.clock.advance(time.Second)
+	f.die("410 Gone", ds[0])
+	f.done(ds[1])
+	f.clock.advance(30 * 24 * time.Hour)
+	f.wantEvents(f.lease("a", 10))
+	f.same("dead letters", []host.DeadLetter{{
+		Sink: "a", Event: SampleEvent(1, 0), Attempts: 1, Reason: "410 Gone",
+		First: ds[0].First, Died: ds[0].First.Add(time.Second),
+	}}, f.letters("a"))
+}
+
+// kill makes dead letters of the sample events 1 to n, a second apart.
+func (f *fixture) kill(sink string, n int) {
+	f.t.Helper()
+	f.subscribe(sink, host.Filter{}, host.FromOldest)
+	f.fill(1, n)
+	for _, d := range f.leaseAll(sink) {
+		f.clock.advance(time.Second)
+		f.die("no", d)
+	}
+}
+
+func testDeadPages(t *testing.T, f *fixture) {
+	f.kill("a", 5)
+	var got []string
+	var after host.Cursor
+	pages := 0
+	for {
+		part, next, err := f.DeadLetters(t.Context(), "a", after, 2)
+		if err != nil {
+			t.Fatalf("dead letters: %v", err)
+		}
+		pages++
+		for _, dl := range part {
+			got = append(got, dl.Event.Subject)
+		}
+		if next == "" {
+			break
+		}
+		after = next
+	}
+	f.same("dead letters", subjects(1, 2, 3, 4, 5), got)
+	if pages != 3 {
+		t.Errorf("%d pages, want 3", pages)
+	}
+}
+
+func testRedrive(t *testing.T, f *fixture) {
+	f.kill("a", 3)
+	n, err := f.Redrive(t.Context(), "a", SampleEvent(2, 0).Key.ID(), SampleEvent(9, 0).Key.ID())
+	if n != 1 || err != nil {
+		t.Errorf("redrive one: %d, %v", n, err)
+	}
+	ds := f.lease("a", 10)
+	f.wantEvents(ds, 2)
+	if len(ds) == 1 && (ds[0].Attempt != 1 || !ds[0].First.Equal(f.clock.now())) {
+		t.Errorf("redriven: %+v, want attempts and first attempt counted anew", ds[0])
+	}
+	f.settle("a", host.Settlement{Token: ds[0].Token, Outcome: host.Again, At: f.clock.now()})
+	ds = f.lease("a", 10)
+	f.wantEvents(ds, 2)
+	f.same("redriven event", SampleEvent(2, 0), ds[0].Event)
+	f.die("no again", ds...)
+	if n, err := f.Redrive(t.Context(), "a"); n != 3 || err != nil {
+		t.Errorf("redrive all: %d, %v, want 3", n, err)
+	}
+	if got := f.letters("a"); len(got) != 0 {
+		t.Errorf("%d dead letters left", len(got))
+	}
+	ds = f.leaseAll("a")
+	if len(ds) != 3 {
+		t.Errorf("%d deliveries after redriving all, want 3", len(ds))
+	}
+	f.done(ds...)
+	if n, err := f.Redrive(t.Context(), "a"); n != 0 || err != nil {
+		t.Errorf("redrive none: %d, %v", n, err)
+	}
+}
+
+func testDiscard(t *testing.T, f *fixture) {
+	f.kill("a", 3)
+	if n, err := f.Discard(t.Context(), "a", SampleEvent(2, 0).Key.ID()); n != 1 || err != nil {
+		t.Errorf("discard one: %d, %v", n, err)
+	}
+	if got := f.letters("a"); len(got) != 2 {
+		t.Errorf("%d dead letters, want 2", len(got))
+	}
+	if n, err := f.Discard(t.Context(), "a"); n != 2 || err != nil {
+		t.Errorf("discard all: %d, %v, want 2", n, err)
+	}
+	if n, err := f.Redrive(t.Context(), "a"); n != 0 || err != nil {
+		t.Errorf("redrive what was discarded: %d, %v", n, err)
+	}
+	f.wantEvents(f.lease("a", 10))
+}
+
+func testLeaseEnds(t *testing.T, f *fixture) {
+	f.subscribe("a", host.Filter{}, host.FromOldest)
+	f.fill(1, 2)
+	first := f.lease("a", 10)
+	f.done(first[1])
+	f.clock.advance(ttl - 1)
+	f.wantEvents(f.lease("a", 10))
+	f.clock.advance(1)
+	again := f.lease("a", 10)
+	f.wantEvents(again, 1)
+	if d := again[0]; d.Attempt != 2 || d.Token == first[0].Token || !d.First.Equal(first[0].First) {
+		t.Errorf("leased again: %+v, want attempt 2, a new token, the first attempt's time", d)
+	}
+}
+
+func testLateSettle(t *testing.T, f *fixture) {
+	f.subscribe("a", host.Filter{}, host.FromOldest)
+	f.fill(1, 1)
+	late := f.lease("a", 1)[0]
+	f.clock.advance(ttl)
+	// Ended, and nobody has leased it again yet.
+	f.done(late)
+	ds := f.lease("a", 1)
+	f.wantEvents(ds, 1)
+	// Leased again by another.
+	f.done(late)
+	f.die("late", late)
+	f.settle("a", host.Settlement{Token: late.Token, Outcome: host.Again, At: f.clock.now()})
+	if got := f.lag("a"); got.Leased != 1 || got.Retrying != 0 || got.Dead != 0 {
+		t.Errorf("after late settles: %+v, want one leased", got)
+	}
+	f.done(ds...)
+	f.done(ds...)
+	if got := f.lag("a"); got.Leased != 0 {
+		t.Errorf("after the settle: %+v, want none leased", got)
+	}
+}
+
+func testSubscribeFrom(t *testing.T, f *fixture) {
+	f.fill(1, 2)
+	f.subscribe("old", host.Filter{}, host.FromOldest)
+	f.subscribe("new", host.Filter{}, host.FromNow)
+	f.fill(3, 1)
+	f.wantEvents(f.lease("old", 10), 1, 2, 3)
+	f.wantEvents(f.lease("new", 10), 3)
+	if err := f.Subscribe(t.Context(), "odd", host.Filter{}, "yesterday"); err == nil {
+		t.Error("subscribe from yesterday: no error")
+	}
+}
+
+func testSubscribeAgain(_ *testing.T, f *fixture) {
+	f.subscribe("a", host.Filter{}, host.FromOldest)
+	f.fill(1, 2)
+	f.done(f.lease("a", 1)...)
+	f.subscribe("a", host.Filter{}, host.FromOldest)
+	f.wantEvents(f.lease("a", 10), 2)
+	f.fill(3, 1)
+	f.subscribe("a", host.Filter{}, host.FromNow)
+	f.wantEvents(f.lease("a", 10), 3)
+}
+
+func testFilterChanges(_ *testing.T, f *fixture) {
+	f.subscribe("a", host.Filter{Tenants: []string{"globex"}}, host.FromOldest)
+	f.fill(1, 1)
+	f.wantEvents(f.lease("a", 10))
+	f.subscribe("a", host.Filter{Tenants: []string{"acme"}}, host.FromOldest)
+	f.fill(2, 1)
+	// What was passed over is not looked at again.
+	f.wantEvents(f.lease("a", 10), 2)
+}
+
+func testUnsubscribe(t *testing.T, f *fixture) {
+	f.subscribe("a", host.Filter{}, host.FromOldest)
+	f.fill(1, 3)
+	ds := f.lease("a", 3)
+	f.die("no", ds[0])
+	f.settle("a", host.Settlement{Token: ds[1].Token, Outcome: host.Again, At: f.clock.now()})
+	if err := f.Unsubscribe(t.Context(), "a"); err != nil {
+		t.Fatalf("unsubscribe: %v", err)
+	}
+	f.die("late", ds[2])
+	f.subscribe("a", host.Filter{}, host.FromNow)
+	f.wantEvents(f.lease("a", 10))
+	f.same("lag", host.Lag{}, f.lag("a"))
+	if err := f.Unsubscribe(t.Context(), "never-seen"); err != nil {
+		t.Errorf("unsubscribe a sink that is not there: %v", err)
+	}
+}
+
+func testUnknownSink(t *testing.T, f *fixture) {
+	ctx := t.Context()
+	_, err := f.Lease(ctx, "a", 1, ttl)
+	f.wantErr("lease", err, host.ErrNotFound)
+	_, err = f.Lag(ctx, "a")
+	f.wantErr("lag", err, host.ErrNotFound)
+	_, _, err = f.DeadLetters(ctx, "a", "", 1)
+	f.wantErr("dead letters", err, host.ErrNotFound)
+	_, err = f.Redrive(ctx, "a")
+	f.wantErr("redrive", err, host.ErrNotFound)
+	_, err = f.Discard(ctx, "a")
+	f.wantErr("discard", err, host.ErrNotFound)
+	f.settle("a", host.Settlement{Token: 1, Outcome: host.Done})
+}
+
+func testSinksApart(t *testing.T, f *fixture) {
+	f.subscribe("good", host.Filter{}, host.FromOldest)
+	f.subscribe("bad", host.Filter{}, host.FromOldest)
+	f.fill(1, 3)
+	bad := f.lease("bad", 10)
+	f.die("no", bad[0])
+	f.settle("bad", host.Settlement{Token: bad[1].Token, Outcome: host.Again, At: f.clock.now().Add(time.Hour)})
+	good := f.lease("good", 10)
+	f.wantEvents(good, 1, 2, 3)
+	// A token of one sink says nothing to another.
+	f.settle("bad", host.Settlement{Token: good[0].Token, Outcome: host.Done})
+	if got := f.lag("good"); got.Leased != 3 || got.Dead != 0 || got.Retrying != 0 {
+		t.Errorf("lag of good: %+v, want 3 leased and nothing else", got)
+	}
+	f.done(good...)
+	if got := f.lag("bad"); got.Leased != 1 || got.Dead != 1 || got.Retrying != 1 {
+		t.Errorf("lag of bad: %+v, want one each", got)
+	}
+}
+
+func testConflictDelivery(t *testing.T, f *fixture) {
+	f.subscribe("plain", host.Filter{}, host.FromOldest)
+	f.subscribe("all", host.Filter{Conflicts: true}, host.FromOldest)
+	f.fill(1, 1)
+	f.append(SampleRecord(1, SampleEvent(1, 1)))
+	f.wantEvents(f.lease("plain", 10), 1)
+	ds := f.lease("all", 10)
+	f.wantEvents(ds, 1, 1)
+	if !ds[1].Event.Conflict || ds[1].Event.ID() != SampleEvent(1, 1).ConflictKey.ID() {
+		t.Errorf("second delivery: conflict %t, id %s", ds[1].Event.Conflict, ds[1].Event.ID())
+	}
+	f.die("no", ds[1])
+	if n, err := f.Redrive(t.Context(), "all", ds[1].Event.ID()); n != 1 || err != nil {
+		t.Errorf("redrive a conflict by its id: %d, %v", n, err)
+	}
+	again := f.lease("all", 10)
+	f.same("redriven conflict", ds[1].Event, again[0].Event)
+}
+
+func testLag(t *testing.T, f *fixture) {
+	f.subscribe("a", host.Filter{}, host.FromOldest)
+	f.fill(1, 4)
+	if got := f.lag("a"); got.Records < 4 {
+		t.Errorf("lag %+v, want at least 4 records", got)
+	}
+	ds := f.leaseAll("a")
+	f.die("no", ds[0])
+	f.settle("a", host.Settlement{Token: ds[1].Token, Outcome: host.Again, At: f.clock.now().Add(time.Hour)})
+	f.done(ds[2])
+	f.same("lag", host.Lag{Leased: 1, Retrying: 1, Dead: 1}, f.lag("a"))
+	f.clock.advance(ttl)
+	f.same("lag when the lease has ended", host.Lag{Retrying: 2, Dead: 1}, f.lag("a"))
+}
+
+func testReasonIsCut(t *testing.T, f *fixture) {
+	f.subscribe("a", host.Filter{}, host.FromOldest)
+	f.fill(1, 1)
+	f.die(strings.Repeat("x", 5000), f.lease("a", 1)...)
+	if got := len(f.letters("a")[0].Reason); got != 1024 {
+		t.Errorf("reason of 5000 bytes is kept as %d, want 1024", got)
+	}
+}
+
+func testUnsupported(t *testing.T, f *fixture) {
+	ctx := t.Context()
+	check := func(what, reason string, err error) {
+		t.Helper()
+		if reason != "" {
+			f.wantErr(what+" ("+reason+")", err, host.ErrUnsupported)
+		}
+	}
+	q := f.engine.NoQuarantine
+	check("put", q, f.Put(ctx, &host.Rejected{}))
+	_, _, err := f.List(ctx, "acme", "till", "", 10)
+	check("list", q, err)
+	_, err = f.Get(ctx, 1)
+	check("get", q, err)
+	check("drop", q, f.Drop(ctx, 1))
+	check("replay", f.engine.NoReplay, f.Replay(ctx, "a", "", ""))
+	_, err = f.Timeline(ctx, "acme", "txn")
+	check("timeline", f.engine.NoTimeline, err)
+	_, _, err = f.Search(ctx, "text", host.Page{})
+	check("search", f.engine.NoSearch, err)
+}
+
+func testFailed(t *testing.T, f *fixture) {
+	f.append(SampleRecord(1))
+	select {
+	case <-f.Failed():
+		t.Error("a store that has not failed says so")
+	default:
+	}
+}

@@ -1,0 +1,177 @@
+package storetest
+
+import (
+	"testing"
+	"time"
+
+	"github.com/postern/postern/host"
+)
+
+// testReopens runs what must survive the end of the process, once with Close
+// and, where the engine can, once without.
+func testReopens(t *testing.T, e Engine) {
+	for _, end := range []struct {
+		name   string
+		killed bool
+	}{{"Closed", false}, {"Killed", true}} {
+		if end.killed && e.Kill == nil {
+			continue
+		}
+		for _, c := range []struct {
+			name string
+			run  func(t *testing.T, f *fixture, killed bool)
+		}{
+			{"Records", reopenRecords},
+			{"Invariant4_attemptsAndDueTimes", reopenRetries},
+			{"Invariant4_deadLetters", reopenDead},
+			{"Invariant4_outOfOrder", reopenOutOfOrder},
+			{"Invariant5_leases", reopenLeases},
+			{"Sinks", reopenSinks},
+			{"KeptBound", reopenKept},
+		} {
+			t.Run(end.name+"/"+c.name, func(t *testing.T) { c.run(t, newFixture(t, e), end.killed) })
+		}
+	}
+}
+
+func reopenRecords(t *testing.T, f *fixture, killed bool) {
+	first := f.append(SampleRecord(1)).Seq
+	conflict := SampleEvent(1, 1)
+	f.append(SampleRecord(2, conflict, SampleEvent(2, 0)))
+	var last uint64
+	for range 3 {
+		f.reopen(killed)
+		got, err := f.Callback(t.Context(), first)
+		if err != nil {
+			t.Fatalf("read back: %v", err)
+		}
+		f.same("record", SampleRecord(1), got)
+		dup := f.append(SampleRecord(3, SampleEvent(2, 0), conflict, SampleEvent(1, 0)))
+		f.same("events", []host.Disposition{host.Duplicate, host.Duplicate, host.Duplicate}, dup.Events)
+		seq := f.append(SampleIgnored(9)).Seq
+		if seq <= last || seq <= first {
+			t.Errorf("sequence %d after %d", seq, max(last, first))
+		}
+		last = seq
+	}
+}
+
+func reopenRetries(t *testing.T, f *fixture, killed bool) {
+	f.subscribe("a", host.Filter{}, host.FromOldest)
+	f.fill(1, 3)
+	began := f.clock.now()
+	ds := f.lease("a", 10)
+	due := began.Add(time.Hour)
+	f.settle("a", host.Settlement{Token: ds[1].Token, Outcome: host.Again, At: due, Reason: "503"})
+	f.done(ds[0], ds[2])
+	f.reopen(killed)
+	if got := f.lag("a"); got.Retrying != 1 {
+		t.Errorf("lag %+v, want one retrying", got)
+	}
+	// Without a Close the two that are done may come back, the third may not.
+	for _, d := range f.leaseAll("a") {
+		if d.Event.Subject == SampleEvent(2, 0).Subject {
+			t.Errorf("a retry came back before it was due")
+		}
+		f.done(d)
+	}
+	f.clock.advance(time.Hour)
+	again := f.lease("a", 10)
+	f.wantEvents(again, 2)
+	if d := again[0]; d.Attempt != 2 || !d.First.Equal(began) {
+		t.Errorf("after the reopen: %+v, want attempt 2, first %v", d, began)
+	}
+	f.done(again...)
+	if err := f.Unsubscribe(t.Context(), "a"); err != nil {
+		t.Fatalf("unsubscribe: %v", err)
+	}
+	f.reopen(killed)
+	_, err := f.Lag(t.Context(), "a")
+	f.wantErr("lag of a forgotten sink", err, host.ErrNotFound)
+}
+
+func reopenDead(t *testing.T, f *fixture, killed bool) {
+	f.kill("a", 3)
+	before := f.letters("a")
+	f.reopen(killed)
+	f.same("dead letters", before, f.letters("a"))
+	f.wantEvents(f.leaseAll("a"))
+	if n, err := f.Redrive(t.Context(), "a", before[1].Event.ID()); n != 1 || err != nil {
+		t.Errorf("redrive: %d, %v", n, err)
+	}
+	if n, err := f.Discard(t.Context(), "a", before[2].Event.ID()); n != 1 || err != nil {
+		t.Errorf("discard: %d, %v", n, err)
+	}
+	f.reopen(killed)
+	ds := f.leaseAll("a")
+	f.wantEvents(ds, 2)
+	f.same("redriven event", SampleEvent(2, 0), ds[0].Event)
+	if ds[0].Attempt != 1 {
+		t.Errorf("redriven: attempt %d, want 1", ds[0].Attempt)
+	}
+	f.same("dead letters", before[:1], f.letters("a"))
+}
+
+// reopenOutOfOrder settles what is behind an event that is still leased: what
+// is dead, discarded or retried there must not come back as new.
+func reopenOutOfOrder(t *testing.T, f *fixture, killed bool) {
+	f.subscribe("a", host.Filter{}, host.FromOldest)
+	f.fill(1, 4)
+	ds := f.lease("a", 10)
+	f.die("no", ds[1], ds[2])
+	f.settle("a", host.Settlement{Token: ds[3].Token, Outcome: host.Again, At: f.clock.now().Add(time.Hour)})
+	if n, err := f.Discard(t.Context(), "a", ds[2].Event.ID()); n != 1 || err != nil {
+		t.Errorf("discard: %d, %v", n, err)
+	}
+	f.reopen(killed)
+	f.wantEvents(f.leaseAll("a"), 1)
+	if got := f.lag("a"); got.Dead != 1 || got.Retrying != 1 {
+		t.Errorf("lag %+v, want one dead and one retrying", got)
+	}
+}
+
+func reopenLeases(_ *testing.T, f *fixture, killed bool) {
+	f.subscribe("a", host.Filter{}, host.FromOldest)
+	f.fill(1, 3)
+	ds := f.lease("a", 2)
+	f.done(ds[1])
+	f.reopen(killed)
+	// Late: the token is of another life.
+	f.done(ds[0])
+	got := f.leaseAll("a")
+	if len(got) == 0 || got[0].Event.Subject != SampleEvent(1, 0).Subject {
+		f.t.Errorf("what was leased and not settled did not come back first")
+	}
+	if !killed {
+		f.wantEvents(got, 1, 3)
+	}
+}
+
+func reopenSinks(t *testing.T, f *fixture, killed bool) {
+	f.subscribe("acme", host.Filter{Tenants: []string{"acme"}}, host.FromOldest)
+	f.subscribe("globex", host.Filter{Tenants: []string{"globex"}}, host.FromOldest)
+	f.subscribe("new", host.Filter{}, host.FromNow)
+	f.fill(1, 1)
+	f.reopen(killed)
+	f.wantEvents(f.leaseAll("acme"), 1)
+	f.wantEvents(f.leaseAll("globex"))
+	f.wantEvents(f.leaseAll("new"), 1)
+	f.subscribe("later", host.Filter{}, host.FromNow)
+	f.wantEvents(f.leaseAll("later"))
+	f.fill(2, 1)
+	f.wantEvents(f.leaseAll("later"), 2)
+	if got := f.lag("later"); got.Records != 0 {
+		t.Errorf("lag of a sink that has seen everything: %+v", got)
+	}
+}
+
+func reopenKept(t *testing.T, f *fixture, killed bool) {
+	for i := range KeptBound {
+		f.append(SampleKept(i))
+	}
+	f.reopen(killed)
+	_, err := f.Append(t.Context(), SampleKept(9))
+	if got, want := host.CodeOf(err), host.KeptFull; err == nil || got != want {
+		t.Errorf("one too many after a reopen: error %v with code %s, want code %s", err, got, want)
+	}
+}
