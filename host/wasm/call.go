@@ -18,6 +18,7 @@ const (
 	maxAnswer  = 64 << 10
 	maxLines   = 16
 	maxLine    = 256
+	maxSaid    = 1024
 )
 
 // call is everything one callback's judgement holds. It is used again for the
@@ -35,6 +36,8 @@ type call struct {
 	lines  int
 	// waited is how far the guest moved its clock, in nanoseconds.
 	waited uint64
+	// said is what it wrote to its standard output and error.
+	said []byte
 
 	res      host.Result
 	ack      *host.Answer
@@ -71,7 +74,7 @@ func newCall(m *Module) *call {
 func (c *call) start(p *Plugin, cb *host.Callback) {
 	*c = call{
 		module: c.module, plugin: p, cb: cb,
-		chunks: append(c.chunks[:0], cb.Body), views: c.views[:0], signed: c.signed[:0],
+		chunks: append(c.chunks[:0], cb.Body), views: c.views[:0], signed: c.signed[:0], said: c.said[:0],
 	}
 }
 

@@ -3,6 +3,8 @@ package wasm
 import (
 	"context"
 	"fmt"
+	"log/slog"
+	"strings"
 
 	"github.com/tetratelabs/wazero"
 	"github.com/tetratelabs/wazero/api"
@@ -42,10 +44,33 @@ func (m *Module) instantiate(_ context.Context) (*instance, error) {
 		return nil, host.Errorf(host.PluginFailed, "start an instance: %w", err)
 	}
 	if err := in.begin(); err != nil {
+		err = in.trap(err)
 		in.close(in)
 		return nil, host.Errorf(host.PluginFailed, "start an instance: %w", err)
 	}
 	return in, nil
+}
+
+// trap is the end of a call that did not return: what the engine says, without
+// its trace of the stack, and what the guest said last.
+type trap struct {
+	error
+	said string
+}
+
+func (t trap) Error() string {
+	first, _, _ := strings.Cut(t.error.Error(), "\n")
+	if t.said == "" {
+		return first
+	}
+	return first + ": " + t.said
+}
+
+func (t trap) Unwrap() error { return t.error }
+
+func (in *instance) trap(err error) error {
+	said := strings.Join(strings.Fields(string(in.guest.said)), " ")
+	return trap{err, cut([]byte(said), maxLine)}
 }
 
 func (in *instance) begin() error {
@@ -110,6 +135,12 @@ func (p *Plugin) enter(ctx context.Context, cb *host.Callback, run func(*instanc
 	}
 	in.guest.start(p, cb)
 	err = run(in)
+	switch said := in.guest.said; {
+	case err != nil:
+		err = in.trap(err)
+	case len(said) > 0:
+		in.guest.line(slog.LevelWarn, said)
+	}
 	in.guest.end()
 	m.pool.give(ctx, in, err != nil)
 	if err != nil {

@@ -4,8 +4,8 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
-	"log/slog"
 	"strings"
+	"time"
 
 	"github.com/tetratelabs/wazero"
 	"github.com/tetratelabs/wazero/api"
@@ -88,7 +88,9 @@ func (g *guest) noStrings() uint32 {
 // clock is the guest's time in nanoseconds: that of receipt, and what it has
 // waited since.
 func (c *call) clock() uint64 {
-	var received uint64
+	// Before any callback it is one second past 1970: Go refuses to start at
+	// zero.
+	received := uint64(time.Second)
 	if !c.cb.Received.IsZero() {
 		received = uint64(c.cb.Received.UnixNano())
 	}
@@ -126,7 +128,8 @@ func (g *guest) fixedRandom() uint32 {
 	return errnoSuccess
 }
 
-// standardError logs what a guest writes to its standard output and error.
+// standardError keeps the first of what a guest writes to its standard output
+// and error; it is logged when the call ends, and named if it ended in a trap.
 func (g *guest) standardError() uint32 {
 	fd, list, n := g.u32(0), g.u32(1), g.u32(2)
 	if fd != 1 && fd != 2 {
@@ -143,9 +146,7 @@ func (g *guest) standardError() uint32 {
 			return errnoFault
 		}
 		written += uint32(len(text)) //nolint:gosec // inside a 32-bit memory
-		for line := range strings.Lines(string(text)) {
-			g.line(slog.LevelWarn, []byte(strings.TrimRight(line, "\n")))
-		}
+		g.said = append(g.said, text[:min(len(text), maxSaid-len(g.said))]...)
 	}
 	if !g.memory.WriteUint32Le(g.u32(3), written) {
 		return errnoFault
