@@ -102,7 +102,7 @@ func New(o Options) (*Server, error) {
 		o.Refused = func(host.Code) {}
 	}
 	s := &Server{o: o}
-	s.ctx, s.cancel = context.WithCancel(context.Background()) //nolint:gosec // Drain calls it
+	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.app = fiber.New(fiber.Config{
 		BodyLimit:                    o.Limits.Body,
 		ReadTimeout:                  o.Limits.Read,
