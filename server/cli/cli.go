@@ -1,0 +1,179 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os/signal"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+)
+
+// The exit codes.
+const (
+	exitDone   = 0
+	exitFailed = 1
+	exitUsage  = 2
+)
+
+// Call is one call of the command line. Every field but Version is required.
+type Call struct {
+	// Args are the arguments without the program's own name.
+	Args           []string
+	Stdin          io.Reader
+	Stdout, Stderr io.Writer
+	// Environ is in the form of [os.Environ].
+	Environ []string
+	// Version is what the build calls itself; empty means to look into the
+	// binary.
+	Version string
+}
+
+// Main runs the command and returns the exit code. It blocks until the command
+// ends; SIGINT and SIGTERM end one that would run on, and the second such
+// signal ends the process at once.
+func Main(call Call) int {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
+	// With the handler gone the second signal has its default effect.
+	context.AfterFunc(ctx, stop)
+	p := &program{
+		stdin: call.Stdin, stdout: call.Stdout, stderr: call.Stderr, environ: call.Environ,
+		version: readVersions(call.Version), now: time.Now,
+	}
+	return p.run(ctx, call.Args)
+}
+
+// program is one run of the command line: where it reads and writes, and the
+// flags that all commands share.
+type program struct {
+	stdin          io.Reader
+	stdout, stderr io.Writer
+	environ        []string
+	version        versions
+	now            func() time.Time
+	// configFile is --config; asJSON is --json.
+	configFile string
+	asJSON     bool
+}
+
+func (p *program) run(ctx context.Context, args []string) int {
+	root := p.root()
+	// Never nil: cobra would take the process's own.
+	root.SetArgs(append([]string{}, args...))
+	err := root.ExecuteContext(ctx)
+	if err == nil {
+		return exitDone
+	}
+	var quiet silentError
+	if !errors.As(err, &quiet) {
+		printError(p.stderr, err)
+	}
+	var usage usageError
+	if errors.As(err, &usage) {
+		return exitUsage
+	}
+	return exitFailed
+}
+
+func (p *program) root() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "postern",
+		Short: "Takes in callbacks of many providers, verifies, keeps and hands them on",
+		Long: `Postern takes in the callbacks of many providers, verifies each one with its
+provider's plugin, keeps the events durably and hands them on to sinks.
+
+  postern demo     see it work, on a port and in a directory of its own
+  postern init     write a first configuration
+  postern serve    take callbacks in`,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		Args:          known,
+		RunE:          showHelp,
+	}
+	root.SetIn(p.stdin)
+	root.SetOut(p.stdout)
+	root.SetErr(p.stderr)
+	root.CompletionOptions.HiddenDefaultCmd = true
+	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
+		return usageError{fmt.Errorf("%w; see %q", err, c.CommandPath()+" --help")}
+	})
+	root.PersistentFlags().StringVar(&p.configFile, "config", "postern.yaml", "the configuration `file`")
+	root.PersistentFlags().BoolVar(&p.asJSON, "json", false, "write JSON for programs")
+	root.AddCommand(
+		p.initCommand(), p.serveCommand(), p.demoCommand(), p.sendCommand(),
+		p.eventsCommand(), p.deadLettersCommand(), p.configCommand(), p.versionCommand(),
+	)
+	return root
+}
+
+// group is a command that only holds others.
+func group(use, short string, commands ...*cobra.Command) *cobra.Command {
+	c := &cobra.Command{Use: use, Short: short, Args: known, RunE: showHelp}
+	c.AddCommand(commands...)
+	return c
+}
+
+func showHelp(c *cobra.Command, _ []string) error { return c.Help() }
+
+// known refuses an argument where a command's name is expected, naming the
+// nearest one.
+func known(c *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	// Cobra's default, two edits, is set only for the root.
+	c.SuggestionsMinimumDistance = 3
+	text := fmt.Sprintf("unknown command %q for %q", args[0], c.CommandPath())
+	if near := c.SuggestionsFor(args[0]); len(near) > 0 {
+		text += fmt.Sprintf("; did you mean %q?", near[0])
+	} else {
+		text += fmt.Sprintf("; see %q", c.CommandPath()+" --help")
+	}
+	return usageError{errors.New(text)}
+}
+
+// takes refuses any other number of arguments than least to most, showing how
+// the command is called.
+func takes(least, most int) cobra.PositionalArgs {
+	return func(c *cobra.Command, args []string) error {
+		if len(args) >= least && len(args) <= most {
+			return nil
+		}
+		return usageError{fmt.Errorf("usage: %s %s", c.Parent().CommandPath(), c.Use)}
+	}
+}
+
+// usageError is a command line that was not understood.
+type usageError struct{ error }
+
+func (e usageError) Unwrap() error { return e.error }
+
+// silentError makes the command fail with everything said already.
+type silentError struct{ error }
+
+func (e silentError) Unwrap() error { return e.error }
+
+// printError writes one line for each problem.
+func printError(w io.Writer, err error) {
+	for line := range strings.Lines(err.Error()) {
+		if line = clean(strings.TrimSpace(line)); line != "" {
+			_, _ = fmt.Fprintln(w, "postern: "+line)
+		}
+	}
+}
+
+// getenv returns the last value of a variable, as a shell would see it, and
+// whether it is set.
+func (p *program) getenv(name string) (string, bool) {
+	for i := len(p.environ) - 1; i >= 0; i-- {
+		if k, v, ok := strings.Cut(p.environ[i], "="); ok && k == name {
+			return v, true
+		}
+	}
+	return "", false
+}

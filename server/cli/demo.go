@@ -1,0 +1,219 @@
+package cli
+
+import (
+	"bytes"
+	"context"
+	_ "embed"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"text/template"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/postern/postern/config"
+	"github.com/postern/postern/host/wasm"
+	"github.com/postern/postern/server"
+)
+
+// demoConfig is the configuration of the demo's server.
+//
+//go:embed demo.yaml.tmpl
+var demoConfig string
+
+func (p *program) demoCommand() *cobra.Command {
+	var plugins, expect string
+	c := &cobra.Command{
+		Use:   "demo",
+		Short: "Serve and send real callbacks, and show what became of each",
+		Long: `Starts a server on a port of its own with a data directory of its own, which goes
+when the demo ends, sends it callbacks as the providers would, genuine, repeated,
+changed, forged and broken ones, and reads back what became of each: from the
+store, and from the file that its sink writes. Exit code 1 if anything is not as
+it must be.`,
+		Args: takes(0, 0),
+		RunE: func(c *cobra.Command, _ []string) error {
+			cases := demoCases()
+			if expect != "" {
+				if err := changeWants(cases, expect); err != nil {
+					return err
+				}
+			}
+			results, err := p.demo(c.Context(), plugins, cases)
+			if err != nil {
+				return err
+			}
+			return p.printDemo(results)
+		},
+	}
+	c.Flags().StringVar(&plugins, "plugins", "./plugins/dist", "the `directory` of the plugins")
+	c.Flags().StringVar(&expect, "expect", "", "a JSON `file` of other expectations, by case")
+	_ = c.Flags().MarkHidden("expect")
+	return c
+}
+
+// changeWants replaces what is expected of some cases, so that a test can see
+// the demo fail.
+func changeWants(cases []demoCase, file string) error {
+	text, err := os.ReadFile(file) //nolint:gosec // the operator names the file
+	if err != nil {
+		return fmt.Errorf("read expectations: %w", err)
+	}
+	var others map[string]json.RawMessage
+	if err := json.Unmarshal(text, &others); err != nil {
+		return fmt.Errorf("read expectations: %w", err)
+	}
+	for i := range cases {
+		other, ok := others[cases[i].String()]
+		if !ok {
+			continue
+		}
+		if err := json.Unmarshal(other, &cases[i].want); err != nil {
+			return fmt.Errorf("read expectations: %w", err)
+		}
+		delete(others, cases[i].String())
+	}
+	for name := range others {
+		return fmt.Errorf("read expectations: there is no case %q", name)
+	}
+	return nil
+}
+
+// demo is one run: a server, and who sends to it.
+type demo struct {
+	dir string
+	cfg *config.Config
+	srv *server.Server
+	rt  *wasm.Runtime
+	// genuine have the endpoints' secrets, forgers others; by provider.
+	genuine, forgers map[string]*sender
+	stored           *client
+	// after is behind the newest event seen.
+	after string
+}
+
+// demo runs the cases and returns what became of each. Everything it made on
+// the disk is gone when it returns.
+func (p *program) demo(ctx context.Context, plugins string, cases []demoCase) (results []demoResult, err error) {
+	dir, err := os.MkdirTemp("", "postern-demo-")
+	if err != nil {
+		return nil, fmt.Errorf("make the demo's directory: %w", err)
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	d := &demo{dir: dir}
+	defer func() { err = errors.Join(err, d.close(ctx)) }()
+	if err := d.start(ctx, plugins, p.version.Version); err != nil {
+		return nil, err
+	}
+	if !p.asJSON {
+		s := p.screen()
+		s.printf("A server of its own on %s, real callbacks over HTTP,\n", baseOf(d.srv.Addr().String()))
+		s.printf("signed as the providers sign. What became of each, by its store and its sink:\n\n")
+	}
+	for i := range cases {
+		r, err := d.try(ctx, &cases[i])
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", &cases[i], err)
+		}
+		results = append(results, r)
+	}
+	return results, d.collect(ctx, results)
+}
+
+// start brings the server up and binds the plugins for signing.
+func (d *demo) start(ctx context.Context, plugins, version string) error {
+	if _, err := available(plugins); err != nil {
+		return err
+	}
+	var err error
+	if d.cfg, err = demoConfigIn(d.dir, plugins); err != nil {
+		return fmt.Errorf("make the demo's configuration: %w", err)
+	}
+	if d.srv, err = server.Start(ctx, d.cfg, server.Options{Version: version}); err != nil {
+		return err
+	}
+	d.stored = atSocket(d.cfg.Store.Path)
+	// With the server's own cache nothing is compiled twice.
+	if d.rt, err = wasm.New(ctx, wasm.Options{
+		CacheDir: d.cfg.Plugins.Cache, Instances: 1, MemoryPages: d.cfg.Plugins.MemoryPages(),
+	}); err != nil {
+		return err
+	}
+	// The forgers know everything but the secrets.
+	other, err := demoConfigIn(d.dir, plugins)
+	if err != nil {
+		return fmt.Errorf("make the forgers' configuration: %w", err)
+	}
+	if d.genuine, err = d.senders(ctx, d.cfg, d.cfg); err != nil {
+		return err
+	}
+	d.forgers, err = d.senders(ctx, d.cfg, other)
+	return err
+}
+
+// senders make one sender for each endpoint: its address from one
+// configuration, its secrets from another.
+func (d *demo) senders(ctx context.Context, address, secrets *config.Config) (map[string]*sender, error) {
+	all := map[string]*sender{}
+	for path, e := range endpointsOf(secrets) {
+		m, err := d.rt.Load(ctx, pluginFile(secrets.Plugins.Path, e.Plugin))
+		if err != nil {
+			return nil, err
+		}
+		plugin, err := m.Bind(binding(e, true))
+		if err != nil {
+			return nil, fmt.Errorf("bind %s: %w", e.Plugin, err)
+		}
+		where := shortName(path)
+		tenant, name, _ := strings.Cut(where, "/")
+		at := address.Tenants[tenant].Endpoints[name]
+		all[e.Plugin] = &sender{
+			where: where, endpoint: &at, plugin: plugin,
+			base: baseOf(d.srv.Addr().String()), http: &http.Client{Timeout: 30 * time.Second},
+		}
+	}
+	return all, nil
+}
+
+// demoConfigIn makes a configuration with fresh random secrets.
+func demoConfigIn(dir, plugins string) (*config.Config, error) {
+	t, err := template.New("demo").Funcs(template.FuncMap{"random": randomHex}).Parse(demoConfig)
+	if err != nil {
+		return nil, err
+	}
+	var text bytes.Buffer
+	if err := t.Execute(&text, map[string]string{"Dir": dir, "Plugins": plugins}); err != nil {
+		return nil, err
+	}
+	// An environment of its own: a POSTERN__ variable must not change the demo.
+	return config.Load(config.Options{File: "demo", Text: text.Bytes(), Environ: []string{}})
+}
+
+// stopTimeout bounds the draining of the demo's server.
+const stopTimeout = 20 * time.Second
+
+// close ends what start began, as far as it came.
+func (d *demo) close(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
+	defer cancel()
+	var errs []error
+	if d.stored != nil {
+		errs = append(errs, d.stored.close())
+	}
+	if d.srv != nil {
+		errs = append(errs, d.srv.Stop(ctx))
+	}
+	if d.rt != nil {
+		errs = append(errs, d.rt.Close(ctx))
+	}
+	d.stored, d.srv, d.rt = nil, nil, nil
+	return errors.Join(errs...)
+}
+
+// sinkFile is what the demo's sink writes.
+func (d *demo) sinkFile() string { return filepath.Join(d.dir, "events.ndjson") }

@@ -1,0 +1,69 @@
+package cli
+
+import (
+	"encoding/json"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+var port = regexp.MustCompile(`127\.0\.0\.1:[0-9]+`)
+
+func TestDemo(t *testing.T) {
+	got := postern(t, []string{"COLUMNS=80"}, "demo", "--plugins", plugins(t))
+	if got.code != exitDone || got.stderr != "" {
+		t.Fatalf("demo = %+v, want code 0", got)
+	}
+	golden(t, "demo", port.ReplaceAllString(got.stdout, "127.0.0.1:PORT"))
+}
+
+// A demo that cannot fail shows nothing: a planted expectation that is not met
+// must end in exit code 1 and say what was wanted and what came.
+func TestDemo_failsWhenUnmet(t *testing.T) {
+	planted := filepath.Join(t.TempDir(), "expect.json")
+	write(t, planted, `{
+		"ottu: forged signature": {"status": 200},
+		"wibmo: it succeeds": {"delivered": false}
+	}`)
+	got := postern(t, nil, "demo", "--plugins", plugins(t), "--json", "--expect", planted)
+	if want := "postern: 2 of 14 callbacks not as it must be\n"; got.code != exitFailed || got.stderr != want {
+		t.Errorf("demo = code %d, stderr %q; want 1 and %q", got.code, got.stderr, want)
+	}
+	var wrong []string
+	for line := range strings.Lines(got.stdout) {
+		var r demoResult
+		if err := json.Unmarshal([]byte(line), &r); err != nil {
+			t.Fatalf("demo --json wrote %q: %v", line, err)
+		}
+		if !r.OK {
+			wrong = append(wrong, r.Provider+": "+r.Case)
+		}
+	}
+	if got, want := strings.Join(wrong, ", "), "ottu: forged signature, wibmo: it succeeds"; got != want {
+		t.Errorf("not as they must be: %s; want %s", got, want)
+	}
+}
+
+func TestDemo_showsWhatIsUnmet(t *testing.T) {
+	var out strings.Builder
+	p := &program{stdout: &out, environ: narrow}
+	err := p.printDemo([]demoResult{
+		{Provider: "ottu", Case: "it is paid", Event: "x", Got: stored200("payment.succeeded"), Want: stored200("payment.succeeded"), OK: true},
+		{Provider: "ottu", Case: "forged signature", Event: "y", Got: stored200("payment.succeeded"), Want: refused4xx(401)},
+	})
+	if err == nil {
+		t.Error("printDemo = nil, want an error")
+	}
+	golden(t, "demo-unmet", out.String())
+}
+
+func TestDemo_unknownExpectation(t *testing.T) {
+	planted := filepath.Join(t.TempDir(), "expect.json")
+	write(t, planted, `{"ottu: nothing of the kind": {}}`)
+	got := postern(t, nil, "demo", "--plugins", plugins(t), "--expect", planted)
+	want := result{exitFailed, "", "postern: read expectations: there is no case \"ottu: nothing of the kind\"\n"}
+	if got != want {
+		t.Errorf("demo = %+v, want %+v", got, want)
+	}
+}

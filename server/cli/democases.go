@@ -1,0 +1,85 @@
+package cli
+
+import (
+	"embed"
+
+	"github.com/postern/postern/host"
+)
+
+// demoRequests are the demo's callbacks, unsigned; like those of real
+// providers, with ids of our own.
+//
+//go:embed demo/*.http
+var demoRequests embed.FS
+
+// demoCase is one callback and what must become of it.
+type demoCase struct {
+	provider, name string
+	// file is the callback's, in demo.
+	file string
+	// from says who sends it.
+	from origin
+	want outcome
+}
+
+// String names the case: "ottu: paid".
+func (c *demoCase) String() string { return c.provider + ": " + c.name }
+
+// origin is who sends a callback.
+type origin uint8
+
+// The origins.
+const (
+	fromProvider origin = iota // signed with the endpoint's secrets
+	fromForger                 // signed, with other secrets
+	fromNobody                 // not signed
+)
+
+// outcome is what became of a callback.
+type outcome struct {
+	// Status is that of the answer.
+	Status int `json:"status"`
+	// Became is a disposition, or "refused".
+	Became string `json:"became"`
+	// Type is the new event's, empty for none.
+	Type string `json:"type,omitempty"`
+	// Delivered says that the new event is in the sink's file.
+	Delivered bool `json:"delivered"`
+}
+
+// refusedOutcome is what becomes of a callback that was not taken.
+const refusedOutcome = "refused"
+
+func stored200(kind string) outcome {
+	return outcome{Status: 200, Became: host.Stored.String(), Type: kind, Delivered: true}
+}
+
+func duplicate200() outcome { return outcome{Status: 200, Became: host.Duplicate.String()} }
+
+// conflict200 is stored and marked, and goes only to sinks that ask for
+// conflicts, which the demo's does not.
+func conflict200(kind string) outcome {
+	return outcome{Status: 200, Became: host.Conflicted.String(), Type: kind}
+}
+
+func refused4xx(status int) outcome { return outcome{Status: status, Became: refusedOutcome} }
+
+// demoCases are the callbacks in the order in which they are sent.
+func demoCases() []demoCase {
+	return []demoCase{
+		{"ottu", "a payment begins", "ottu-pending.http", fromProvider, stored200("payment.pending")},
+		{"ottu", "the same again", "ottu-pending.http", fromProvider, duplicate200()},
+		{"ottu", "it is paid", "ottu-paid.http", fromProvider, stored200("payment.succeeded")},
+		{"ottu", "other amount", "ottu-paid-other-amount.http", fromProvider, conflict200("payment.succeeded")},
+		{"ottu", "forged signature", "ottu-paid.http", fromForger, refused4xx(401)},
+		{"ottu", "not signed", "ottu-paid.http", fromNobody, refused4xx(401)},
+		{"ottu", "broken JSON", "ottu-broken.http", fromNobody, refused4xx(400)},
+		{"wibmo", "a load fails", "wibmo-failed.http", fromProvider, stored200("transfer.failed")},
+		{"wibmo", "the same again", "wibmo-failed.http", fromProvider, duplicate200()},
+		{"wibmo", "it succeeds", "wibmo-success.http", fromProvider, stored200("transfer.credited")},
+		{"wibmo", "other amount", "wibmo-success-other-amount.http", fromProvider, conflict200("transfer.credited")},
+		{"wibmo", "wrong header ids", "wibmo-success.http", fromForger, refused4xx(401)},
+		{"wibmo", "no ids at all", "wibmo-success.http", fromNobody, refused4xx(401)},
+		{"wibmo", "broken JSON", "wibmo-broken.http", fromProvider, refused4xx(400)},
+	}
+}

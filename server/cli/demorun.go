@@ -1,0 +1,241 @@
+package cli
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/postern/postern/host"
+)
+
+// demoResult is what became of one case.
+type demoResult struct {
+	Provider string  `json:"provider"`
+	Case     string  `json:"case"`
+	Event    string  `json:"event,omitempty"`
+	Got      outcome `json:"got"`
+	Want     outcome `json:"want"`
+	OK       bool    `json:"ok"`
+}
+
+// try sends one callback and reads from the store what became of it.
+func (d *demo) try(ctx context.Context, c *demoCase) (demoResult, error) {
+	r := demoResult{Provider: c.provider, Case: c.name, Want: c.want}
+	text, err := demoRequests.ReadFile("demo/" + c.file)
+	if err != nil {
+		return r, err
+	}
+	cb, err := parseRequest(text)
+	if err != nil {
+		return r, fmt.Errorf("read %s: %w", c.file, err)
+	}
+	got, err := d.sender(c).send(ctx, cb)
+	if err != nil {
+		return r, err
+	}
+	r.Got.Status = got.Status
+	page, err := d.stored.since(ctx, filter{}, d.after)
+	if err != nil {
+		return r, err
+	}
+	d.after = page.Next
+	switch {
+	case len(page.Events) > 1:
+		return r, fmt.Errorf("one callback gave %d events", len(page.Events))
+	case len(page.Events) == 1:
+		f := &page.Events[0].fact
+		r.Event, r.Got.Type = f.ID, f.Type
+		r.Got.Became = host.Stored.String()
+		if f.Conflict {
+			r.Got.Became = host.Conflicted.String()
+		}
+	case got.Status/100 == 2:
+		r.Got.Became = host.Duplicate.String()
+	default:
+		r.Got.Became = refusedOutcome
+	}
+	return r, nil
+}
+
+func (d *demo) sender(c *demoCase) *sender {
+	switch c.from {
+	case fromForger:
+		return d.forgers[c.provider]
+	case fromNobody:
+		s := *d.genuine[c.provider]
+		s.plugin = nil
+		return &s
+	case fromProvider:
+	}
+	return d.genuine[c.provider]
+}
+
+// How long the demo waits for the sink, and how often it looks.
+const (
+	sinkTimeout = 10 * time.Second
+	sinkEvery   = 20 * time.Millisecond
+)
+
+// collect waits for what must be delivered, stops the server, so that nothing
+// more comes, and reads what the sink's file has.
+func (d *demo) collect(ctx context.Context, results []demoResult) error {
+	ctx, cancel := context.WithTimeout(ctx, sinkTimeout)
+	defer cancel()
+	ticker := time.NewTicker(sinkEvery)
+	defer ticker.Stop()
+	for waiting := true; waiting; {
+		ids, err := d.delivered()
+		if err != nil {
+			return err
+		}
+		waiting = false
+		for i := range results {
+			waiting = waiting || results[i].Want.Delivered && results[i].Event != "" && !ids[results[i].Event]
+		}
+		select {
+		case <-ctx.Done():
+			waiting = false
+		case <-ticker.C:
+		}
+	}
+	if err := d.close(ctx); err != nil {
+		return fmt.Errorf("stop the demo's server: %w", err)
+	}
+	ids, err := d.delivered()
+	if err != nil {
+		return err
+	}
+	for i := range results {
+		r := &results[i]
+		r.Got.Delivered = r.Event != "" && ids[r.Event]
+		r.OK = r.Got == r.Want
+	}
+	return nil
+}
+
+// delivered are the ids in the sink's file.
+func (d *demo) delivered() (map[string]bool, error) {
+	text, err := os.ReadFile(d.sinkFile())
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read the sink's file: %w", err)
+	}
+	ids := map[string]bool{}
+	for line := range bytes.Lines(text) {
+		if !bytes.HasSuffix(line, []byte("\n")) {
+			// Still being written.
+			break
+		}
+		var event struct {
+			ID string `json:"id"`
+		}
+		if err := json.Unmarshal(line, &event); err != nil {
+			return nil, fmt.Errorf("read the sink's file: %w", err)
+		}
+		ids[event.ID] = true
+	}
+	return ids, nil
+}
+
+// printDemo shows the results; one that is not as it must be fails the command.
+func (p *program) printDemo(results []demoResult) error {
+	unmet := 0
+	for i := range results {
+		if !results[i].OK {
+			unmet++
+		}
+	}
+	if p.asJSON {
+		for i := range results {
+			if err := jsonLine(p.stdout, &results[i]); err != nil {
+				return err
+			}
+		}
+	} else {
+		p.demoTable(results)
+	}
+	if unmet > 0 {
+		return fmt.Errorf("%d of %s not as it must be", unmet, count(len(results), "callback"))
+	}
+	return nil
+}
+
+func (p *program) demoTable(results []demoResult) {
+	t := table{columns: []column{
+		{title: "PROVIDER"},
+		{title: "CALLBACK", least: 10},
+		{title: "ANSWER"},
+		{title: "BECAME"},
+		{title: "EVENT", least: 12},
+		{title: "IN SINK"},
+		{title: ""},
+	}}
+	totals := map[string]int{}
+	delivered := 0
+	for i := range results {
+		r := &results[i]
+		totals[r.Got.Became]++
+		in := "-"
+		if r.Got.Delivered {
+			in = "yes"
+			delivered++
+		} else if r.Event != "" {
+			in = "no"
+		}
+		mark := cell{"ok", good}
+		if !r.OK {
+			mark = cell{"WRONG", bad}
+		}
+		kind := r.Got.Type
+		if kind == "" {
+			kind = "-"
+		}
+		t.add(cell{text: r.Provider}, cell{text: r.Case}, cell{text: strconv.Itoa(r.Got.Status)},
+			cell{r.Got.Became, became(r.Got.Became)}, cell{text: kind}, cell{text: in}, mark)
+	}
+	s := p.screen()
+	t.print(s)
+	s.printf("\n%s: %d stored, %s, %s, %d refused; %d in the sink's file\n",
+		count(len(results), "callback"), totals[host.Stored.String()],
+		count(totals[host.Duplicate.String()], "duplicate"),
+		count(totals[host.Conflicted.String()], "conflict"), totals[refusedOutcome], delivered)
+	for i := range results {
+		if r := &results[i]; !r.OK {
+			s.printf("%s\n  want %s\n  got  %s\n", s.paint(bad, r.Provider+": "+r.Case), r.Want, r.Got)
+		}
+	}
+}
+
+// String is the outcome in words.
+func (o outcome) String() string {
+	parts := []string{strconv.Itoa(o.Status), o.Became}
+	if o.Type != "" {
+		parts = append(parts, o.Type)
+		if o.Delivered {
+			parts = append(parts, "in the sink")
+		} else {
+			parts = append(parts, "not in the sink")
+		}
+	}
+	return strings.Join(parts, ", ")
+}
+
+// became is the colour of what became of a callback.
+func became(what string) tone {
+	switch what {
+	case host.Stored.String():
+		return good
+	case host.Conflicted.String():
+		return odd
+	}
+	return faint
+}

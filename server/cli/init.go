@@ -1,0 +1,302 @@
+package cli
+
+import (
+	"bytes"
+	"crypto/rand"
+	_ "embed"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"text/template"
+
+	"github.com/spf13/cobra"
+
+	"github.com/postern/postern/host"
+	"github.com/postern/postern/host/wasm"
+)
+
+// firstConfig is the text of the first configuration.
+//
+//go:embed init.yaml.tmpl
+var firstConfig string
+
+// publicPlaceholder stands where the operator's own name belongs.
+const publicPlaceholder = "https://hooks.example.com"
+
+// first is what the first configuration is written from.
+type first struct {
+	PublicURL, Plugins, Tenant string
+	Providers                  []firstProvider
+}
+
+// firstProvider is one endpoint of it.
+type firstProvider struct {
+	Name, Summary string
+	// Token is the URL's last segment; empty where the plugin itself names a
+	// token there.
+	Token    string
+	Secrets  []firstSecret
+	Settings []firstSetting
+}
+
+// Needed reports whether a setting must be written.
+func (f firstProvider) Needed() bool {
+	return slices.ContainsFunc(f.Settings, func(s firstSetting) bool { return s.Required })
+}
+
+// firstSecret is a secret that the plugin declares.
+type firstSecret struct {
+	Name, Summary, Value string
+	// Env is the variable that the operator has to set, if it is one.
+	Env      string
+	Optional bool
+}
+
+// firstSetting is a setting that the plugin declares.
+type firstSetting struct {
+	Name, Summary, Value string
+	Required             bool
+}
+
+func (p *program) initCommand() *cobra.Command {
+	var out, plugins, tenant string
+	var force bool
+	c := &cobra.Command{
+		Use:   "init [provider…]",
+		Short: "Write a first configuration",
+		Long: `Writes a commented configuration with one endpoint for each provider, by what its
+plugin says of itself: which secrets it needs (as environment variables) and
+which settings it takes. Every endpoint gets a random token as the last part of
+its URL.`,
+		RunE: func(_ *cobra.Command, names []string) error {
+			f := &first{PublicURL: publicPlaceholder, Plugins: plugins, Tenant: tenant}
+			if err := f.read(names); err != nil {
+				return err
+			}
+			text, err := f.yaml()
+			if err != nil {
+				return err
+			}
+			if err := writeNew(out, text, force); err != nil {
+				return err
+			}
+			f.next(p.screen(), out)
+			return nil
+		},
+	}
+	c.Flags().StringVar(&out, "out", "postern.yaml", "the `file` to write")
+	c.Flags().StringVar(&plugins, "plugins", "./plugins/dist", "the `directory` of the plugins")
+	c.Flags().StringVar(&tenant, "tenant", "main", "the tenant's `name`")
+	c.Flags().BoolVar(&force, "force", false, "overwrite the file")
+	return c
+}
+
+// read takes the providers' manifests; no names means all there are.
+func (f *first) read(names []string) error {
+	there, err := available(f.Plugins)
+	if err != nil {
+		return err
+	}
+	if len(names) == 0 {
+		names = there
+	}
+	var wrong []error
+	for _, name := range names {
+		if !slices.Contains(there, name) {
+			wrong = append(wrong, usageError{fmt.Errorf("there is no plugin %q in %s; there are: %s",
+				name, f.Plugins, strings.Join(there, ", "))})
+			continue
+		}
+		m, err := wasm.ReadManifest(pluginFile(f.Plugins, name))
+		if err != nil {
+			wrong = append(wrong, err)
+			continue
+		}
+		provider, err := describe(name, m)
+		if err != nil {
+			return err
+		}
+		f.Providers = append(f.Providers, provider)
+	}
+	return errors.Join(wrong...)
+}
+
+// available are the names of the plugins in a directory.
+func available(dir string) ([]string, error) {
+	files, err := filepath.Glob(filepath.Join(dir, "*.wasm"))
+	if err != nil || len(files) == 0 {
+		return nil, fmt.Errorf("no plugins in %s: build them with \"make plugins\", or name their directory with --plugins", dir)
+	}
+	for i, f := range files {
+		files[i] = strings.TrimSuffix(filepath.Base(f), ".wasm")
+	}
+	return files, nil
+}
+
+func describe(name string, m *wasm.Manifest) (firstProvider, error) {
+	f := firstProvider{Name: name, Summary: oneLine(m.Summary)}
+	token, err := randomHex()
+	if err != nil {
+		return f, err
+	}
+	f.Token = token
+	for i := range m.Secrets {
+		s := &m.Secrets[i]
+		out := firstSecret{Name: s.Name, Summary: describeSecret(s), Optional: s.Optional}
+		if in, _, ok := s.Token(); ok && in == host.InPath {
+			out.Value, f.Token = f.Token, ""
+		} else {
+			out.Env = envName(name, s.Name)
+			out.Value = "env:" + out.Env
+		}
+		f.Secrets = append(f.Secrets, out)
+	}
+	f.Settings, err = describeSettings(m.Settings)
+	return f, err
+}
+
+func describeSecret(s *wasm.Secret) string {
+	how := s.Use
+	switch in, key, ok := s.Token(); {
+	case ok && in == host.InHeader:
+		how = "sent as it is in the header " + key
+	case ok && in == host.InQuery:
+		how = "sent as it is in the query parameter " + key
+	case ok:
+		how = "the last part of the URL"
+	case s.Form != "" && s.Form != "utf8":
+		how += " key, written as " + s.Form
+	default:
+		how += " key"
+	}
+	if s.Summary == "" {
+		return how
+	}
+	return oneLine(s.Summary) + " (" + how + ")"
+}
+
+// describeSettings reads the properties of a manifest's settings schema.
+func describeSettings(schema []byte) ([]firstSetting, error) {
+	if len(schema) == 0 {
+		return nil, nil
+	}
+	var s struct {
+		Required   []string `json:"required"`
+		Properties map[string]struct {
+			Description string            `json:"description"`
+			Default     json.RawMessage   `json:"default"`
+			Enum        []json.RawMessage `json:"enum"`
+		} `json:"properties"`
+	}
+	if err := json.Unmarshal(schema, &s); err != nil {
+		return nil, fmt.Errorf("read the plugin's settings: %w", err)
+	}
+	var all []firstSetting
+	for name, property := range s.Properties {
+		f := firstSetting{Name: name, Summary: oneLine(property.Description), Value: `""`}
+		if len(property.Enum) > 0 {
+			f.Value = string(property.Enum[0])
+		}
+		if property.Default != nil {
+			f.Value = string(property.Default)
+		}
+		f.Required = slices.Contains(s.Required, name) && property.Default == nil
+		all = append(all, f)
+	}
+	slices.SortFunc(all, func(a, b firstSetting) int { return strings.Compare(a.Name, b.Name) })
+	return all, nil
+}
+
+// oneLine makes text fit for a comment.
+func oneLine(text string) string { return clean(strings.Join(strings.Fields(text), " ")) }
+
+// envName is the variable proposed for a provider's secret.
+func envName(provider, secret string) string {
+	return strings.ToUpper(strings.ReplaceAll(provider+"_"+secret, "-", "_"))
+}
+
+// randomHex is 32 hexadecimal digits nobody can guess.
+func randomHex() (string, error) {
+	var b [16]byte
+	if _, err := rand.Read(b[:]); err != nil {
+		return "", fmt.Errorf("make a token: %w", err)
+	}
+	return hex.EncodeToString(b[:]), nil
+}
+
+func (f *first) yaml() ([]byte, error) {
+	t, err := template.New("config").Parse(firstConfig)
+	if err != nil {
+		return nil, err
+	}
+	var b bytes.Buffer
+	err = t.Execute(&b, f)
+	return b.Bytes(), err
+}
+
+// writeNew writes a file that only its owner can read, since tokens are in it.
+func writeNew(file string, text []byte, force bool) error {
+	how := os.O_WRONLY | os.O_CREATE | os.O_EXCL
+	if force {
+		how = os.O_WRONLY | os.O_CREATE | os.O_TRUNC
+	}
+	f, err := os.OpenFile(file, how, 0o600) //nolint:gosec // the operator names the file
+	if errors.Is(err, fs.ErrExist) {
+		return fmt.Errorf("%s is there already; --force overwrites it, --out names another", file)
+	}
+	if err != nil {
+		return fmt.Errorf("write the configuration: %w", err)
+	}
+	// An overwritten file keeps its old mode.
+	_, werr := f.Write(text)
+	if err := errors.Join(f.Chmod(0o600), werr, f.Close()); err != nil {
+		return fmt.Errorf("write the configuration: %w", err)
+	}
+	return nil
+}
+
+// next says what is left to do.
+func (f *first) next(s *screen, file string) {
+	s.printf("wrote %s (only you can read it: the URLs' tokens are in it)\n", file)
+	s.printf("\n%s\n", s.paint(bold, "1. Set what the providers gave you"))
+	for _, p := range f.Providers {
+		for _, secret := range p.Secrets {
+			if secret.Env != "" && !secret.Optional {
+				s.printf("   export %s=…\n", secret.Env)
+			}
+		}
+	}
+	s.printf("\n%s\n", s.paint(bold, "2. Put your own name in the place of "+f.PublicURL))
+	s.printf("   intake.public_url in %s\n", file)
+	s.printf("\n%s\n", s.paint(bold, "3. Give each provider its URL"))
+	for _, p := range f.Providers {
+		s.printf("   %s\n", f.PublicURL+f.path(p))
+	}
+	s.printf("\n%s\n", s.paint(bold, "4. Check and start"))
+	flag := ""
+	if file != "postern.yaml" {
+		flag = " --config " + file
+	}
+	s.printf("   postern config check%s\n   postern serve%s\n", flag, flag)
+}
+
+// path is the endpoint's own, token included: the one place that shows it, to
+// whoever just made it.
+func (f *first) path(p firstProvider) string {
+	path := "/in/" + f.Tenant + "/" + p.Name
+	if p.Token != "" {
+		return path + "/" + p.Token
+	}
+	for _, s := range p.Secrets {
+		if s.Env == "" {
+			return path + "/" + s.Value
+		}
+	}
+	return path
+}

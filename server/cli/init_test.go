@@ -1,0 +1,104 @@
+package cli
+
+import (
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/postern/postern/config"
+)
+
+// secretsSet is what the operator exports after "postern init".
+var secretsSet = []string{"OTTU_HMAC_KEY=k", "WIBMO_CUSTOMER_ID=c", "WIBMO_CLIENT_ID=d", "WIBMO_BANK_ID=6060"}
+
+var tokenText = regexp.MustCompile(`[0-9a-f]{32}`)
+
+func TestInit(t *testing.T) {
+	dir, out := plugins(t), filepath.Join(t.TempDir(), "postern.yaml")
+	got := postern(t, nil, "init", "--plugins", dir, "--out", out)
+	if got.code != exitDone || got.stderr != "" {
+		t.Fatalf("init = code %d, stderr %q; want 0 and nothing", got.code, got.stderr)
+	}
+	golden(t, "init", tame(got.stdout, dir, out))
+	text, err := os.ReadFile(out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	golden(t, "init-file", tame(string(text), dir, out))
+	if info, err := os.Stat(out); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("init wrote with mode %v (%v), want 0600", info.Mode(), err)
+	}
+	tokens := tokenText.FindAllString(string(text), -1)
+	if len(tokens) != 2 || tokens[0] == tokens[1] {
+		t.Errorf("init wrote the tokens %q, want two that differ", tokens)
+	}
+	for _, token := range tokens {
+		if !strings.Contains(got.stdout, token) {
+			t.Error("init does not show the URL that a provider is given")
+		}
+	}
+
+	cfg, err := config.Load(config.Options{File: out, Environ: secretsSet})
+	if err != nil {
+		t.Fatalf("Load of what init wrote = %v, want no problems", err)
+	}
+	if n := len(cfg.Tenants["main"].Endpoints); n != 2 {
+		t.Errorf("init wrote %d endpoints, want 2", n)
+	}
+	got = postern(t, secretsSet, "config", "check", out)
+	if got.code != exitDone {
+		t.Errorf("config check of what init wrote = %+v, want code 0", got)
+	}
+}
+
+// tame replaces what differs from run to run.
+func tame(text, plugins, out string) string {
+	text = strings.NewReplacer(plugins, "PLUGINS", out, "postern.yaml").Replace(text)
+	return tokenText.ReplaceAllString(text, "TOKEN")
+}
+
+func TestInit_keepsWhatIsThere(t *testing.T) {
+	dir, out := plugins(t), filepath.Join(t.TempDir(), "postern.yaml")
+	write(t, out, "mine")
+	if err := os.Chmod(out, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	got := postern(t, nil, "init", "ottu", "--plugins", dir, "--out", out)
+	want := result{exitFailed, "", "postern: " + out + " is there already; --force overwrites it, --out names another\n"}
+	if got != want {
+		t.Errorf("init = %+v, want %+v", got, want)
+	}
+	if text, err := os.ReadFile(out); err != nil || string(text) != "mine" {
+		t.Errorf("the file is %q (%v), want it untouched", text, err)
+	}
+
+	got = postern(t, nil, "init", "ottu", "--plugins", dir, "--out", out, "--force")
+	if got.code != exitDone {
+		t.Fatalf("init --force = %+v, want code 0", got)
+	}
+	var info fs.FileInfo
+	info, err := os.Stat(out)
+	if err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("init --force left the mode %v (%v), want 0600: tokens are in it", info.Mode(), err)
+	}
+}
+
+func TestInit_unknownProvider(t *testing.T) {
+	dir := plugins(t)
+	got := postern(t, nil, "init", "otu", "--plugins", dir, "--out", filepath.Join(t.TempDir(), "x"))
+	want := result{exitUsage, "", `postern: there is no plugin "otu" in ` + dir + "; there are: ottu, wibmo\n"}
+	if got != want {
+		t.Errorf("init = %+v, want %+v", got, want)
+	}
+}
+
+func TestInit_noPlugins(t *testing.T) {
+	got := postern(t, nil, "init", "--plugins", "nowhere", "--out", filepath.Join(t.TempDir(), "x"))
+	want := result{exitFailed, "", "postern: no plugins in nowhere: build them with \"make plugins\", or name their directory with --plugins\n"}
+	if got != want {
+		t.Errorf("init = %+v, want %+v", got, want)
+	}
+}

@@ -1,0 +1,284 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/postern/postern/config"
+	"github.com/postern/postern/host"
+	"github.com/postern/postern/host/wasm"
+)
+
+// sendFlags are what "send" takes beside the plugin or file.
+type sendFlags struct {
+	endpoint, url, data string
+	headers             []string
+	unsigned            bool
+}
+
+func (p *program) sendCommand() *cobra.Command {
+	var f sendFlags
+	c := &cobra.Command{
+		Use:   "send <plugin | file.http>",
+		Short: "Post a callback to an endpoint, signed as its provider would",
+		Long: `Makes a callback, signs it with the endpoint's newest secrets and posts it. The
+callback is a .http file (a request line, headers, an empty line, a body), or
+--data, or the first that the plugin's own tests accept.`,
+		Example: `  postern send ottu
+  postern send ottu --data '{"amount":"1.000",…}'
+  postern send plugins/ottu/testdata/paid.http --endpoint main/ottu`,
+		Args: takes(1, 1),
+		RunE: func(c *cobra.Command, args []string) error { return p.send(c, args[0], &f) },
+	}
+	c.Flags().StringVar(&f.endpoint, "endpoint", "", "the endpoint, as `tenant/name`; needed where several fit")
+	c.Flags().StringVar(&f.url, "url", "", "the server's `URL`, if not intake.listen of the configuration")
+	c.Flags().StringVar(&f.data, "data", "", "the body; @`file` reads a file, - the standard input")
+	c.Flags().StringArrayVar(&f.headers, "header", nil, "a header, as `Name:value`; may be repeated")
+	c.Flags().BoolVar(&f.unsigned, "unsigned", false, "post it as it is, without signature and tokens")
+	return c
+}
+
+func (p *program) send(c *cobra.Command, what string, f *sendFlags) error {
+	cfg, err := p.loadConfig(c)
+	if err != nil {
+		return err
+	}
+	s, err := choose(cfg, f.endpoint, pluginIn(what))
+	if err != nil {
+		return err
+	}
+	cb, err := p.callback(what, f, pluginFile(cfg.Plugins.Path, s.endpoint.Plugin))
+	if err != nil {
+		return err
+	}
+	ctx := c.Context()
+	if !f.unsigned {
+		rt, plugin, err := signerFor(ctx, cfg, s.endpoint)
+		if err != nil {
+			return err
+		}
+		defer func() { _ = rt.Close(ctx) }()
+		s.plugin = plugin
+	}
+	if s.base = strings.TrimSuffix(f.url, "/"); s.base == "" {
+		s.base = baseOf(cfg.Intake.Listen)
+	}
+	before, after := watch(ctx, cfg.Store.Path, s.where)
+	got, err := s.send(ctx, cb)
+	if err != nil {
+		return err
+	}
+	return p.printSent(s, got, before, after(ctx))
+}
+
+// callback makes what is sent: from --data, the file, or the plugin's goldens.
+func (p *program) callback(what string, f *sendFlags, module string) (*host.Callback, error) {
+	cb := &host.Callback{Method: http.MethodPost, Target: "/"}
+	var err error
+	switch {
+	case isFile(what):
+		cb, err = readRequest(what)
+	case f.data == "":
+		cb, err = accepted(module)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if f.data != "" {
+		if cb.Body, err = p.body(f.data); err != nil {
+			return nil, fmt.Errorf("read the body: %w", err)
+		}
+	}
+	for _, line := range f.headers {
+		h, err := parseHeader(line)
+		if err != nil {
+			return nil, usageError{err}
+		}
+		cb.Headers = append(cb.Headers, h)
+	}
+	return cb, nil
+}
+
+func (p *program) body(data string) ([]byte, error) {
+	if data == "-" {
+		return io.ReadAll(p.stdin)
+	}
+	if file, ok := strings.CutPrefix(data, "@"); ok {
+		return os.ReadFile(file) //nolint:gosec // the operator names the file
+	}
+	return []byte(data), nil
+}
+
+func readRequest(file string) (*host.Callback, error) {
+	text, err := os.ReadFile(file) //nolint:gosec // the operator names the file
+	if err != nil {
+		return nil, fmt.Errorf("read the callback: %w", err)
+	}
+	cb, err := parseRequest(text)
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", file, err)
+	}
+	return cb, nil
+}
+
+// accepted is the first callback among the module's own tests that the plugin
+// accepts.
+func accepted(module string) (*host.Callback, error) {
+	goldens, err := wasm.ReadGoldens(module)
+	if err != nil {
+		return nil, err
+	}
+	for i := range goldens {
+		if goldens[i].Verdict == host.Accept.String() {
+			return parseRequest(goldens[i].Request)
+		}
+	}
+	return nil, fmt.Errorf("the plugin %s carries no callback that it accepts: give one with --data or as a .http file", module)
+}
+
+// isFile tells a .http file from a plugin's name.
+func isFile(what string) bool {
+	return strings.HasSuffix(what, ".http") || strings.ContainsRune(what, filepath.Separator)
+}
+
+// pluginIn is the plugin that the argument speaks of: itself, or, of a file in
+// some plugin's testdata, the folder's name. Empty means unknown.
+func pluginIn(what string) string {
+	if !isFile(what) {
+		return what
+	}
+	if path, err := filepath.Abs(what); err == nil && filepath.Base(filepath.Dir(path)) == "testdata" {
+		return filepath.Base(filepath.Dir(filepath.Dir(path)))
+	}
+	return ""
+}
+
+// choose finds the endpoint: the one that is named, or the only one with the
+// plugin, or the only one there is.
+func choose(cfg *config.Config, where, plugin string) (*sender, error) {
+	var fit []*sender
+	var all []string
+	for path, e := range endpointsOf(cfg) {
+		name := shortName(path)
+		all = append(all, name)
+		named := name == where
+		if named || where == "" && (plugin == "" || e.Plugin == plugin) {
+			fit = append(fit, &sender{where: name, endpoint: e, http: &http.Client{Timeout: 30 * time.Second}})
+		}
+	}
+	known := strings.Join(all, ", ")
+	switch {
+	case len(all) == 0:
+		return nil, errors.New("the configuration has no endpoint")
+	case len(fit) == 1:
+		return fit[0], nil
+	case len(fit) > 1:
+		return nil, usageError{fmt.Errorf("several endpoints fit: say --endpoint, one of %s", known)}
+	case where != "":
+		return nil, usageError{fmt.Errorf("there is no endpoint %q; there are: %s", where, known)}
+	}
+	return nil, usageError{fmt.Errorf("no endpoint uses the plugin %q; there are: %s", plugin, known)}
+}
+
+// shortName is "tenant/name" of an endpoint's path in the configuration.
+func shortName(path string) string {
+	parts := strings.Split(path, ".")
+	return parts[1] + "/" + parts[3]
+}
+
+// watch notes where the store stands, if a server answers for the directory,
+// and returns a way to ask for the endpoint's events since then.
+func watch(ctx context.Context, dir, where string) (live bool, since func(context.Context) []stored) {
+	none := func(context.Context) []stored { return nil }
+	cl := atSocket(dir)
+	before, err := cl.newest(ctx)
+	if err != nil {
+		return false, none
+	}
+	return true, func(ctx context.Context) []stored {
+		got, err := cl.since(ctx, filter{tenant: strings.SplitN(where, "/", 2)[0]}, before)
+		if err != nil {
+			return nil
+		}
+		return slices.DeleteFunc(got.Events, func(s stored) bool { return s.fact.where() != where })
+	}
+}
+
+// sent is the answer of "send" for programs.
+type sent struct {
+	Endpoint string   `json:"endpoint"`
+	Status   int      `json:"status"`
+	Body     string   `json:"body"`
+	Events   []string `json:"events"`
+}
+
+// printSent shows the answer; one that is no success is a failure of the
+// command.
+func (p *program) printSent(s *sender, got answer, live bool, events []stored) error {
+	out := sent{Endpoint: s.where, Status: got.Status, Body: string(got.Body), Events: []string{}}
+	for i := range events {
+		out.Events = append(out.Events, events[i].fact.ID)
+	}
+	var failed error
+	if got.Status/100 != 2 {
+		failed = fmt.Errorf("%s answered %d", s.where, got.Status)
+	}
+	if p.asJSON {
+		if err := jsonLine(p.stdout, out); err != nil || failed == nil {
+			return err
+		}
+		return silentError{failed}
+	}
+	t := good
+	if failed != nil {
+		t = bad
+	}
+	sc := p.screen()
+	sc.printf("%s  %s  %s\n", sc.paint(t, fmt.Sprintf("%d %s", got.Status, http.StatusText(got.Status))),
+		s.base+"/in/"+s.where+mask(s), got.Took.Round(100*time.Microsecond))
+	if len(got.Body) > 0 {
+		sc.printf("%s\n", clean(string(got.Body)))
+	}
+	for i := range events {
+		f := &events[i].fact
+		k := f.kind()
+		sc.printf("event %s  %s  %s\n", f.ID, sc.paint(k.tone, clean(k.text)), clean(f.amount()))
+	}
+	switch {
+	case failed != nil:
+		return silentError{failed}
+	case len(events) > 0:
+		sc.printf("see it: postern events show %s\n", events[0].fact.ID)
+	case live:
+		sc.printf("no new event: seen before, or of no interest to the plugin\n")
+	}
+	return nil
+}
+
+// mask is the path's token as it is shown.
+func mask(s *sender) string {
+	if len(s.endpoint.Token) == 0 {
+		return ""
+	}
+	return "/[token]"
+}
+
+// cause is the reason of a failed request without its URL.
+func cause(err error) error {
+	var outer *url.Error
+	if errors.As(err, &outer) {
+		return outer.Err
+	}
+	return err
+}

@@ -1,0 +1,94 @@
+package cli
+
+import (
+	"context"
+	"log/slog"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+
+	"github.com/postern/postern/config"
+	"github.com/postern/postern/server"
+	"github.com/postern/postern/server/admin"
+)
+
+func (p *program) serveCommand() *cobra.Command {
+	c := &cobra.Command{
+		Use:   "serve",
+		Short: "Take callbacks in, keep them and hand them on",
+		Long: `Serves until SIGINT or SIGTERM, then lets what is under way end; a second signal
+ends it at once. Every key of the configuration's fixed sections is also a flag
+and an environment variable; see the flags below. Logs go to standard error.`,
+		Args: takes(0, 0),
+		RunE: func(c *cobra.Command, _ []string) error {
+			cfg, err := p.loadConfig(c)
+			if err != nil {
+				return err
+			}
+			return p.serve(c.Context(), cfg)
+		},
+	}
+	config.AddFlags(c.Flags())
+	return c
+}
+
+// serve runs a server until ctx ends, and then until it has drained, or until
+// it fails by itself.
+func (p *program) serve(ctx context.Context, cfg *config.Config) error {
+	log := p.logger(cfg.Log)
+	for _, w := range cfg.Warnings() {
+		log.Warn("configuration", "warning", w)
+	}
+	srv, err := server.Start(ctx, cfg, server.Options{Version: p.version.Version, Log: log})
+	if err != nil {
+		return err
+	}
+	p.announce(cfg, srv)
+	defer context.AfterFunc(ctx, func() { log.Info("stopping: what is under way ends first") })()
+	return srv.Wait()
+}
+
+// logger writes to the standard error as the configuration says.
+func (p *program) logger(l config.Log) *slog.Logger {
+	o := &slog.HandlerOptions{Level: l.Level}
+	if l.Format == "text" {
+		return slog.New(slog.NewTextHandler(p.stderr, o))
+	}
+	return slog.New(slog.NewJSONHandler(p.stderr, o))
+}
+
+// announce says where everything is and what to type next.
+func (p *program) announce(cfg *config.Config, srv *server.Server) {
+	s := p.screen()
+	base := baseOf(srv.Addr().String())
+	s.printf("%s on %s\n\n", s.paint(bold, "postern takes callbacks in"), base)
+	t := table{columns: []column{{title: "ENDPOINT"}, {title: "PLUGIN", least: 8}, {title: "URL"}}}
+	next := "postern demo"
+	for _, e := range srv.Endpoints() {
+		t.add(cell{text: e.Tenant + "/" + e.Name}, cell{text: shortVersion(e.Plugin)}, cell{text: e.URL})
+	}
+	if ends := srv.Endpoints(); len(ends) > 0 {
+		next = "postern send " + ends[0].Provider + " --endpoint " + ends[0].Tenant + "/" + ends[0].Name
+	}
+	if p.configFile != "postern.yaml" {
+		next += " --config " + p.configFile
+	}
+	t.print(s)
+	s.printf("\n")
+	s.fields([]field{
+		{"data", cell{text: cfg.Store.Path}},
+		{"admin", cell{text: filepath.Join(cfg.Store.Path, admin.SocketName)}},
+		{"try", cell{text: next}},
+		{"stop", cell{text: "ctrl-c"}},
+	})
+}
+
+// shortVersion is "ottu@0.1.0" of "ottu@0.1.0+sha256:…".
+func shortVersion(v string) string {
+	for i := range v {
+		if v[i] == '+' {
+			return v[:i]
+		}
+	}
+	return v
+}

@@ -1,0 +1,8 @@
+package cli
+
+import "fmt"
+
+// openDirectory opens a data directory that no server has.
+func openDirectory(dir string, _ []string) (*client, error) {
+	return nil, fmt.Errorf("no server is running on %s", dir)
+}
