@@ -104,7 +104,8 @@ type cloudEvent struct {
 	Data            json.RawMessage `json:"data"`
 }
 
-// MarshalJSON writes the event in the CloudEvents JSON format.
+// MarshalJSON writes the event in the CloudEvents JSON format. Called through
+// json.Marshal it comes out with "<" escaped; called itself, as it is.
 func (e *Event) MarshalJSON() ([]byte, error) {
 	ce := cloudEvent{
 		SpecVersion: "1.0", ID: e.ID(), Source: e.Source, Type: e.Type,
@@ -116,7 +117,18 @@ func (e *Event) MarshalJSON() ([]byte, error) {
 	if e.Confirm {
 		ce.Confirm = "required"
 	}
-	return json.Marshal(ce)
+	return encode(ce)
+}
+
+// encode is json.Marshal without writing the provider's "<" as "\u003c".
+func encode(v any) ([]byte, error) {
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(v); err != nil {
+		return nil, err
+	}
+	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), nil
 }
 
 // data is the payload of a payment event; see docs/events.md.
@@ -220,14 +232,7 @@ func (d *Draft) data() (json.RawMessage, error) {
 	if d.References != (References{}) {
 		out.References = &d.References
 	}
-	// Not json.Marshal: it would write the provider's "<" as "\u003c".
-	var b bytes.Buffer
-	enc := json.NewEncoder(&b)
-	enc.SetEscapeHTML(false)
-	if err := enc.Encode(out); err != nil {
-		return nil, err
-	}
-	return bytes.TrimSpace(b.Bytes()), nil
+	return encode(out)
 }
 
 // Limits on what a plugin may say of one event, in bytes.

@@ -353,6 +353,55 @@ func TestSink_whatIsDoneIsInTheFile(t *testing.T) {
 	}
 }
 
+func TestSink_abandonedLinesAreNotDone(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "events.ndjson")
+	s := open(t, path, &faults{})
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	l := &lines{ctx: ctx, text: []byte("{}\n"), done: make(chan error, 1)}
+	s.queue <- l
+	if err := <-l.done; !errors.Is(err, context.Canceled) {
+		t.Errorf("lines that nobody waits for ended with %v, want %v", err, context.Canceled)
+	}
+	if got := read(t, path); got != "" {
+		t.Errorf("file = %q, want nothing", got)
+	}
+}
+
+func TestSink_closeWaitsForThoseInTheQueue(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		hold := make(chan struct{})
+		m := &memory{onSync: func() { <-hold }}
+		s, err := start(Config{Path: "memory"}, func(string) (disk, error) { return m, nil })
+		if err != nil {
+			t.Fatal(err)
+		}
+		var calls, closing sync.WaitGroup
+		for i := range 3 {
+			calls.Go(func() {
+				if err := deliver(t, s, i, 1); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		synctest.Wait()
+		closing.Go(func() {
+			if err := s.Close(); err != nil {
+				t.Error(err)
+			}
+		})
+		synctest.Wait()
+		close(hold)
+		calls.Wait()
+		closing.Wait()
+		if got := len(linesOf(string(m.text))); got != 3 {
+			t.Errorf("%d lines, want 3", got)
+		}
+	})
+}
+
 // memory is a disk without one, for tests in virtual time.
 type memory struct {
 	text           []byte

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -128,7 +127,9 @@ func fault(t *testing.T, can bool, reason string) {
 // deliver calls Deliver and checks what holds for every call of it.
 func deliver(ctx context.Context, t *testing.T, k Kit, s host.Sink, batch []host.Delivery) []error {
 	t.Helper()
-	errs := s.Deliver(ctx, batch)
+	result := make(chan []error, 1)
+	go func() { result <- s.Deliver(ctx, batch) }()
+	errs := await(t, result, "Deliver to return")
 	if errs != nil && len(errs) != len(batch) {
 		t.Fatalf("Deliver returned %d errors for %d deliveries", len(errs), len(batch))
 	}
@@ -138,6 +139,17 @@ func deliver(ctx context.Context, t *testing.T, k Kit, s host.Sink, batch []host
 		}
 	}
 	return errs
+}
+
+// await receives what must come soon.
+func await[T any](t *testing.T, c <-chan T, what string) (got T) {
+	t.Helper()
+	select {
+	case got = <-c:
+	case <-time.After(patience):
+		t.Fatalf("waited %v for %s", patience, what)
+	}
+	return got
 }
 
 // checkText looks for canaries in all that can be printed of an error.
@@ -357,7 +369,10 @@ func honoursCancel(t *testing.T, k Kit) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	go func() {
-		<-arrived
+		select {
+		case <-arrived:
+		case <-ctx.Done():
+		}
 		cancel()
 	}()
 	if err := mustFail(ctx, t, k, s, Batch(0, 1))[0]; host.IsPermanent(err) {
@@ -370,31 +385,23 @@ func waitsAtClose(t *testing.T, k Kit) {
 	fault(t, p.Hang != nil, k.NoHang)
 	arrived, release := p.Hang(t)
 	defer release()
-	var delivered atomic.Bool
 	result := make(chan []error, 1)
 	go func() {
-		errs := s.Deliver(t.Context(), Batch(0, 1))
-		delivered.Store(true)
-		result <- errs
+		result <- s.Deliver(t.Context(), Batch(0, 1))
 	}()
-	<-arrived
+	await(t, arrived, "the delivery to arrive")
 	closed := make(chan error, 1)
 	go func() { closed <- s.Close() }()
 	select {
 	case <-closed:
-		t.Error("Close returned while a delivery was under way")
+		t.Fatal("Close returned while a delivery was under way")
 	case <-time.After(100 * time.Millisecond):
 	}
 	release()
-	select {
-	case err := <-closed:
-		if err != nil {
-			t.Errorf("Close = %v", err)
-		}
-	case <-time.After(patience):
-		t.Fatal("Close does not return once nothing is under way")
+	if err := await(t, closed, "Close, with nothing under way any more"); err != nil {
+		t.Errorf("Close = %v", err)
 	}
-	for _, err := range <-result {
+	for _, err := range await(t, result, "the delivery under way at Close") {
 		if err != nil {
 			t.Errorf("the delivery under way at Close: %v", err)
 		}
