@@ -4,7 +4,10 @@ go 1.26.0
 
 require (
 	github.com/postern/postern/sdk v0.0.0
+	github.com/postern/postern/sdk/sdktest v0.0.0
 )
+
+require github.com/go-json-experiment/json v0.0.0-20260820222146-c27c302e5fc3 // indirect
 
 replace (
 	github.com/postern/postern/sdk => ../sdk

@@ -24,8 +24,8 @@ func handle(cb *postern.Callback) postern.Verdict {
 	}
 	for _, scheme := range schemes {
 		if proof, ok := scheme.signed(cb, body).Check(signature, postern.Hex); ok {
-			if field := scheme.notText(body); field != "" {
-				return cb.Reject(postern.NotUnderstood, "signed field is not a string: "+field)
+			if why := scheme.unclear(body); why != "" {
+				return cb.Reject(postern.NotUnderstood, why)
 			}
 			return judge(cb, body, proof)
 		}
@@ -33,9 +33,9 @@ func handle(cb *postern.Callback) postern.Verdict {
 	return cb.Reject(postern.NotVerified, "signature does not match")
 }
 
-// judge tells the event of a verified callback. Result and state are the last
-// two signed fields: once both are known words, no other split of the signed
-// text gives other ones.
+// judge tells the event of a verified callback. The first signed field is a
+// decimal and the last two are known words, and no value between holds a
+// field's name: no other split of the signed text gives another event.
 func judge(cb *postern.Callback, body postern.View, proof postern.Evidence) postern.Verdict {
 	state, result := body.Text("/state"), body.Text("/result")
 	switch {
@@ -92,7 +92,8 @@ func pay(cb *postern.Callback, body postern.View, proof postern.Evidence, word s
 		Subject(reference).
 		Key("payment", reference, state, result).
 		Status(word).
-		ProviderStatus(state)
+		ProviderStatus(state).
+		Amount(body.Text("/amount"), body.Text("/currency_code"))
 	describe(ev, body)
 }
 
@@ -106,13 +107,14 @@ func notify(cb *postern.Callback, body postern.View, proof postern.Evidence) pos
 	if t := body.Text("/timestamp_utc"); len(t) == len("2006-01-02 15:04:05") {
 		ev.Time(t[:10] + "T" + t[11:] + "Z")
 	}
+	// Some operations name their currency only in txn.
+	if body.Text("/currency_code") != "" {
+		ev.Amount(body.Text("/amount"), body.Text("/currency_code"))
+	}
 	return describe(ev, body)
 }
 
 func describe(ev postern.Event, body postern.View) postern.Event {
-	if body.Text("/currency_code") != "" {
-		ev.Amount(body.Text("/amount"), body.Text("/currency_code"))
-	}
 	if body.Text("/is_sandbox") == "true" {
 		ev.Sandbox()
 	}

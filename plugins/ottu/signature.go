@@ -1,6 +1,10 @@
 package main
 
-import postern "github.com/postern/postern/sdk"
+import (
+	"strings"
+
+	postern "github.com/postern/postern/sdk"
+)
 
 const secret = "hmac-key"
 
@@ -20,7 +24,7 @@ type field struct{ path, name string }
 var schemes = [...]scheme{standard, subscription}
 
 // standard signs flat payment and operation callbacks. Names and values stand
-// with nothing between them, so that the text is ambiguous: see judge.
+// with nothing between them, so that the text alone is ambiguous: see unclear.
 var standard = scheme{fields: []field{
 	{"/amount", "amount"},
 	{"/currency_code", "currency_code"},
@@ -85,17 +89,38 @@ func (s scheme) signed(cb *postern.Callback, body postern.View) *postern.Signed 
 	return signed
 }
 
-// notText returns the name of a signed field that is neither a string nor
-// null nor absent: the schemes do not say how such a value is signed.
-func (s scheme) notText(body postern.View) string {
+// unclear says why the signed text could be that of another body too, and
+// nothing if it could not: a signed value that is no string (the schemes do
+// not say how it is signed), one with a field's name in it, or one with the
+// separator of lines.
+func (s scheme) unclear(body postern.View) string {
 	for _, f := range s.fields {
-		switch body.Kind(f.path) {
-		case postern.String, postern.Null, postern.Absent:
+		value, kind := body.Get(f.path)
+		switch kind {
+		case postern.Null, postern.Absent, postern.String:
 		case postern.Boolean, postern.Number, postern.Array, postern.Object:
-			return f.name
+			return "signed field is not a string: " + f.name
+		}
+		if s.holdsName(value) || (s.lines != "" && strings.Contains(value, s.lines)) {
+			return "signed field holds what parts the fields: " + f.name
 		}
 	}
 	return ""
+}
+
+// holdsName reports whether value has the name of a signed field in it. The
+// names without an underscore are words that an address may have (Estate Road)
+// and are those of the first field and the last two: see judge.
+func (s scheme) holdsName(value string) bool {
+	if s.lines != "" || strings.IndexByte(value, '_') < 0 {
+		return false
+	}
+	for _, f := range s.fields {
+		if strings.IndexByte(f.name, '_') >= 0 && strings.Contains(value, f.name) {
+			return true
+		}
+	}
+	return false
 }
 
 // sign adds the signature as the body's last member, by the scheme that Ottu

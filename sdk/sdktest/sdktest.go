@@ -1,0 +1,320 @@
+// Package sdktest runs a plugin's goldens natively, so that its author can
+// step through the handler in a debugger. It is a stand-in of the host, written
+// from docs/plugin-abi.md and docs/goldens.md and sharing no code with it: where
+// the two differ, one of them is wrong.
+//
+// Plugins use it in one test:
+//
+//	func TestGoldens(t *testing.T) { sdktest.Run(t, ".") }
+//
+// "go test -update" writes what the plugin makes of each callback into the
+// goldens' expect. Read the difference before you keep it.
+package sdktest
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/postern/postern/sdk/internal/abi"
+)
+
+var update = flag.Bool("update", false, "write what the plugins do into the goldens' expect")
+
+const (
+	requestSuffix = ".http"
+	goldenSuffix  = ".golden.json"
+)
+
+// golden is a case's circumstances and result; docs/goldens.md §1.
+type golden struct {
+	About      string                     `json:"about"`
+	Received   time.Time                  `json:"received"`
+	PublicURL  string                     `json:"public_url"`
+	Secrets    map[string][]string        `json:"secrets"`
+	Settings   map[string]json.RawMessage `json:"settings"`
+	Unverified bool                       `json:"unverified"`
+	Expect     json.RawMessage            `json:"expect"`
+}
+
+// manifest is what sdktest needs of a plugin.json; pack checks the rest.
+type manifest struct {
+	Secrets  []*secret `json:"secrets"`
+	Settings struct {
+		Properties map[string]struct {
+			Default json.RawMessage `json:"default"`
+		} `json:"properties"`
+	} `json:"settings"`
+}
+
+// Run runs every golden of the plugin in dir, the one that the test's package
+// has registered, and compares the results byte for byte. A plugin without
+// goldens fails. It must not run in parallel with itself.
+func Run(t *testing.T, dir string) {
+	t.Helper()
+	names := cases(t, dir)
+	if len(names) == 0 {
+		t.Fatalf("%s has no goldens", dir)
+	}
+	for _, name := range names {
+		t.Run(name, func(t *testing.T) { runCase(t, dir, name) })
+	}
+}
+
+// Sign lets the plugin sign the request of a case with another body, and
+// returns the whole request in the form of a golden's file. Tokens stay as the
+// request has them: the host puts them in.
+func Sign(t *testing.T, dir, name string, body []byte) []byte {
+	t.Helper()
+	c, err := load(dir, name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := c.host(t)
+	h.signing = true
+	h.req.body, h.chunks[0] = body, body
+	h.out = &request{method: h.req.method, target: h.req.target, headers: h.req.headers, body: body}
+	abi.Use(h)
+	if code := abi.SignExport(); code != 0 {
+		t.Fatalf("postern_sign = %d", code)
+	}
+	return h.out.text()
+}
+
+func cases(t *testing.T, dir string) []string {
+	t.Helper()
+	entries, err := os.ReadDir(filepath.Join(dir, "testdata"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names, requests []string
+	for _, e := range entries {
+		if name, ok := strings.CutSuffix(e.Name(), goldenSuffix); ok {
+			names = append(names, name)
+		}
+		if name, ok := strings.CutSuffix(e.Name(), requestSuffix); ok {
+			requests = append(requests, name)
+		}
+	}
+	for _, name := range requests {
+		if !slices.Contains(names, name) {
+			t.Errorf("testdata/%s%s has no %s beside it", name, requestSuffix, goldenSuffix)
+		}
+	}
+	return names
+}
+
+func runCase(t *testing.T, dir, name string) {
+	t.Helper()
+	c, err := load(dir, name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := c.judge(t)
+	if again := c.judge(t); !bytes.Equal(got, again) {
+		t.Errorf("the plugin is not deterministic:\nfirst  %s\nsecond %s", got, again)
+	}
+	if *update {
+		if err := c.rewrite(got); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	want, err := compact(string(c.golden.Expect))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(got, want) {
+		t.Errorf("result differs\ngot  %s\nwant %s", got, want)
+	}
+}
+
+// testCase is a golden as read, with the secrets it binds.
+type testCase struct {
+	file     string
+	text     []byte // of the golden
+	request  []byte
+	golden   golden
+	secrets  map[string]*secret
+	settings map[string]string
+}
+
+func load(dir, name string) (*testCase, error) {
+	c := &testCase{file: filepath.Join(dir, "testdata", name+goldenSuffix)}
+	var m manifest
+	text, err := os.ReadFile(filepath.Join(dir, "plugin.json"))
+	if err != nil {
+		return nil, err
+	}
+	if err := json.Unmarshal(text, &m); err != nil {
+		return nil, fmt.Errorf("plugin.json: %w", err)
+	}
+	if c.request, err = os.ReadFile(filepath.Join(dir, "testdata", name+requestSuffix)); err != nil {
+		return nil, err
+	}
+	if c.text, err = os.ReadFile(c.file); err != nil {
+		return nil, err
+	}
+	if err := c.golden.read(c.text); err != nil {
+		return nil, fmt.Errorf("%s: %w", c.file, err)
+	}
+	if err := c.bind(&m); err != nil {
+		return nil, fmt.Errorf("%s: %w", c.file, err)
+	}
+	return c, nil
+}
+
+func (g *golden) read(text []byte) error {
+	// The strict reader refuses duplicate names, which encoding/json takes.
+	if !jsontext.Value(text).IsValid() {
+		return errors.New("is not strict JSON")
+	}
+	d := json.NewDecoder(bytes.NewReader(text))
+	d.DisallowUnknownFields()
+	if err := d.Decode(g); err != nil {
+		return err
+	}
+	switch {
+	case g.About == "":
+		return errors.New("about is missing")
+	case g.Received.IsZero():
+		return errors.New("received is missing")
+	case len(g.Expect) == 0 && !*update:
+		return errors.New("expect is missing; -update writes it")
+	}
+	return nil
+}
+
+func (c *testCase) bind(m *manifest) error {
+	c.secrets = make(map[string]*secret)
+	for _, s := range m.Secrets {
+		values := c.golden.Secrets[s.Name]
+		if len(values) == 0 && !s.Optional {
+			return fmt.Errorf("secrets.%s is required and not bound", s.Name)
+		}
+		if err := s.bind(values); err != nil {
+			return fmt.Errorf("secrets.%s: %w", s.Name, err)
+		}
+		c.secrets[s.Name] = s
+	}
+	for name := range c.golden.Secrets {
+		if c.secrets[name] == nil {
+			return fmt.Errorf("secrets.%s is not in the manifest", name)
+		}
+	}
+	defaults := make(map[string]json.RawMessage)
+	for name, p := range m.Settings.Properties {
+		if p.Default != nil {
+			defaults[name] = p.Default
+		}
+	}
+	for name := range c.golden.Settings {
+		if _, ok := m.Settings.Properties[name]; !ok {
+			return fmt.Errorf("settings.%s is not in the manifest", name)
+		}
+	}
+	var err error
+	c.settings, err = settle(defaults, c.golden.Settings)
+	return err
+}
+
+// host makes the host of one run.
+func (c *testCase) host(t *testing.T) *host {
+	t.Helper()
+	r, err := parseRequest(c.request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.public = c.golden.PublicURL; r.public == "" {
+		r.public = "https://postern.test"
+	}
+	return &host{
+		req: r, received: c.golden.Received, secrets: c.secrets, settings: c.settings,
+		tokens: make(map[string]int), chunks: [][]byte{r.body},
+		log: func(line string) { t.Log("plugin:", line) },
+	}
+}
+
+// judge runs the callback as docs/goldens.md §2 says and returns the result's
+// canonical form.
+func (c *testCase) judge(t *testing.T) []byte {
+	t.Helper()
+	h := c.host(t)
+	right := true
+	for _, s := range c.secrets {
+		if !s.isToken() || len(s.keys) == 0 {
+			continue
+		}
+		got, once := h.req.take(s)
+		which := slices.IndexFunc(s.keys, func(key []byte) bool { return string(key) == got })
+		if !once || which < 0 {
+			right = false
+			continue
+		}
+		h.tokens[s.Name] = which
+	}
+	r := refused("a static token is missing or wrong")
+	if right {
+		abi.Use(h)
+		var err error
+		if r, err = h.finish(abi.HandleExport(), c.golden.Unverified); err != nil {
+			t.Fatal("the plugin failed:", err)
+		}
+	}
+	text, err := canonical(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return text
+}
+
+// rewrite puts expect into the golden's file and leaves every other byte.
+func (c *testCase) rewrite(expect []byte) error {
+	start, end, err := findExpect(c.text)
+	if err != nil {
+		return fmt.Errorf("%s: %w", c.file, err)
+	}
+	var b bytes.Buffer
+	b.Write(c.text[:start])
+	if err := json.Indent(&b, expect, "  ", "  "); err != nil {
+		return err
+	}
+	b.Write(c.text[end:])
+	return os.WriteFile(c.file, b.Bytes(), 0o600)
+}
+
+// findExpect returns where the value of expect begins and ends.
+func findExpect(text []byte) (start, end int64, err error) {
+	d := jsontext.NewDecoder(bytes.NewReader(text))
+	if _, err := d.ReadToken(); err != nil {
+		return 0, 0, err
+	}
+	for {
+		name, err := d.ReadToken()
+		if errors.Is(err, io.EOF) || name.Kind() == '}' {
+			return 0, 0, errors.New(`add "expect": {} first`)
+		}
+		if err != nil {
+			return 0, 0, err
+		}
+		member := name.String()
+		v, err := d.ReadValue()
+		if err != nil {
+			return 0, 0, err
+		}
+		if end := d.InputOffset(); member == "expect" {
+			return end - int64(len(v)), end, nil
+		}
+	}
+}

@@ -1,0 +1,166 @@
+package sdktest
+
+import (
+	"crypto/hmac"
+	"crypto/md5"
+	"crypto/sha1"
+	"crypto/sha256"
+	"crypto/sha512"
+	"encoding/base64"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"hash"
+	"hash/crc32"
+	"regexp"
+	"strings"
+
+	"github.com/postern/postern/sdk/internal/abi"
+)
+
+// secret is a secret of the manifest with the values a golden binds.
+type secret struct {
+	Name     string `json:"name"`
+	Use      string `json:"use"`
+	Form     string `json:"form"`
+	In       string `json:"in"`
+	Respond  string `json:"respond"`
+	Optional bool   `json:"optional"`
+
+	keys    [][]byte
+	respond *regexp.Regexp
+}
+
+var macs = map[string]func() hash.Hash{
+	"hmac-sha1":   sha1.New,
+	"hmac-sha256": sha256.New,
+	"hmac-sha384": sha512.New384,
+	"hmac-sha512": sha512.New,
+}
+
+func (s *secret) isToken() bool { return s.Use == "token" }
+
+// bind decodes the values as an operator would write them.
+func (s *secret) bind(values []string) error {
+	if !s.isToken() && macs[s.Use] == nil {
+		return fmt.Errorf("use %s is not served by sdktest", s.Use)
+	}
+	s.keys = nil
+	for _, text := range values {
+		form := s.Form
+		if s.isToken() {
+			form = "utf8"
+		}
+		key, err := decodeKey(form, text)
+		if err == nil && (text == "" || len(key) == 0) {
+			err = errors.New("is empty")
+		}
+		if err != nil {
+			return fmt.Errorf("a value %w (form %s)", err, form)
+		}
+		s.keys = append(s.keys, key)
+	}
+	if s.Respond != "" {
+		var err error
+		if s.respond, err = regexp.Compile("^(?:" + s.Respond + ")$"); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func decodeKey(form, text string) ([]byte, error) {
+	switch form {
+	case "utf8":
+		return []byte(text), nil
+	case "hex":
+		return fromText(abi.Hex, text)
+	case "base64":
+		return fromText(abi.Base64, text)
+	case "whsec":
+		rest, ok := strings.CutPrefix(text, "whsec_")
+		if !ok {
+			return nil, errors.New("does not begin with whsec_")
+		}
+		return fromText(abi.Base64, rest)
+	case "sha1":
+		sum := sha1.Sum([]byte(text))
+		return sum[:], nil
+	case "md5":
+		sum := md5.Sum([]byte(text))
+		return sum[:], nil
+	}
+	return nil, fmt.Errorf("has the form %q, which sdktest does not serve", form)
+}
+
+// mac is the MAC of text with the i-th value.
+func (s *secret) mac(i int, text []byte) []byte {
+	h := hmac.New(macs[s.Use], s.keys[i])
+	h.Write(text)
+	return h.Sum(nil)
+}
+
+// match returns which value of the secret made signature, -1 for none.
+func (s *secret) match(text, signature []byte) int {
+	for i := range s.keys {
+		if hmac.Equal(s.mac(i, text), signature) {
+			return i
+		}
+	}
+	return -1
+}
+
+var errEncoding = errors.New("is not of its encoding")
+
+func fromText(encoding int32, text string) ([]byte, error) {
+	var b []byte
+	var err error
+	// Package base64 passes over line breaks.
+	if encoding != abi.Raw && strings.ContainsAny(text, "\r\n") {
+		return nil, errEncoding
+	}
+	switch encoding {
+	case abi.Raw:
+		b = []byte(text)
+	case abi.Hex:
+		b, err = hex.DecodeString(text)
+	case abi.Base64:
+		b, err = base64.StdEncoding.Strict().DecodeString(text)
+	case abi.Base64URL:
+		b, err = base64.RawURLEncoding.Strict().DecodeString(text)
+	}
+	if err != nil {
+		return nil, errEncoding
+	}
+	return b, nil
+}
+
+func toText(encoding int32, b []byte) string {
+	switch encoding {
+	case abi.Hex:
+		return hex.EncodeToString(b)
+	case abi.Base64:
+		return base64.StdEncoding.EncodeToString(b)
+	case abi.Base64URL:
+		return base64.RawURLEncoding.EncodeToString(b)
+	}
+	return string(b)
+}
+
+func isEncoding(encoding int32) bool { return encoding >= abi.Raw && encoding <= abi.Base64URL }
+
+func digest(algorithm int32, b []byte) []byte {
+	switch algorithm {
+	case abi.SHA256:
+		sum := sha256.Sum256(b)
+		return sum[:]
+	case abi.SHA512:
+		sum := sha512.Sum512(b)
+		return sum[:]
+	case abi.CRC32:
+		h := crc32.NewIEEE()
+		h.Write(b)
+		return h.Sum(nil)
+	}
+	return nil
+}
