@@ -83,6 +83,16 @@ func (g *guest) give(c code) { g.stack[0] = c.result() }
 // instanceKey finds the instance in the context of a call.
 type instanceKey struct{}
 
+// callerOf is the instance whose call into the host this is. The engine hands
+// the context of the call on as it is, and the instance is that context.
+func callerOf(ctx context.Context) *instance {
+	if in, ok := ctx.(*instance); ok {
+		return in
+	}
+	in, _ := ctx.Value(instanceKey{}).(*instance)
+	return in
+}
+
 // linkABI offers every served function to the guests of a runtime.
 func linkABI(ctx context.Context, r wazero.Runtime) error {
 	b := r.NewHostModuleBuilder(abiModule)
@@ -93,7 +103,7 @@ func linkABI(ctx context.Context, r wazero.Runtime) error {
 		run := f.call
 		b.NewFunctionBuilder().WithGoModuleFunction(api.GoModuleFunc(
 			func(ctx context.Context, m api.Module, stack []uint64) {
-				in, _ := ctx.Value(instanceKey{}).(*instance)
+				in := callerOf(ctx)
 				in.guest.memory, in.guest.stack = m.Memory(), stack
 				run(&in.guest)
 			}), f.params, f.results).Export(name)

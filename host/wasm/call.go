@@ -59,8 +59,20 @@ type parsed struct {
 type signing struct {
 	secret *boundSecret
 	parts  [][]byte
+	// owned says that the last part is ours to append to.
+	owned  bool
 	body   bool
 	checks int
+}
+
+// append copies guest bytes behind what was said before.
+func (s *signing) append(b []byte) {
+	if s.owned {
+		last := len(s.parts) - 1
+		s.parts[last] = append(s.parts[last], b...)
+		return
+	}
+	s.parts, s.owned = append(s.parts, append(make([]byte, 0, 256), b...)), true
 }
 
 // nobody is the callback that start functions see.

@@ -63,7 +63,7 @@ func (g *guest) signedBytes() {
 		g.give(invalid)
 		return
 	}
-	s.parts = append(s.parts, append([]byte(nil), g.in(1)...))
+	s.append(g.in(1))
 	g.give(ok)
 }
 
@@ -73,8 +73,7 @@ func (g *guest) signedBody() {
 		g.give(invalid)
 		return
 	}
-	s.parts = append(s.parts, g.cb.Body)
-	s.body = true
+	s.parts, s.owned, s.body = append(s.parts, g.cb.Body), false, true
 	g.give(ok)
 }
 

@@ -141,24 +141,25 @@ func (g *guest) view() {
 	g.give(count(len(g.views) - 1))
 }
 
-// at finds the view in argument i and the path in arguments i+1 and i+2.
-func (g *guest) at(i int) (*view.View, string, code) {
+// at finds the view in argument i and the path in arguments i+1 and i+2, which
+// stands in the guest's memory.
+func (g *guest) at(i int) (*view.View, []byte, code) {
 	handle, path := g.u32(i), g.in(i+1)
 	if uint64(handle) >= uint64(len(g.views)) {
-		return nil, "", invalid
+		return nil, nil, invalid
 	}
 	if len(path) > maxPath {
-		return nil, "", overLimit
+		return nil, nil, overLimit
 	}
-	if !view.IsPointer(string(path)) {
-		return nil, "", malformed
+	if !view.IsPointer(path) {
+		return nil, nil, malformed
 	}
-	return g.views[handle].view, string(path), ok
+	return g.views[handle].view, path, ok
 }
 
 // without is the code for a question that the value at the path has no answer
 // to: there is no value, or it is of another kind.
-func without(v *view.View, path string) code {
+func without(v *view.View, path []byte) code {
 	if k := v.Kind(path); k == view.Absent || k == view.Null {
 		return absent
 	}

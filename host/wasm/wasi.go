@@ -57,7 +57,7 @@ func linkWASI(ctx context.Context, r wazero.Runtime, m wazero.CompiledModule) er
 		results := len(f.ResultTypes())
 		b.NewFunctionBuilder().WithGoModuleFunction(api.GoModuleFunc(
 			func(ctx context.Context, m api.Module, stack []uint64) {
-				in, _ := ctx.Value(instanceKey{}).(*instance)
+				in := callerOf(ctx)
 				in.guest.memory, in.guest.stack = m.Memory(), stack
 				errno := run(&in.guest)
 				if results > 0 {

@@ -49,16 +49,16 @@ func field(pair string) (name, value string, err error) {
 }
 
 // repeat finds the value that "/name/2" means, given the name's first field.
-func (v *View) repeat(first int32, token string, more bool) (int32, bool) {
+func (v *View) repeat(first int32, token []byte, more bool) (int32, bool) {
 	i, ok := arrayIndex(token)
 	if !ok || more {
 		return 0, false
 	}
-	return v.repeatOf(string(v.nodes[first].name), i)
+	return v.repeatOf(v.nodes[first].name, i)
 }
 
-func (v *View) repeatOf(name string, i int) (int32, bool) {
-	if at := v.fields[name]; i < len(at) {
+func (v *View) repeatOf(name []byte, i int) (int32, bool) {
+	if at := v.fields[string(name)]; i < len(at) {
 		return at[i], true
 	}
 	return 0, false

@@ -8,7 +8,10 @@
 package view
 
 import (
+	"bytes"
 	"errors"
+	"hash/maphash"
+	"math/bits"
 	"strconv"
 	"strings"
 )
@@ -36,7 +39,7 @@ type View struct {
 	nodes []node
 	// index finds the members of a large object and the elements of a large
 	// array, built at the first lookup: a get costs the path, not the document.
-	index map[int32]children
+	index map[int32]*children
 	// fields of a form by name, in order; nil for JSON. /name/2 is the third.
 	fields map[string][]int32
 }
@@ -55,17 +58,23 @@ type node struct {
 	size int32
 }
 
+// children are the nodes of a container: at in document order, and for an
+// object slots, an open hash table of positions in at, counted from one.
 type children struct {
-	at   []int32
-	name map[string]int32
+	at    []int32
+	slots []int32
 }
+
+// seed makes the hash of a name nobody's to foresee: a document cannot be
+// written to collide.
+var seed = maphash.MakeSeed()
 
 // linear is the most children that are looked through one by one: up to here
 // the time is bounded by a constant smaller than building an index.
 const linear = 8
 
 // Kind returns the kind of the value at the path, Absent if there is none.
-func (v *View) Kind(path string) Kind {
+func (v *View) Kind(path []byte) Kind {
 	i, ok := v.find(path)
 	if !ok {
 		return Absent
@@ -76,7 +85,7 @@ func (v *View) Kind(path string) Kind {
 // Text returns the value at the path as text: a string unescaped, a number or
 // boolean as it stands, an array or object (or the form at "") as it was sent.
 // Null and absent values have none. The bytes are valid as long as the view and must not be changed.
-func (v *View) Text(path string) ([]byte, bool) {
+func (v *View) Text(path []byte) ([]byte, bool) {
 	i, ok := v.find(path)
 	if !ok || v.nodes[i].kind == Null {
 		return nil, false
@@ -90,7 +99,7 @@ func (v *View) Text(path string) ([]byte, bool) {
 
 // JSON returns the value at the path as JSON: of a JSON document as it stands
 // there, of a form written as an object of strings and arrays of strings.
-func (v *View) JSON(path string) ([]byte, bool) {
+func (v *View) JSON(path []byte) ([]byte, bool) {
 	i, ok := v.find(path)
 	if !ok {
 		return nil, false
@@ -108,7 +117,7 @@ func (v *View) JSON(path string) ([]byte, bool) {
 // Len returns the number of elements or members at the path; of a form the
 // fields at "" and the repeats of a name at "/name". It reports false for
 // anything that has none.
-func (v *View) Len(path string) (int, bool) {
+func (v *View) Len(path []byte) (int, bool) {
 	i, ok := v.find(path)
 	if !ok {
 		return 0, false
@@ -117,7 +126,7 @@ func (v *View) Len(path string) (int, bool) {
 	switch {
 	case n.kind == Object || n.kind == Array:
 		return int(n.size), true
-	case v.fields != nil && v.fields[string(n.name)][0] == i && strings.Count(path, "/") == 1:
+	case v.fields != nil && v.fields[string(n.name)][0] == i && bytes.Count(path, slash) == 1:
 		return len(v.fields[string(n.name)]), true
 	}
 	return 0, false
@@ -125,7 +134,7 @@ func (v *View) Len(path string) (int, bool) {
 
 // NameAt returns the name of the i-th member of the object at the path, in
 // document order.
-func (v *View) NameAt(path string, i int) (string, bool) {
+func (v *View) NameAt(path []byte, i int) (string, bool) {
 	at, ok := v.find(path)
 	if !ok || v.nodes[at].kind != Object {
 		return "", false
@@ -138,13 +147,16 @@ func (v *View) NameAt(path string, i int) (string, bool) {
 }
 
 // find walks a JSON Pointer (RFC 6901).
-func (v *View) find(path string) (int32, bool) {
+func (v *View) find(path []byte) (int32, bool) {
 	at := int32(0)
-	if path == "" || path[0] != '/' {
-		return at, path == ""
+	if len(path) == 0 || path[0] != '/' {
+		return at, len(path) == 0
 	}
 	for rest := path[1:]; ; {
-		token, more, found := strings.Cut(rest, "/")
+		token, more, found := rest, rest, false
+		if i := bytes.IndexByte(rest, '/'); i >= 0 {
+			token, more, found = rest[:i], rest[i+1:], true
+		}
 		token = unescape(token)
 		if v.fields != nil && at != 0 {
 			return v.repeat(at, token, found)
@@ -160,34 +172,37 @@ func (v *View) find(path string) (int32, bool) {
 	}
 }
 
-var pointerEscapes = strings.NewReplacer("~1", "/", "~0", "~")
+var (
+	slash          = []byte("/")
+	pointerEscapes = strings.NewReplacer("~1", "/", "~0", "~")
+)
 
-func unescape(token string) string {
-	if !strings.Contains(token, "~") {
+func unescape(token []byte) []byte {
+	if bytes.IndexByte(token, '~') < 0 {
 		return token
 	}
-	return pointerEscapes.Replace(token)
+	return []byte(pointerEscapes.Replace(string(token)))
 }
 
 // IsPointer reports whether path is a JSON Pointer (RFC 6901): empty, or
 // beginning with a slash, every "~" followed by "0" or "1".
-func IsPointer(path string) bool {
-	if path != "" && path[0] != '/' {
+func IsPointer(path []byte) bool {
+	if len(path) > 0 && path[0] != '/' {
 		return false
 	}
 	for rest := path; ; {
-		_, after, found := strings.Cut(rest, "~")
-		if !found {
+		i := bytes.IndexByte(rest, '~')
+		if i < 0 {
 			return true
 		}
-		if after == "" || (after[0] != '0' && after[0] != '1') {
+		rest = rest[i+1:]
+		if len(rest) == 0 || (rest[0] != '0' && rest[0] != '1') {
 			return false
 		}
-		rest = after
 	}
 }
 
-func (v *View) step(at int32, token string) (int32, bool) {
+func (v *View) step(at int32, token []byte) (int32, bool) {
 	switch v.nodes[at].kind {
 	case Object:
 		return v.member(at, token)
@@ -204,26 +219,37 @@ func (v *View) step(at int32, token string) (int32, bool) {
 
 // arrayIndex reads an index as RFC 6901 writes it: digits without a leading
 // zero.
-func arrayIndex(token string) (int, bool) {
-	if token == "" || len(token) > 9 || (len(token) > 1 && token[0] == '0') {
+func arrayIndex(token []byte) (int, bool) {
+	if len(token) == 0 || len(token) > 9 || (len(token) > 1 && token[0] == '0') {
 		return 0, false
 	}
-	i, err := strconv.ParseUint(token, 10, 31)
+	i, err := strconv.ParseUint(string(token), 10, 31)
 	return int(i), err == nil
 }
 
 // member finds the first child with the name.
-func (v *View) member(at int32, name string) (int32, bool) {
+func (v *View) member(at int32, name []byte) (int32, bool) {
 	if v.fields != nil {
 		return v.repeatOf(name, 0)
 	}
 	n := &v.nodes[at]
 	if n.size > linear {
-		child, ok := v.indexed(at).name[name]
-		return child, ok
+		return v.hashed(v.indexed(at), name)
 	}
 	for child := n.first; child != 0; child = v.nodes[child].next {
-		if string(v.nodes[child].name) == name {
+		if bytes.Equal(v.nodes[child].name, name) {
+			return child, true
+		}
+	}
+	return 0, false
+}
+
+// hashed looks a name up in an object's table. Half of its slots are free, so
+// that a search ends soon.
+func (v *View) hashed(c *children, name []byte) (int32, bool) {
+	mask := uint64(len(c.slots) - 1)
+	for i := maphash.Bytes(seed, name) & mask; c.slots[i] != 0; i = (i + 1) & mask {
+		if child := c.at[c.slots[i]-1]; bytes.Equal(v.nodes[child].name, name) {
 			return child, true
 		}
 	}
@@ -245,24 +271,28 @@ func (v *View) element(at int32, i int) (int32, bool) {
 	return child, true
 }
 
-func (v *View) indexed(at int32) children {
+func (v *View) indexed(at int32) *children {
 	if c, ok := v.index[at]; ok {
 		return c
 	}
 	n := &v.nodes[at]
-	c := children{at: make([]int32, 0, n.size)}
-	if n.kind == Object {
-		c.name = make(map[string]int32, n.size)
-	}
+	c := &children{at: make([]int32, 0, n.size)}
 	for child := n.first; child != 0; child = v.nodes[child].next {
 		c.at = append(c.at, child)
-		if n.kind != Object {
-			continue
+	}
+	if n.kind == Object {
+		c.slots = make([]int32, 2<<bits.Len32(uint32(len(c.at)))) //nolint:gosec // a count
+		mask := uint64(len(c.slots) - 1)
+		for position, child := range c.at {
+			i := maphash.Bytes(seed, v.nodes[child].name) & mask
+			for c.slots[i] != 0 {
+				i = (i + 1) & mask
+			}
+			c.slots[i] = int32(position) + 1 //nolint:gosec // a count
 		}
-		c.name[string(v.nodes[child].name)] = child
 	}
 	if v.index == nil {
-		v.index = make(map[int32]children)
+		v.index = make(map[int32]*children)
 	}
 	v.index[at] = c
 	return c

@@ -77,29 +77,29 @@ func TestVectors(t *testing.T) {
 			}
 			for _, p := range vec.Paths {
 				if p.Code == "MALFORMED" {
-					if IsPointer(p.Path) {
+					if IsPointer([]byte(p.Path)) {
 						t.Errorf("%q is taken for a pointer", p.Path)
 					}
 					continue
 				}
-				if got := kinds[v.Kind(p.Path)]; got != p.Kind {
+				if got := kinds[v.Kind([]byte(p.Path))]; got != p.Kind {
 					t.Errorf("kind of %q = %s, want %s", p.Path, got, p.Kind)
 				}
-				text, ok := v.Text(p.Path)
+				text, ok := v.Text([]byte(p.Path))
 				want, wantOK := wantText(t, p.Text, p.TextHex)
 				if string(text) != want || ok != wantOK {
 					t.Errorf("text of %q = %q %v, want %q %v", p.Path, text, ok, want, wantOK)
 				}
-				n, ok := v.Len(p.Path)
+				n, ok := v.Len([]byte(p.Path))
 				if ok != (p.Len != nil) || (ok && n != *p.Len) {
 					t.Errorf("len of %q = %d %v, want %v", p.Path, n, ok, p.Len)
 				}
 				for i, name := range p.Names {
-					if got, ok := v.NameAt(p.Path, i); !ok || got != name {
+					if got, ok := v.NameAt([]byte(p.Path), i); !ok || got != name {
 						t.Errorf("name %d of %q = %q %v, want %q", i, p.Path, got, ok, name)
 					}
 				}
-				if got, ok := v.NameAt(p.Path, len(p.Names)); ok {
+				if got, ok := v.NameAt([]byte(p.Path), len(p.Names)); ok {
 					t.Errorf("name %d of %q = %q, want none", len(p.Names), p.Path, got)
 				}
 			}
@@ -134,12 +134,12 @@ func TestLargeObjectsAndArraysAreIndexed(t *testing.T) {
 	}
 	for i := range 1000 {
 		for _, path := range []string{fmt.Sprintf("/o/k%d", i), fmt.Sprintf("/a/%d", i)} {
-			if got, ok := v.Text(path); !ok || string(got) != fmt.Sprint(i) {
+			if got, ok := v.Text([]byte(path)); !ok || string(got) != fmt.Sprint(i) {
 				t.Fatalf("%s = %q %v, want %d", path, got, ok, i)
 			}
 		}
 	}
-	if got, ok := v.NameAt("/o", 999); !ok || got != "k999" {
+	if got, ok := v.NameAt([]byte("/o"), 999); !ok || got != "k999" {
 		t.Errorf("name 999 = %q %v", got, ok)
 	}
 }
@@ -149,7 +149,7 @@ func TestFormAsJSON(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	got, _ := v.JSON("")
+	got, _ := v.JSON([]byte(""))
 	if want := `{"b":["1","\""],"a":"x y","c":""}`; string(got) != want {
 		t.Errorf("JSON = %s, want %s", got, want)
 	}
@@ -172,15 +172,15 @@ func FuzzJSON(f *testing.F) {
 			t.Fatalf("taken, and not JSON: %q", doc)
 		}
 		var want map[string]json.RawMessage
-		if v.Kind("") != Object || json.Unmarshal(doc, &want) != nil {
+		if v.Kind([]byte("")) != Object || json.Unmarshal(doc, &want) != nil {
 			return
 		}
-		if n, _ := v.Len(""); n != len(want) {
+		if n, _ := v.Len([]byte("")); n != len(want) {
 			t.Errorf("%d members, want %d", n, len(want))
 		}
 		for i := range want {
 			path := "/" + strings.NewReplacer("~", "~0", "/", "~1").Replace(i)
-			if got, ok := v.JSON(path); !ok || string(got) != string(want[i]) {
+			if got, ok := v.JSON([]byte(path)); !ok || string(got) != string(want[i]) {
 				t.Errorf("%q = %s %v, want %s", i, got, ok, want[i])
 			}
 		}
