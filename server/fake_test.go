@@ -132,7 +132,7 @@ func (r fakeRuntime) load(_ context.Context, file string) (*loaded, error) {
 			if v := secrets["path-key"]; len(v) > 0 {
 				tokens = append(tokens, host.Token{Name: "path-key", In: host.InPath, Values: [][]byte{[]byte(v[0])}})
 			}
-			return fakePlugin{r.w}, tokens, errors.Join(wrong...)
+			return fakePlugin(r), tokens, errors.Join(wrong...)
 		},
 	}, nil
 }

@@ -140,7 +140,16 @@ func TestInvariant12_drainInOrder(t *testing.T) {
 		inSink <- key
 		<-leaveSink
 	}
-	s := w.running(t, testConfig(t))
+	ctx, cancel := context.WithCancel(context.Background())
+	s, err := start(ctx, testConfig(t), Options{}, w.parts())
+	if err != nil {
+		t.Fatal(err)
+	}
+	stopDispatch, stopping := s.stopDispatch, make(chan struct{})
+	s.stopDispatch = func() {
+		close(stopping)
+		stopDispatch()
+	}
 	for _, body := range []string{"accept 1", "accept 2"} {
 		if status, _, err := post(s, "/in/acme/pay", body); err != nil || status != 201 {
 			t.Fatalf("%s = %d (%v)", body, status, err)
@@ -157,7 +166,8 @@ func TestInvariant12_drainInOrder(t *testing.T) {
 	}
 
 	stopped := make(chan error, 1)
-	go func() { stopped <- s.Stop(within(t)) }()
+	go func() { stopped <- s.Wait() }()
+	cancel()
 	until(t, "the port is closed", func() bool {
 		c, err := net.Dial("tcp", s.Addr().String())
 		if err == nil {
@@ -183,15 +193,16 @@ func TestInvariant12_drainInOrder(t *testing.T) {
 	if status := <-third; status != 201 {
 		t.Errorf("the callback under way = %d, want 201", status)
 	}
+	<-stopping
 	if got := w.traced(); slices.Contains(got, "sink closed") || slices.Contains(got, "store closed") {
 		t.Errorf("closed while a delivery is under way: %v", got)
 	}
 	close(leaveSink)
 	if err := <-stopped; err != nil {
-		t.Errorf("Stop = %v", err)
-	}
-	if err := s.Wait(); err != nil {
 		t.Errorf("Wait = %v", err)
+	}
+	if err := s.Stop(t.Context()); err != nil {
+		t.Errorf("Stop once more = %v", err)
 	}
 	got := w.traced()
 	want := []string{"append accepted", "append accepted", "delivered 1", "append accepted", "delivered 2"}

@@ -29,7 +29,7 @@ func (s *Server) handle(c *fiber.Ctx) error {
 	}
 	s.underway.RLock()
 	defer s.underway.RUnlock()
-	// Asked again under the lock: once Drain has it, nothing is begun.
+	// Asked under the lock: once Drain has had it, nothing is begun.
 	if s.draining.Load() {
 		s.refuse(c.Context(), host.Draining, 0)
 		return nil

@@ -186,10 +186,6 @@ func (s *Server) front(route fasthttp.RequestHandler) fasthttp.RequestHandler {
 			s.refuse(ctx, host.HeadMalformed, 0)
 			return
 		}
-		if s.draining.Load() {
-			s.refuse(ctx, host.Draining, 0)
-			return
-		}
 		route(ctx)
 	}
 }

@@ -366,6 +366,18 @@ func TestCallback_asSent(t *testing.T) {
 	}
 }
 
+// A form with parts must not be taken apart on the way.
+func TestCallback_multipartAsSent(t *testing.T) {
+	t.Parallel()
+	f := start(t, testLimits, nil)
+	body := "--x\r\nContent-Disposition: form-data;  name=a\r\n\r\n1\r\n--x--\r\ntail"
+	f.raw(t, post+"Connection: close\r\nContent-Type: multipart/form-data; boundary=x\r\n"+
+		fmt.Sprintf("Content-Length: %d\r\n\r\n%s", len(body), body))
+	if got := f.callbacks(); len(got) != 1 || string(got[0].Body) != body {
+		t.Errorf("callbacks = %+v, want the body as sent", got)
+	}
+}
+
 func TestCallback_trailerIsNoHeader(t *testing.T) {
 	t.Parallel()
 	f := start(t, testLimits, nil)
