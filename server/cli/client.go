@@ -35,15 +35,17 @@ type client struct {
 	live bool
 }
 
-// connect finds who can speak for the data directory. The caller closes the
-// client.
-func connect(ctx context.Context, dir string, sinks []string) (*client, error) {
-	c := atSocket(dir)
+// connect finds who can speak for the store. The caller closes the client.
+func (at *place) connect(ctx context.Context, version string) (*client, error) {
+	c := atSocket(at.dir)
 	err := c.get(ctx, "/version", nil, &json.RawMessage{})
 	if err == nil || !absent(err) {
 		return c, err
 	}
-	return openDirectory(dir, sinks)
+	if at.engine == config.EngineMem {
+		return nil, fmt.Errorf("no server is running on %s, and what engine %q holds goes with it", at.dir, at.engine)
+	}
+	return openDirectory(at.dir, version, at.sinks)
 }
 
 // atSocket is a client of the server that has the data directory.
@@ -184,15 +186,15 @@ var index = regexp.MustCompile(`\.[0-9]+$`)
 
 // place is where the store is, and which sinks it has.
 type place struct {
-	dir   string
-	sinks []string
+	dir, engine string
+	sinks       []string
 }
 
 // place finds the store. Looking at what is stored needs no secrets, so those
 // that this shell does not have are no problem here.
 func (p *program) place(c *cobra.Command) (place, error) {
 	if dir, err := c.Flags().GetString("data"); err == nil && dir != "" {
-		return place{dir: dir}, nil
+		return place{dir: dir, engine: config.EngineBolt}, nil
 	}
 	if _, err := os.Stat(p.configFile); errors.Is(err, fs.ErrNotExist) && !c.Flags().Changed("config") {
 		p.configFile = ""
@@ -204,10 +206,7 @@ func (p *program) place(c *cobra.Command) (place, error) {
 	if err != nil {
 		return place{}, err
 	}
-	if cfg.Store.Engine == config.EngineMem {
-		return place{}, fmt.Errorf("store.engine is %q: its events are gone with the process", config.EngineMem)
-	}
-	return place{cfg.Store.Path, slices.Sorted(maps.Keys(cfg.Sinks))}, nil
+	return place{cfg.Store.Path, cfg.Store.Engine, slices.Sorted(maps.Keys(cfg.Sinks))}, nil
 }
 
 // withoutSecrets returns the environment that overrides each secret that err
@@ -229,7 +228,7 @@ func (p *program) client(c *cobra.Command) (*client, error) {
 	if err != nil {
 		return nil, err
 	}
-	return connect(c.Context(), at.dir, at.sinks)
+	return at.connect(c.Context(), p.version.Version)
 }
 
 // dataFlag lets a command do without a configuration.

@@ -90,8 +90,7 @@ func (p *program) printChecked(cfg *config.Config, problems error) error {
 // checkPlugins loads each plugin that an endpoint names, once, and binds it to
 // each of its endpoints. The error joins every problem.
 func checkPlugins(ctx context.Context, cfg *config.Config) error {
-	// Without the cache on the disk: checking leaves nothing behind.
-	rt, err := wasm.New(ctx, wasm.Options{MemoryPages: cfg.Plugins.MemoryPages(), Instances: 1})
+	rt, err := openRuntime(ctx, cfg)
 	if err != nil {
 		return err
 	}

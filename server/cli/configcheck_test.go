@@ -11,7 +11,7 @@ import (
 func withPlugins(t *testing.T, text string) string {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "postern.yaml")
-	write(t, file, "plugins:\n  path: "+plugins(t)+"\n"+text)
+	write(t, file, "plugins:\n  path: "+plugins(t)+"\n  cache: "+plugins(t)+"/cache\n"+text)
 	return file
 }
 

@@ -139,9 +139,7 @@ func (d *demo) start(ctx context.Context, plugins, version string) error {
 	}
 	d.stored = atSocket(d.cfg.Store.Path)
 	// With the server's own cache nothing is compiled twice.
-	if d.rt, err = wasm.New(ctx, wasm.Options{
-		CacheDir: d.cfg.Plugins.Cache, Instances: 1, MemoryPages: d.cfg.Plugins.MemoryPages(),
-	}); err != nil {
+	if d.rt, err = openRuntime(ctx, d.cfg); err != nil {
 		return err
 	}
 	// The forgers know everything but the secrets.
@@ -161,13 +159,9 @@ func (d *demo) start(ctx context.Context, plugins, version string) error {
 func (d *demo) senders(ctx context.Context, address, secrets *config.Config) (map[string]*sender, error) {
 	all := map[string]*sender{}
 	for path, e := range endpointsOf(secrets) {
-		m, err := d.rt.Load(ctx, pluginFile(secrets.Plugins.Path, e.Plugin))
+		plugin, err := bindSigner(ctx, d.rt, secrets, e)
 		if err != nil {
 			return nil, err
-		}
-		plugin, err := m.Bind(binding(e, true))
-		if err != nil {
-			return nil, fmt.Errorf("bind %s: %w", e.Plugin, err)
 		}
 		where := shortName(path)
 		tenant, name, _ := strings.Cut(where, "/")

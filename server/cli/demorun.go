@@ -204,7 +204,7 @@ func (p *program) demoTable(results []demoResult) {
 	}
 	s := p.screen()
 	t.print(s)
-	s.printf("\n%s: %d stored, %s, %s, %d refused; %d in the sink's file\n",
+	s.printf("\n%s: %d stored, %s, %s, %d refused; %d in the sink\n",
 		count(len(results), "callback"), totals[host.Stored.String()],
 		count(totals[host.Duplicate.String()], "duplicate"),
 		count(totals[host.Conflicted.String()], "conflict"), totals[refusedOutcome], delivered)

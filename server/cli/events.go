@@ -213,9 +213,9 @@ func (p *program) printEvents(got []stored) error {
 	}
 	t := table{columns: []column{
 		{title: "ID"},
-		{title: "RECEIVED"},
+		{title: "AGE", right: true},
 		{title: "ENDPOINT", least: 8},
-		{title: "TYPE", least: 12},
+		{title: "TYPE", least: 19},
 		{title: "AMOUNT", right: true, drop: true},
 		{title: "SUBJECT", least: 8, drop: true},
 	}}

@@ -47,6 +47,9 @@ func (p *program) tail(ctx context.Context, cl *client, f filter, stopAfter int)
 	defer ticker.Stop()
 	for {
 		got, err := cl.since(ctx, f, after)
+		if absent(err) {
+			return errors.New("the server has stopped")
+		}
 		if err != nil {
 			return ignoreEnd(ctx, err)
 		}

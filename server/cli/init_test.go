@@ -48,7 +48,7 @@ func TestInit(t *testing.T) {
 	if n := len(cfg.Tenants["main"].Endpoints); n != 2 {
 		t.Errorf("init wrote %d endpoints, want 2", n)
 	}
-	got = postern(t, secretsSet, "config", "check", out)
+	got = postern(t, append(secretsSet, "POSTERN__PLUGINS__CACHE="+filepath.Join(dir, "cache")), "config", "check", out)
 	if got.code != exitDone {
 		t.Errorf("config check of what init wrote = %+v, want code 0", got)
 	}

@@ -4,7 +4,30 @@ import (
 	"bytes"
 	"io"
 	"net/http"
+
+	"github.com/postern/postern/host"
+	"github.com/postern/postern/server/admin"
 )
+
+// readable is what the admin routes need of a store.
+type readable interface {
+	host.Reader
+	admin.Queue
+	Close() error
+}
+
+// overStore is a client of the admin routes over a store that this process has
+// open; closing it closes the store.
+func overStore(store readable, version string, sinks []string) *client {
+	o := admin.Options{Version: version, Reader: store, Queue: store}
+	for _, name := range sinks {
+		o.Sinks = append(o.Sinks, admin.Sink{Name: name})
+	}
+	return &client{
+		http:  &http.Client{Transport: inProcess{admin.New(o).Handler()}},
+		close: store.Close,
+	}
+}
 
 // inProcess answers requests by calling a handler, without a network. The
 // answer is held in memory whole: the routes bound their size.

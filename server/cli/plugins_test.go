@@ -28,7 +28,10 @@ func plugins(t *testing.T) string {
 		if out, err := build.CombinedOutput(); err != nil {
 			built.err = err
 			t.Logf("%s", out)
+			return
 		}
+		// Compiled once for all tests that name it as plugins.cache.
+		built.err = os.Mkdir(filepath.Join(built.dir, "cache"), 0o700)
 	})
 	if built.err != nil {
 		t.Fatalf("build the plugins: %v", built.err)

@@ -3,11 +3,15 @@ package cli
 import (
 	"bytes"
 	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"net/netip"
+	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -22,7 +26,7 @@ type sender struct {
 	where    string
 	endpoint *config.Endpoint
 	// plugin signs; nil leaves a callback as it is.
-	plugin *wasm.Plugin
+	plugin signer
 	// base is scheme and authority of the server.
 	base string
 	http *http.Client
@@ -43,11 +47,10 @@ const maxAnswer = 64 << 10
 func (s *sender) send(ctx context.Context, cb *host.Callback) (answer, error) {
 	out := s.address(cb)
 	if s.plugin != nil {
-		signed, err := s.plugin.Sign(ctx, out)
-		if err != nil {
+		var err error
+		if out, err = sign(ctx, s.plugin, out); err != nil {
 			return answer{}, err
 		}
-		out = signed
 	}
 	req, err := http.NewRequestWithContext(ctx, out.Method, s.base+out.Target, bytes.NewReader(out.Body))
 	if err != nil {
@@ -68,6 +71,61 @@ func (s *sender) send(ctx context.Context, cb *host.Callback) (answer, error) {
 		return answer{}, fmt.Errorf("read the answer of %s: %w", s.base, err)
 	}
 	return answer{resp.StatusCode, body, time.Since(start)}, nil
+}
+
+// sign has the plugin sign a callback. Some providers put their signature into
+// the body, and a recorded callback has one already: where the plugin refuses
+// to sign, the first of the body's members without which it does is left out,
+// from the last on.
+func sign(ctx context.Context, plugin signer, cb *host.Callback) (*host.Callback, error) {
+	signed, err := plugin.Sign(ctx, cb)
+	if err == nil {
+		return signed, nil
+	}
+	members := membersOf(cb.Body)
+	for i := len(members) - 1; i >= 0; i-- {
+		less := *cb
+		less.Body = joined(slices.Delete(slices.Clone(members), i, i+1))
+		if signed, lessErr := plugin.Sign(ctx, &less); lessErr == nil {
+			return signed, nil
+		}
+	}
+	return nil, err
+}
+
+// signer is what [wasm.Plugin] is to a sender.
+type signer interface {
+	Sign(ctx context.Context, cb *host.Callback) (*host.Callback, error)
+}
+
+// membersOf are the members of a JSON object as they stand, "name":value; none
+// if body is nothing of the kind.
+func membersOf(body []byte) [][]byte {
+	dec := json.NewDecoder(bytes.NewReader(body))
+	if open, err := dec.Token(); err != nil || open != json.Delim('{') {
+		return nil
+	}
+	var members [][]byte
+	for dec.More() {
+		name, err := dec.Token()
+		if err != nil {
+			return nil
+		}
+		var value json.RawMessage
+		if err := dec.Decode(&value); err != nil {
+			return nil
+		}
+		quoted, err := json.Marshal(name)
+		if err != nil {
+			return nil
+		}
+		members = append(members, slices.Concat(quoted, []byte(":"), value))
+	}
+	return members
+}
+
+func joined(members [][]byte) []byte {
+	return slices.Concat([]byte("{"), bytes.Join(members, []byte(",")), []byte("}"))
 }
 
 // address returns a copy of cb with the endpoint's own path, its newest token
@@ -102,20 +160,35 @@ func baseOf(listen string) string {
 	return "http://" + net.JoinHostPort(at, port)
 }
 
+// openRuntime makes a runtime for a command that runs plugins for a moment. It
+// takes what the server has compiled already, where that is, and leaves nothing
+// behind where it is not.
+func openRuntime(ctx context.Context, cfg *config.Config) (*wasm.Runtime, error) {
+	o := wasm.Options{Instances: 1, MemoryPages: cfg.Plugins.MemoryPages()}
+	if info, err := os.Stat(cfg.Plugins.Cache); err == nil && info.IsDir() {
+		o.CacheDir = cfg.Plugins.Cache
+	}
+	return wasm.New(ctx, o)
+}
+
 // signerFor loads the endpoint's plugin and binds it for signing. The caller
 // closes the runtime.
 func signerFor(ctx context.Context, cfg *config.Config, e *config.Endpoint) (*wasm.Runtime, *wasm.Plugin, error) {
-	rt, err := wasm.New(ctx, wasm.Options{MemoryPages: cfg.Plugins.MemoryPages(), Instances: 1})
+	rt, err := openRuntime(ctx, cfg)
 	if err != nil {
 		return nil, nil, err
 	}
-	m, err := rt.Load(ctx, pluginFile(cfg.Plugins.Path, e.Plugin))
-	if err == nil {
-		var p *wasm.Plugin
-		if p, err = m.Bind(binding(e, true)); err == nil {
-			return rt, p, nil
-		}
+	plugin, err := bindSigner(ctx, rt, cfg, e)
+	if err != nil {
+		return nil, nil, errors.Join(err, rt.Close(ctx))
 	}
-	_ = rt.Close(ctx)
-	return nil, nil, err
+	return rt, plugin, nil
+}
+
+func bindSigner(ctx context.Context, rt *wasm.Runtime, cfg *config.Config, e *config.Endpoint) (*wasm.Plugin, error) {
+	m, err := rt.Load(ctx, pluginFile(cfg.Plugins.Path, e.Plugin))
+	if err != nil {
+		return nil, err
+	}
+	return m.Bind(binding(e, true))
 }

@@ -1,0 +1,77 @@
+package cli
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"testing"
+
+	"github.com/postern/postern/config"
+	"github.com/postern/postern/host"
+)
+
+// fussy signs nothing that has the member "signature".
+type fussy struct{}
+
+var errFussy = errors.New("signed already")
+
+// Sign implements signer.
+func (fussy) Sign(_ context.Context, cb *host.Callback) (*host.Callback, error) {
+	if bytes.Contains(cb.Body, []byte(`"signature"`)) || !bytes.HasPrefix(cb.Body, []byte("{")) {
+		return nil, errFussy
+	}
+	out := *cb
+	out.Body = append(bytes.Clone(cb.Body), " signed"...)
+	return &out, nil
+}
+
+func TestSign_takesOutAnOldSignature(t *testing.T) {
+	for in, want := range map[string]string{
+		`{"a":1.50,"b":{"c":"<"}}`:             `{"a":1.50,"b":{"c":"<"}} signed`,
+		`{"a":1.50,"signature":"x","b":[1,2]}`: `{"a":1.50,"b":[1,2]} signed`,
+		`{"signature":"x"}`:                    `{} signed`,
+	} {
+		got, err := sign(t.Context(), fussy{}, &host.Callback{Body: []byte(in)})
+		if err != nil || string(got.Body) != want {
+			t.Errorf("sign(%s) = %v, %v; want %s", in, got, err, want)
+		}
+	}
+	for _, in := range []string{`["signature"]`, `{"a":{"signature":1},"signature":2}`, `{"signature"`} {
+		if _, err := sign(t.Context(), fussy{}, &host.Callback{Body: []byte(in)}); !errors.Is(err, errFussy) {
+			t.Errorf("sign(%s) = %v, want the plugin's own error", in, err)
+		}
+	}
+}
+
+func TestAddress(t *testing.T) {
+	s := &sender{where: "main/ottu", endpoint: &config.Endpoint{
+		PublicURL: "https://hooks.example.com",
+		Token:     []config.Secret{config.NewSecret("new"), config.NewSecret("old")},
+	}}
+	in := &host.Callback{Method: "POST", Target: "/anything/at/all?x=%20&y", Body: []byte("{}")}
+	got := s.address(in)
+	if want := "/in/main/ottu/new?x=%20&y"; got.Target != want || got.PublicURL != "https://hooks.example.com"+want {
+		t.Errorf("address = %s, %s; want %s", got.Target, got.PublicURL, want)
+	}
+	if h, _ := got.Header("content-type", 0); h != "application/json" {
+		t.Errorf("address set Content-Type %q, want application/json", h)
+	}
+	if in.Target != "/anything/at/all?x=%20&y" || len(in.Headers) != 0 {
+		t.Errorf("address changed the callback it was given: %+v", in)
+	}
+}
+
+func TestBaseOf(t *testing.T) {
+	for in, want := range map[string]string{
+		"127.0.0.1:8080": "http://127.0.0.1:8080",
+		":8080":          "http://127.0.0.1:8080",
+		"0.0.0.0:80":     "http://127.0.0.1:80",
+		"[::]:80":        "http://127.0.0.1:80",
+		"[::1]:80":       "http://[::1]:80",
+		"example:80":     "http://example:80",
+	} {
+		if got := baseOf(in); got != want {
+			t.Errorf("baseOf(%q) = %q, want %q", in, got, want)
+		}
+	}
+}

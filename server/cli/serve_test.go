@@ -1,0 +1,177 @@
+package cli
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+)
+
+// watched is a buffer that tells when it holds a text.
+type watched struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+	want string
+	seen chan struct{}
+}
+
+func watchFor(want string) *watched { return &watched{want: want, seen: make(chan struct{})} }
+
+// Write implements [io.Writer].
+func (w *watched) Write(b []byte) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	before := strings.Contains(w.text.String(), w.want)
+	n, err := w.text.Write(b)
+	if !before && strings.Contains(w.text.String(), w.want) {
+		close(w.seen)
+	}
+	return n, err
+}
+
+func (w *watched) String() string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.text.String()
+}
+
+const (
+	testToken = "0123456789abcdef0123456789abcdef"
+	testKey   = "test-key-of-ottu"
+)
+
+// served runs "serve" with a configuration of its own and returns its file. The
+// server is drained when the test ends.
+func served(t *testing.T) (file string, out, logs *watched) {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "serve")
+	if err != nil {
+		t.Fatal(err)
+	}
+	// A port that was free a moment ago: the other commands read it from the
+	// same file.
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	listen := ln.Addr().String()
+	_ = ln.Close()
+	file = filepath.Join(dir, "postern.yaml")
+	write(t, file, `
+intake: {listen: "`+listen+`", public_url: https://hooks.example.com}
+admin: {listen: "127.0.0.1:0"}
+store: {path: `+filepath.Join(dir, "data")+`}
+plugins: {path: `+plugins(t)+`, cache: `+plugins(t)+`/cache}
+tenants:
+  main:
+    endpoints:
+      ottu: {plugin: ottu, token: `+testToken+`, secrets: {hmac-key: env:OTTU_HMAC_KEY}}
+sinks:
+  events: {type: file, path: `+filepath.Join(dir, "events.ndjson")+`, from: oldest}
+`)
+	out, logs = watchFor("ctrl-c"), watchFor("\x00")
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan int, 1)
+	go func() {
+		p := &program{stdin: strings.NewReader(""), stdout: out, stderr: logs, environ: serveEnviron}
+		done <- p.run(ctx, []string{"serve", "--config", file})
+	}()
+	t.Cleanup(func() {
+		cancel()
+		if code := <-done; code != exitDone {
+			t.Errorf("serve = code %d, want 0 after a signal; it wrote\n%s", code, logs)
+		}
+		_ = os.RemoveAll(dir)
+	})
+	select {
+	case <-out.seen:
+	case code := <-done:
+		done <- code
+		t.Fatalf("serve ended with code %d; it wrote\n%s", code, logs)
+	}
+	return file, out, logs
+}
+
+var serveEnviron = []string{"OTTU_HMAC_KEY=" + testKey, "COLUMNS=80", "POSTERN__STORE__ENGINE=mem"}
+
+const testBody = `{"session_id":"s","order_no":"o","reference_number":"r","result":"success","state":"paid","amount":"1.000","currency_code":"KWD"}`
+
+// One server, and everything that a person does with it.
+func TestServe(t *testing.T) {
+	file, out, logs := served(t)
+	if !strings.Contains(out.String(), "https://hooks.example.com/in/main/ottu/{token}") {
+		t.Errorf("serve wrote\n%s\nwant the endpoint's URL with its token masked", out)
+	}
+	sent := posternIn(t, testBody, serveEnviron, "send", "ottu", "--config", file, "--data", "-")
+	if sent.code != exitDone || !strings.HasPrefix(sent.stdout, "200 OK  ") {
+		t.Fatalf("send = %+v, want 200 and code 0", sent)
+	}
+	_, after, _ := strings.Cut(sent.stdout, "\nevent ")
+	id, _, _ := strings.Cut(after, " ")
+	if !strings.HasSuffix(sent.stdout, "see it: postern events show "+id+"\n") {
+		t.Fatalf("send wrote %q, want the event's id", sent.stdout)
+	}
+	// The secret is not in this environment: reading needs none.
+	shown := postern(t, nil, "events", "show", id, "--config", file)
+	if shown.code != exitDone || !strings.Contains(shown.stdout, "POST /in/main/ottu/[token:path]") {
+		t.Errorf("events show = %+v, want the masked request", shown)
+	}
+	again := posternIn(t, testBody, serveEnviron, "send", "ottu", "--config", file, "--data", "-")
+	if again.code != exitDone || !strings.Contains(again.stdout, "no new event") {
+		t.Errorf("send of the same = %+v, want no new event", again)
+	}
+	carried := postern(t, serveEnviron, "send", "ottu", "--config", file)
+	if carried.code != exitDone || !strings.Contains(carried.stdout, "\nevent ") {
+		t.Errorf("send of what the plugin carries = %+v, want an event", carried)
+	}
+	fromFile := postern(t, serveEnviron, "send", filepath.Join("demo", "ottu-pending.http"), "--config", file, "--header", "X-Extra: 1")
+	if fromFile.code != exitDone || !strings.Contains(fromFile.stdout, "payment.pending") {
+		t.Errorf("send of a file = %+v, want an event", fromFile)
+	}
+	refused := posternIn(t, testBody, serveEnviron, "send", "ottu", "--config", file, "--data", "-", "--unsigned", "--json")
+	var answer struct {
+		Status int
+		Events []string
+	}
+	if err := json.Unmarshal([]byte(refused.stdout), &answer); err != nil || answer.Status != 401 ||
+		len(answer.Events) != 0 || refused.code != exitFailed {
+		t.Errorf("send --unsigned --json = %+v, want 401, no event and code 1", refused)
+	}
+	second := postern(t, serveEnviron, "serve", "--config", file, "--intake.listen", "127.0.0.1:0")
+	if second.code != exitFailed || strings.Count(second.stderr, "\npostern: ") > 1 {
+		t.Errorf("a second serve on the same directory = %+v, want one line and code 1", second)
+	}
+	for name, text := range map[string]string{
+		"serve": out.String(), "its log": logs.String(), "send": sent.stdout + sent.stderr + refused.stdout + refused.stderr,
+		"events show": shown.stdout, "the second serve": second.stdout + second.stderr,
+	} {
+		if strings.Contains(text, testToken) || strings.Contains(text, testKey) {
+			t.Errorf("%s shows a secret:\n%s", name, text)
+		}
+	}
+}
+
+func TestServe_portInUse(t *testing.T) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = ln.Close() }()
+	dir, err := os.MkdirTemp("", "serve")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = os.RemoveAll(dir) }()
+	file := filepath.Join(dir, "postern.yaml")
+	write(t, file, "log: {level: error}\nstore: {path: "+filepath.Join(dir, "data")+"}\nadmin: {listen: \"127.0.0.1:0\"}\n")
+	got := postern(t, []string{}, "serve", "--config", file, "--intake.listen", ln.Addr().String())
+	if got.code != exitFailed || got.stdout != "" || strings.Count(got.stderr, "\n") != 1 ||
+		!strings.Contains(got.stderr, ln.Addr().String()) {
+		t.Errorf("serve = %+v, want one line that names the address, and code 1", got)
+	}
+}
