@@ -1,0 +1,74 @@
+# Everything a developer types. `make run`, `make test` and `make demo` need Go,
+# git and make on the PATH and nothing else: recipes use the shell's own words.
+
+GOLANGCI := v2.15.0
+BENCHSTAT := v0.0.0-20260908200009-22c9c6c9d4da
+MODULES := . sdk sdk/sdktest plugins
+TOOLS := $(CURDIR)/.tools
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null)
+
+# The race detector needs a C compiler; without one the tests run without it.
+RACE := $(if $(filter 1,$(shell go env CGO_ENABLED)),-race)
+FUZZTIME ?= 30s
+ROUNDS ?= 50
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run build plugins test check lint fmt tidy fuzz bench demo docs-test crash clean
+
+help: ## list the targets
+	@while IFS= read -r line; do case "$$line" in \
+	  [a-z]*:*'## '*) t=$${line%%:*}; printf '  %-10s %s\n' "$$t" "$${line#*## }";; esac; done < Makefile
+
+setup: ## check the Go version and install the pinned tools into .tools
+	@go version
+	@test -x $(TOOLS)/golangci-lint-$(GOLANGCI) || { \
+	  GOBIN=$(TOOLS) go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI) && \
+	  mv $(TOOLS)/golangci-lint $(TOOLS)/golangci-lint-$(GOLANGCI); }
+	@test -x $(TOOLS)/benchstat || GOBIN=$(TOOLS) go install golang.org/x/perf/cmd/benchstat@$(BENCHSTAT)
+
+run: build plugins ## build everything and serve config/demo.yaml
+	./bin/postern serve --config config/demo.yaml
+
+build: ## build bin/postern
+	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o bin/postern .
+
+plugins: ## build plugins/dist/*.wasm, manifests and goldens packed in
+	@cd sdk && for p in ../plugins/*/plugin.json; do set -- "$$@" "$${p%/plugin.json}"; done; \
+	  go run ./cmd/pack -o ../plugins/dist "$$@"
+
+test: plugins ## run every test of every module
+	@for m in $(MODULES); do (cd $$m && echo "== $$m" && go test $(RACE) -shuffle=on ./...) || exit 1; done
+
+check: setup lint build test docs-test ## all that CI runs, then a clean tree
+	@for m in $(MODULES); do (cd $$m && go mod tidy -diff) || exit 1; done
+	@test -z "$$(git status --porcelain)" || { git status --short; echo "the tree is not clean"; exit 1; }
+
+lint: setup ## lint every module
+	@for m in $(MODULES); do (cd $$m && echo "== lint $$m" && \
+	  $(TOOLS)/golangci-lint-$(GOLANGCI) run --config $(CURDIR)/.golangci.yml ./...) || exit 1; done
+
+fmt: setup ## format every module
+	@for m in $(MODULES); do (cd $$m && $(TOOLS)/golangci-lint-$(GOLANGCI) fmt --config $(CURDIR)/.golangci.yml) || exit 1; done
+
+tidy: ## tidy every module
+	@for m in $(MODULES); do (cd $$m && go mod tidy) || exit 1; done
+
+fuzz: ## run every fuzz target for FUZZTIME (30s)
+	@for m in $(MODULES); do (cd $$m && for p in $$(go list ./...); do \
+	  for f in $$(go test -list '^Fuzz' "$$p" | while read -r name _; do case $$name in Fuzz*) echo "$$name";; esac; done); do \
+	    echo "== $$p $$f" && go test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZTIME) "$$p" || exit 1; done; done) || exit 1; done
+
+bench: build plugins setup ## measure and print the tables of bench/
+	./bench/run.sh
+
+demo: build plugins ## run real callbacks through a real server and show what became of them
+	./bin/postern demo
+
+docs-test: build plugins ## run the commands of the README and compare what they print
+	go test -count=1 -run '^TestDocs' .
+
+crash: build plugins ## kill -9 under load ROUNDS times (50), and the syscall tests
+	POSTERN_CRASH_ROUNDS=$(ROUNDS) go test -count=1 -v -timeout 30m -run '^TestCrash' .
+
+clean: ## remove what was built
+	@rm -rf bin plugins/dist .tools

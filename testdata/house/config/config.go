@@ -1,0 +1,4 @@
+// Package config breaks a rule.
+package config
+
+import _ "github.com/postern/postern/host/dispatch"

@@ -1,0 +1,3 @@
+package dispatch
+
+import _ "go.etcd.io/bbolt"

@@ -1,0 +1,4 @@
+// Package host breaks a rule.
+package host
+
+import _ "github.com/google/uuid"

@@ -1,0 +1,4 @@
+// Package bolt breaks a rule.
+package bolt
+
+import _ "github.com/postern/postern/host/store/storetest"

@@ -1,0 +1,2 @@
+// Package storetest keeps the rules.
+package storetest

@@ -1,0 +1,2 @@
+// Package cli keeps the rules.
+package cli

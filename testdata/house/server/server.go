@@ -1,0 +1,4 @@
+// Package server breaks a rule.
+package server
+
+import _ "github.com/postern/postern/server/cli"
