@@ -438,6 +438,47 @@ func TestCallback_ownsItsMemory(t *testing.T) {
 	}
 }
 
+// Many connections that stay open share the server's buffers; nothing of one
+// callback may show up in another.
+func TestCallback_noCrossTalk(t *testing.T) {
+	t.Parallel()
+	f := start(t, testLimits, func(f *fixture) {
+		srv := f.app.Server()
+		srv.Handler = poison(srv.Handler)
+	})
+	const connections, requests = 16, 25
+	var all sync.WaitGroup
+	for i := range connections {
+		c := f.dial(t)
+		all.Go(func() {
+			answers := bufio.NewReader(c)
+			for j := range requests {
+				id := fmt.Sprintf("%d-%d", i, j)
+				fmt.Fprintf(c, "POST /in/acme/tok/%s HTTP/1.1\r\nHost: a\r\nX-Sig: %s\r\nContent-Length: %d\r\n\r\n%s", id, id, len(id), id)
+				res, err := http.ReadResponse(answers, nil)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				res.Body.Close()
+			}
+		})
+	}
+	all.Wait()
+	seen := make(map[string]bool)
+	for _, cb := range f.callbacks() {
+		id := string(cb.Body)
+		sig, _ := cb.Header("X-Sig", 0)
+		if sig != id || cb.Target != "/in/acme/tok/"+id {
+			t.Errorf("target %q, X-Sig %q and body %q are of different callbacks", cb.Target, sig, id)
+		}
+		seen[id] = true
+	}
+	if len(seen) != connections*requests {
+		t.Errorf("%d callbacks, want %d", len(seen), connections*requests)
+	}
+}
+
 func TestAnswer_written(t *testing.T) {
 	t.Parallel()
 	f := start(t, testLimits, nil)
