@@ -47,8 +47,8 @@ type Sink struct {
 	queue chan *lines
 	ended chan struct{}
 
-	// underWay is held for reading by Deliver, so that Close can wait.
-	underWay sync.RWMutex
+	// underWay counts the calls of Deliver, for Close.
+	underWay sync.WaitGroup
 
 	// out is the writer's; nil after a failure, until it is opened again.
 	out disk
@@ -89,8 +89,8 @@ func start(c Config, open func(string) (disk, error)) (*Sink, error) {
 
 // Deliver implements [host.Sink].
 func (s *Sink) Deliver(ctx context.Context, batch []host.Delivery) []error {
-	s.underWay.RLock()
-	defer s.underWay.RUnlock()
+	s.underWay.Add(1)
+	defer s.underWay.Done()
 	errs := make([]error, len(batch))
 	var text bytes.Buffer
 	failed := false
@@ -139,8 +139,7 @@ func (s *Sink) put(ctx context.Context, text []byte) error {
 
 // Close waits for what is under way, then closes the file.
 func (s *Sink) Close() error {
-	s.underWay.Lock()
-	defer s.underWay.Unlock()
+	s.underWay.Wait()
 	close(s.queue)
 	<-s.ended
 	if s.out == nil {

@@ -86,8 +86,8 @@ type Sink struct {
 	signers []*standardwebhooks.Webhook
 	client  *http.Client
 
-	// underWay is held for reading by Deliver, so that Close can wait.
-	underWay sync.RWMutex
+	// underWay counts the calls of Deliver, for Close.
+	underWay sync.WaitGroup
 }
 
 var _ host.Sink = (*Sink)(nil)
@@ -184,8 +184,8 @@ func newClient(allowPrivate bool) *http.Client {
 
 // Deliver implements [host.Sink].
 func (s *Sink) Deliver(ctx context.Context, batch []host.Delivery) []error {
-	s.underWay.RLock()
-	defer s.underWay.RUnlock()
+	s.underWay.Add(1)
+	defer s.underWay.Done()
 	errs := make([]error, len(batch))
 	failed := false
 	for i := range batch {
@@ -200,8 +200,7 @@ func (s *Sink) Deliver(ctx context.Context, batch []host.Delivery) []error {
 
 // Close waits for what is under way and closes idle connections.
 func (s *Sink) Close() error {
-	s.underWay.Lock()
-	defer s.underWay.Unlock()
+	s.underWay.Wait()
 	s.client.CloseIdleConnections()
 	return nil
 }
