@@ -82,6 +82,9 @@ func TestMain_usage(t *testing.T) {
 }
 
 func TestMain_help(t *testing.T) {
+	// What the process itself was called with must not count.
+	defer func(args []string) { os.Args = args }(os.Args)
+	os.Args = []string{"cli.test", "xyzzy"}
 	got := postern(t, nil)
 	if got.code != exitDone || got.stderr != "" {
 		t.Errorf("postern = code %d, stderr %q; want 0 and nothing", got.code, got.stderr)

@@ -27,7 +27,8 @@ import (
 var demoConfig string
 
 func (p *program) demoCommand() *cobra.Command {
-	var plugins, expect string
+	var from demoFrom
+	var expect string
 	c := &cobra.Command{
 		Use:   "demo",
 		Short: "Serve and send real callbacks, and show what became of each",
@@ -44,17 +45,27 @@ it must be.`,
 					return err
 				}
 			}
-			results, err := p.demo(c.Context(), plugins, cases)
+			results, err := p.demo(c.Context(), from, cases)
 			if err != nil {
 				return err
 			}
 			return p.printDemo(results)
 		},
 	}
-	c.Flags().StringVar(&plugins, "plugins", "./plugins/dist", "the `directory` of the plugins")
+	c.Flags().StringVar(&from.Plugins, "plugins", "./plugins/dist", "the `directory` of the plugins")
+	c.Flags().StringVar(&from.Cache, "cache", "", "a `directory` of compiled plugins to use and to leave behind")
 	c.Flags().StringVar(&expect, "expect", "", "a JSON `file` of other expectations, by case")
 	_ = c.Flags().MarkHidden("expect")
+	_ = c.Flags().MarkHidden("cache")
 	return c
+}
+
+// demoFrom are the directories that the demo's configuration names.
+type demoFrom struct {
+	// Dir is the demo's own, Plugins that of the modules.
+	Dir, Plugins string
+	// Cache is that of compiled modules; empty means one in Dir.
+	Cache string
 }
 
 // changeWants replaces what is expected of some cases, so that a test can see
@@ -86,7 +97,7 @@ func changeWants(cases []demoCase, file string) error {
 
 // demo is one run: a server, and who sends to it.
 type demo struct {
-	dir string
+	demoFrom
 	cfg *config.Config
 	srv *server.Server
 	rt  *wasm.Runtime
@@ -99,15 +110,14 @@ type demo struct {
 
 // demo runs the cases and returns what became of each. Everything it made on
 // the disk is gone when it returns.
-func (p *program) demo(ctx context.Context, plugins string, cases []demoCase) (results []demoResult, err error) {
-	dir, err := os.MkdirTemp("", "postern-demo-")
-	if err != nil {
+func (p *program) demo(ctx context.Context, from demoFrom, cases []demoCase) (results []demoResult, err error) {
+	if from.Dir, err = os.MkdirTemp("", "postern-demo-"); err != nil {
 		return nil, fmt.Errorf("make the demo's directory: %w", err)
 	}
-	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	d := &demo{dir: dir}
+	defer func() { err = errors.Join(err, os.RemoveAll(from.Dir)) }()
+	d := &demo{demoFrom: from}
 	defer func() { err = errors.Join(err, d.close(ctx)) }()
-	if err := d.start(ctx, plugins, p.version.Version); err != nil {
+	if err := d.start(ctx, p.version.Version); err != nil {
 		return nil, err
 	}
 	if !p.asJSON {
@@ -126,12 +136,12 @@ func (p *program) demo(ctx context.Context, plugins string, cases []demoCase) (r
 }
 
 // start brings the server up and binds the plugins for signing.
-func (d *demo) start(ctx context.Context, plugins, version string) error {
-	if _, err := available(plugins); err != nil {
+func (d *demo) start(ctx context.Context, version string) error {
+	if _, err := available(d.Plugins); err != nil {
 		return err
 	}
 	var err error
-	if d.cfg, err = demoConfigIn(d.dir, plugins); err != nil {
+	if d.cfg, err = d.config(); err != nil {
 		return fmt.Errorf("make the demo's configuration: %w", err)
 	}
 	if d.srv, err = server.Start(ctx, d.cfg, server.Options{Version: version}); err != nil {
@@ -143,7 +153,7 @@ func (d *demo) start(ctx context.Context, plugins, version string) error {
 		return err
 	}
 	// The forgers know everything but the secrets.
-	other, err := demoConfigIn(d.dir, plugins)
+	other, err := d.config()
 	if err != nil {
 		return fmt.Errorf("make the forgers' configuration: %w", err)
 	}
@@ -174,14 +184,14 @@ func (d *demo) senders(ctx context.Context, address, secrets *config.Config) (ma
 	return all, nil
 }
 
-// demoConfigIn makes a configuration with fresh random secrets.
-func demoConfigIn(dir, plugins string) (*config.Config, error) {
+// config makes a configuration with fresh random secrets.
+func (from demoFrom) config() (*config.Config, error) {
 	t, err := template.New("demo").Funcs(template.FuncMap{"random": randomHex}).Parse(demoConfig)
 	if err != nil {
 		return nil, err
 	}
 	var text bytes.Buffer
-	if err := t.Execute(&text, map[string]string{"Dir": dir, "Plugins": plugins}); err != nil {
+	if err := t.Execute(&text, from); err != nil {
 		return nil, err
 	}
 	// An environment of its own: a POSTERN__ variable must not change the demo.
@@ -210,4 +220,4 @@ func (d *demo) close(ctx context.Context) error {
 }
 
 // sinkFile is what the demo's sink writes.
-func (d *demo) sinkFile() string { return filepath.Join(d.dir, "events.ndjson") }
+func (d *demo) sinkFile() string { return filepath.Join(d.Dir, "events.ndjson") }

@@ -11,7 +11,7 @@ import (
 var port = regexp.MustCompile(`127\.0\.0\.1:[0-9]+`)
 
 func TestDemo(t *testing.T) {
-	got := postern(t, []string{"COLUMNS=80"}, "demo", "--plugins", plugins(t))
+	got := postern(t, []string{"COLUMNS=80"}, "demo", "--plugins", plugins(t), "--cache", plugins(t)+"/cache")
 	if got.code != exitDone || got.stderr != "" {
 		t.Fatalf("demo = %+v, want code 0", got)
 	}
@@ -26,7 +26,7 @@ func TestDemo_failsWhenUnmet(t *testing.T) {
 		"ottu: forged signature": {"status": 200},
 		"wibmo: it succeeds": {"delivered": false}
 	}`)
-	got := postern(t, nil, "demo", "--plugins", plugins(t), "--json", "--expect", planted)
+	got := postern(t, nil, "demo", "--plugins", plugins(t), "--cache", plugins(t)+"/cache", "--json", "--expect", planted)
 	if want := "postern: 2 of 14 callbacks not as it must be\n"; got.code != exitFailed || got.stderr != want {
 		t.Errorf("demo = code %d, stderr %q; want 1 and %q", got.code, got.stderr, want)
 	}
@@ -61,9 +61,21 @@ func TestDemo_showsWhatIsUnmet(t *testing.T) {
 func TestDemo_unknownExpectation(t *testing.T) {
 	planted := filepath.Join(t.TempDir(), "expect.json")
 	write(t, planted, `{"ottu: nothing of the kind": {}}`)
-	got := postern(t, nil, "demo", "--plugins", plugins(t), "--expect", planted)
+	got := postern(t, nil, "demo", "--plugins", plugins(t), "--cache", plugins(t)+"/cache", "--expect", planted)
 	want := result{exitFailed, "", "postern: read expectations: there is no case \"ottu: nothing of the kind\"\n"}
 	if got != want {
 		t.Errorf("demo = %+v, want %+v", got, want)
+	}
+}
+
+// What is set in the shell for a real server must not reach the demo's.
+func TestDemo_ownEnvironment(t *testing.T) {
+	t.Setenv("POSTERN__INTAKE__LISTEN", "0.0.0.0:80")
+	cfg, err := demoFrom{Dir: t.TempDir(), Plugins: "dist"}.config()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := cfg.Intake.Listen, "127.0.0.1:0"; got != want {
+		t.Errorf("the demo listens on %s, want %s", got, want)
 	}
 }

@@ -142,6 +142,10 @@ func TestServe(t *testing.T) {
 		len(answer.Events) != 0 || refused.code != exitFailed {
 		t.Errorf("send --unsigned --json = %+v, want 401, no event and code 1", refused)
 	}
+	plain := posternIn(t, testBody, serveEnviron, "send", "ottu", "--config", file, "--data", "-", "--unsigned")
+	if plain.code != exitFailed || plain.stderr != "" || !strings.HasPrefix(plain.stdout, "401 Unauthorized  ") {
+		t.Errorf("send --unsigned = %+v, want 401 and code 1", plain)
+	}
 	second := postern(t, serveEnviron, "serve", "--config", file, "--intake.listen", "127.0.0.1:0")
 	if second.code != exitFailed || strings.Count(second.stderr, "\npostern: ") > 1 {
 		t.Errorf("a second serve on the same directory = %+v, want one line and code 1", second)
