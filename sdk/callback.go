@@ -1,6 +1,10 @@
 package postern
 
-import "github.com/postern/postern/sdk/internal/abi"
+import (
+	"math"
+
+	"github.com/postern/postern/sdk/internal/abi"
+)
 
 // Callback is the callback under judgement and what the plugin says of it.
 // Texts it returns are copies and stay valid.
@@ -38,14 +42,14 @@ func (cb *Callback) Header(name string) string {
 
 // HeaderAt returns the i-th value of a header and whether there is one.
 func (cb *Callback) HeaderAt(name string, i int) (string, bool) {
-	return pull(func(out []byte) int32 { return abi.Header(name, int32(i), out) })
+	return pull(func(out []byte) int32 { return abi.Header(name, index(i), out) })
 }
 
 // HeaderField returns name and value of the i-th header in wire order, as
 // sent.
 func (cb *Callback) HeaderField(i int) (name, value string, ok bool) {
-	name, ok = pull(func(out []byte) int32 { return abi.HeaderAt(int32(i), 0, out) })
-	value, _ = pull(func(out []byte) int32 { return abi.HeaderAt(int32(i), 1, out) })
+	name, ok = pull(func(out []byte) int32 { return abi.HeaderAt(index(i), 0, out) })
+	value, _ = pull(func(out []byte) int32 { return abi.HeaderAt(index(i), 1, out) })
 	return name, value, ok
 }
 
@@ -57,7 +61,7 @@ func (cb *Callback) Query(name string) string {
 
 // QueryAt returns the i-th value of a query parameter and whether there is one.
 func (cb *Callback) QueryAt(name string, i int) (string, bool) {
-	return pull(func(out []byte) int32 { return abi.Query(name, int32(i), out) })
+	return pull(func(out []byte) int32 { return abi.Query(name, index(i), out) })
 }
 
 // Method returns the request method as sent.
@@ -134,7 +138,7 @@ func (cb *Callback) Reject(reason Reason, detail string) Verdict {
 // The status is 200 to 299. A second call appends to the body; see
 // [Callback.RespondMAC].
 func (cb *Callback) Respond(status int, contentType, body string) Verdict {
-	if code := abi.Respond(int32(status), contentType, body); code < 0 {
+	if code := abi.Respond(index(status), contentType, body); code < 0 {
 		cb.fail("respond", code)
 	}
 	if cb.failed != "" {
@@ -156,7 +160,7 @@ func (cb *Callback) RespondMAC(secret, text string, encoding Encoding) {
 // Ack sets the answer that the provider gets once the callback is durable, in
 // place of the endpoint's. The status is 200 to 299.
 func (cb *Callback) Ack(status int, contentType, body string) {
-	if code := abi.Ack(int32(status), contentType, body); code < 0 {
+	if code := abi.Ack(index(status), contentType, body); code < 0 {
 		cb.fail("ack", code)
 	}
 }
@@ -165,6 +169,15 @@ func (cb *Callback) fail(what string, code int32) {
 	if cb.failed == "" {
 		cb.failed = what + ": " + Error(code).Error()
 	}
+}
+
+// index brings a number into what the ABI can carry: one that it cannot is the
+// largest, which no list reaches and no status is.
+func index(i int) int32 {
+	if i < 0 || i > math.MaxInt32 {
+		return math.MaxInt32
+	}
+	return int32(i)
 }
 
 // only returns the single value of a list.

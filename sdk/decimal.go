@@ -12,19 +12,17 @@ func Decimal(units int64, scale int) string {
 		return ""
 	}
 	var buf [24]byte
-	n := uint64(units)
-	if units < 0 {
-		n = -n
-	}
+	// Below zero there is room for every int64, above it not.
+	rest := min(units, -units)
 	i := len(buf)
-	for digits := 0; n > 0 || digits <= scale; digits++ {
+	for digits := 0; rest < 0 || digits <= scale; digits++ {
 		if digits == scale && scale > 0 {
 			i--
 			buf[i] = '.'
 		}
 		i--
-		buf[i] = byte('0' + n%10)
-		n /= 10
+		buf[i] = byte('0' - rest%10)
+		rest /= 10
 	}
 	if units < 0 {
 		i--

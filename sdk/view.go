@@ -128,5 +128,5 @@ func (v View) NameAt(path string, i int) (string, bool) {
 	if !v.valid {
 		return "", false
 	}
-	return pull(func(out []byte) int32 { return abi.NameAt(v.handle, path, int32(i), out) })
+	return pull(func(out []byte) int32 { return abi.NameAt(v.handle, path, index(i), out) })
 }

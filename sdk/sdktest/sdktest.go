@@ -153,14 +153,14 @@ type testCase struct {
 func load(dir, name string) (*testCase, error) {
 	c := &testCase{file: filepath.Join(dir, "testdata", name+goldenSuffix)}
 	var m manifest
-	text, err := os.ReadFile(filepath.Join(dir, "plugin.json"))
+	text, err := os.ReadFile(filepath.Join(dir, "plugin.json")) //nolint:gosec // the test names its folder
 	if err != nil {
 		return nil, err
 	}
 	if err := json.Unmarshal(text, &m); err != nil {
 		return nil, fmt.Errorf("plugin.json: %w", err)
 	}
-	if c.request, err = os.ReadFile(filepath.Join(dir, "testdata", name+requestSuffix)); err != nil {
+	if c.request, err = os.ReadFile(filepath.Join(dir, "testdata", name+requestSuffix)); err != nil { //nolint:gosec // the test names its folder
 		return nil, err
 	}
 	if c.text, err = os.ReadFile(c.file); err != nil {

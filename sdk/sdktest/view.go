@@ -64,8 +64,7 @@ func readJSON(d *jsontext.Decoder, doc []byte, depth int) (*node, error) {
 		n.kind = abi.KindObject
 	}
 	for {
-		switch d.PeekKind() {
-		case '}', ']':
+		if next := d.PeekKind(); next == '}' || next == ']' {
 			_, err := d.ReadToken()
 			n.json = string(doc[start:d.InputOffset()])
 			n.text = n.json
@@ -86,24 +85,20 @@ func readJSON(d *jsontext.Decoder, doc []byte, depth int) (*node, error) {
 	}
 }
 
+var scalars = map[jsontext.Kind]int32{
+	'"': abi.KindString, '0': abi.KindNumber, 't': abi.KindBoolean, 'f': abi.KindBoolean, 'n': abi.KindNull,
+}
+
 func readScalar(d *jsontext.Decoder) (*node, error) {
 	v, err := d.ReadValue()
 	if err != nil {
 		return nil, err
 	}
 	n := &node{text: string(v), json: string(v)}
-	switch v.Kind() {
-	case '"':
-		n.kind = abi.KindString
+	if n.kind = scalars[v.Kind()]; n.kind == abi.KindString {
 		text, err := jsontext.AppendUnquote(nil, v)
 		n.text = string(text)
 		return n, err
-	case '0':
-		n.kind = abi.KindNumber
-	case 't', 'f':
-		n.kind = abi.KindBoolean
-	case 'n':
-		n.kind = abi.KindNull
 	}
 	return n, nil
 }
@@ -201,14 +196,14 @@ func splitPath(path string) ([]string, error) {
 // find returns the value at a path, nil where there is none.
 func (n *node) find(tokens []string) *node {
 	for _, t := range tokens {
-		switch {
-		case n.kind == abi.KindObject:
+		switch n.kind {
+		case abi.KindObject:
 			i := slices.Index(n.names, t)
 			if i < 0 {
 				return nil
 			}
 			n = n.children[i]
-		case n.kind == abi.KindArray:
+		case abi.KindArray:
 			if n = element(n.children, t); n == nil {
 				return nil
 			}
@@ -233,9 +228,9 @@ func element(list []*node, token string) *node {
 func (n *node) length() int32 {
 	switch {
 	case n.kind == abi.KindObject || n.kind == abi.KindArray:
-		return int32(len(n.children))
+		return count(len(n.children))
 	case n.repeats != nil:
-		return int32(len(n.repeats))
+		return count(len(n.repeats))
 	case n.kind == abi.KindNull:
 		return abi.Absent
 	}

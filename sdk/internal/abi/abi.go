@@ -6,10 +6,12 @@
 // host that a test has set with [Use].
 package abi
 
-// HandleExport and SignExport are what the exports postern_handle and postern_sign call,
-// set when the plugin registers itself. SignExport is nil for a plugin that cannot
-// sign.
-var HandleExport, SignExport func() int32
+// HandleExport is what the export postern_handle calls, set when the plugin
+// registers itself.
+var HandleExport func() int32
+
+// SignExport is what the export postern_sign calls, set with HandleExport.
+var SignExport func() int32
 
 // Version is what the export postern_abi returns.
 const Version = 1
