@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/postern/postern/host"
+	"github.com/postern/postern/host/store/mem"
 )
 
 // engine is a queue with what the tests need to fill it and to look into it.
@@ -25,6 +26,9 @@ func onEveryEngine(t *testing.T, body func(t *testing.T, open func(sinks ...stri
 	t.Run("fake", func(t *testing.T) {
 		body(t, func(sinks ...string) engine { return newFake(sinks...) })
 	})
+	t.Run("mem", func(t *testing.T) {
+		body(t, func(sinks ...string) engine { return newModel(t, sinks...) })
+	})
 }
 
 // event is the i-th event of a test; its subject tells it from the others.
@@ -36,6 +40,68 @@ func event(i int) host.Event {
 	}
 	copy(ev.Key[:], fmt.Sprintf("%016d", i))
 	return ev
+}
+
+// model is the store in memory as an engine.
+type model struct {
+	*mem.Store
+
+	mu     sync.Mutex
+	events int
+	done   map[string]int
+}
+
+func newModel(t *testing.T, sinks ...string) *model {
+	t.Helper()
+	m := &model{Store: mem.New(mem.Options{}), done: map[string]int{}}
+	for _, s := range sinks {
+		if err := m.Subscribe(context.Background(), s, host.Filter{}, host.FromOldest); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return m
+}
+
+func (m *model) put(t *testing.T, n int) {
+	t.Helper()
+	for range n {
+		rec := &host.Record{Kind: host.Accepted, Tenant: "t", Endpoint: "e", Events: []host.Event{event(m.events)}}
+		if _, err := m.Append(context.Background(), rec); err != nil {
+			t.Fatal(err)
+		}
+		m.events++
+	}
+}
+
+func (m *model) dead(t *testing.T, sink string) []host.DeadLetter {
+	t.Helper()
+	letters, _, err := m.DeadLetters(context.Background(), sink, "", 1000)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return letters
+}
+
+// Settle counts what is done, which the store forgets.
+func (m *model) Settle(ctx context.Context, sink string, ss ...host.Settlement) error {
+	err := m.Store.Settle(ctx, sink, ss...)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, s := range ss {
+		if s.Outcome == host.Done && err == nil {
+			m.done[sink]++
+		}
+	}
+	return err
+}
+
+// open is exact, where the store's own lag is an upper bound.
+func (m *model) open(t *testing.T, sink string) int {
+	t.Helper()
+	dead := len(m.dead(t, sink))
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.events - dead - m.done[sink]
 }
 
 // fake is a queue in memory, with hooks that stand before its methods.
