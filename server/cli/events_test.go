@@ -87,6 +87,16 @@ func TestEventsShow(t *testing.T) {
 	}
 }
 
+// A body that is the provider's data whole is shown once.
+func TestEventsShow_once(t *testing.T) {
+	s := newShelf()
+	s.record.Callback.Body = []byte(`{ "state":"paid", "n":[1, 2] }`)
+	got := postern(t, nil, "events", "show", s.events[0].Event.ID(), "--data", serving(t, s))
+	if n := strings.Count(got.stdout, `"state": "paid"`); n != 1 || strings.Contains(got.stdout, "provider data") {
+		t.Errorf("events show has the body %d times, want once:\n%s", n, got.stdout)
+	}
+}
+
 func TestEventsShow_bytes(t *testing.T) {
 	s := newShelf()
 	s.record.Callback.Body = []byte{0xff, 0xfe, 1}

@@ -112,14 +112,21 @@ func (w *whole) print(s *screen) {
 		{"dedup key", cell{text: f.DedupKey}},
 		{"sequence", cell{text: fmt.Sprint(w.Seq)}},
 	})
-	if len(f.Data.ProviderData) > 0 {
+	if data := f.Data.ProviderData; len(data) > 0 && (w.Callback == nil || !sameJSON(data, []byte(w.Callback.Body))) {
 		s.printf("\n%s\n", s.paint(bold, "provider data"))
-		s.block(f.Data.ProviderData)
+		s.block(data)
 	}
 	if w.Callback != nil {
 		s.printf("\n")
 		w.Callback.print(s)
 	}
+}
+
+// sameJSON reports whether two texts are the same but for white space.
+func sameJSON(a, b []byte) bool {
+	var compactA, compactB bytes.Buffer
+	return json.Compact(&compactA, a) == nil && json.Compact(&compactB, b) == nil &&
+		bytes.Equal(compactA.Bytes(), compactB.Bytes())
 }
 
 func (f *fact) status() string {

@@ -2,12 +2,35 @@ package cli
 
 import (
 	"bytes"
+	"errors"
+	"fmt"
 	"io"
+	"io/fs"
 	"net/http"
+	"os"
+	"path/filepath"
 
 	"github.com/postern/postern/host"
+	"github.com/postern/postern/host/store/bolt"
 	"github.com/postern/postern/server/admin"
 )
+
+// openDirectory opens a data directory that no server has. Other processes are
+// kept out until the client is closed.
+func openDirectory(dir, version string, sinks []string) (*client, error) {
+	// Opening makes what is not there, and looking must not.
+	if _, err := os.Stat(filepath.Join(dir, "LOCK")); errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("there is no data in %s; --data or store.path names the directory", dir)
+	}
+	store, err := bolt.Open(dir, bolt.Options{})
+	if errors.Is(err, bolt.ErrLocked) {
+		return nil, fmt.Errorf("%w, and does not answer on its admin socket: it is just starting or ending, or serves from elsewhere", err)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return overStore(store, version, sinks), nil
+}
 
 // readable is what the admin routes need of a store.
 type readable interface {

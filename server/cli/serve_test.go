@@ -97,7 +97,7 @@ sinks:
 	return file, out, logs
 }
 
-var serveEnviron = []string{"OTTU_HMAC_KEY=" + testKey, "COLUMNS=80", "POSTERN__STORE__ENGINE=mem"}
+var serveEnviron = []string{"OTTU_HMAC_KEY=" + testKey, "COLUMNS=80"}
 
 const testBody = `{"session_id":"s","order_no":"o","reference_number":"r","result":"success","state":"paid","amount":"1.000","currency_code":"KWD"}`
 
