@@ -13,6 +13,7 @@ import (
 	"github.com/postern/postern/host"
 	"github.com/postern/postern/host/sink/file"
 	"github.com/postern/postern/host/sink/webhook"
+	"github.com/postern/postern/host/store/bolt"
 	"github.com/postern/postern/host/store/mem"
 	"github.com/postern/postern/host/wasm"
 )
@@ -39,15 +40,17 @@ func outside(o Options) parts {
 	}
 }
 
-// openStore opens the store and makes the data directory if need be: whatever
-// the engine, the admin socket is there.
-func openStore(_ context.Context, cfg *config.Config, _ *slog.Logger) (host.Store, error) {
+// openStore opens the store and, whatever the engine, makes the data directory:
+// the admin socket is there.
+func openStore(_ context.Context, cfg *config.Config, log *slog.Logger) (host.Store, error) {
 	c := &cfg.Store
-	if err := os.MkdirAll(c.Path, 0o700); err != nil {
-		return nil, fmt.Errorf("make the data directory: %w", err)
-	}
 	switch c.Engine {
+	case config.EngineBolt:
+		return bolt.Open(c.Path, bolt.Options{Log: log, MaxKept: c.MaxKept})
 	case config.EngineMem:
+		if err := os.MkdirAll(c.Path, 0o700); err != nil {
+			return nil, fmt.Errorf("make the data directory: %w", err)
+		}
 		return mem.New(mem.Options{MaxKept: c.MaxKept}), nil
 	}
 	return nil, &config.Problem{Path: "store.engine", Text: fmt.Sprintf("%q is unknown", c.Engine)}

@@ -101,16 +101,19 @@ func start(ctx context.Context, cfg *config.Config, o Options, p parts) (*Server
 
 // open does what close undoes, in the opposite order.
 func (s *Server) open(ctx context.Context, o Options, p parts) error {
-	var err error
 	// Invariant 13: the store mends what an unclean end left before the port
 	// opens. It is the first, for its lock keeps a second server from touching
 	// what the sinks of this one write to.
-	if s.store, err = p.store(ctx, s.cfg, s.log); err != nil {
+	store, err := p.store(ctx, s.cfg, s.log)
+	if err != nil {
 		return err
 	}
-	if s.runtime, err = p.runtime(ctx, s.cfg, s.log); err != nil {
+	s.store = store
+	rt, err := p.runtime(ctx, s.cfg, s.log)
+	if err != nil {
 		return err
 	}
+	s.runtime = rt
 	// What an operator may have to mend is told at once.
 	if err := errors.Join(s.bind(ctx), s.makeSinks(p)); err != nil {
 		return err

@@ -341,28 +341,44 @@ func TestStart_closesWhatItOpened(t *testing.T) {
 // The parts of production, as far as they go without a plugin.
 func TestStart_outside(t *testing.T) {
 	t.Parallel()
+	for _, engine := range []string{config.EngineBolt, config.EngineMem} {
+		t.Run(engine, func(t *testing.T) {
+			t.Parallel()
+			cfg := testConfig(t)
+			cfg.Store.Engine, cfg.Store.Path = engine, filepath.Join(t.TempDir(), "data")
+			cfg.Plugins.Path = t.TempDir()
+			cfg.Plugins.Cache = filepath.Join(cfg.Store.Path, "cache")
+			file := cfg.Sinks["erp"]
+			file.File = &config.FileSink{Path: filepath.Join(t.TempDir(), "events.jsonl")}
+			cfg.Sinks["erp"] = file
+			cfg.Sinks["far"] = config.Sink{Type: config.TypeWebhook, From: host.FromNow, Webhook: &config.WebhookSink{
+				URL: "https://hooks.example.com/", Secrets: []config.Secret{config.NewSecret("whsec_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=")},
+			}}
+			tenants := cfg.Tenants
+			cfg.Tenants = nil
+			s, err := Start(t.Context(), cfg, Options{Version: "1"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := Start(t.Context(), cfg, Options{}); err == nil {
+				t.Error("a second Start on the data directory = nil")
+			}
+			if status, body := overSocket(t, cfg.Store.Path, "GET", "/admin/v1/sinks", ""); status != 200 || !strings.Contains(body, `"name":"far"`) {
+				t.Errorf("sinks = %d %s", status, body)
+			}
+			if err := s.Stop(within(t)); err != nil {
+				t.Errorf("Stop = %v", err)
+			}
+			cfg.Tenants = tenants
+			_, err = Start(t.Context(), cfg, Options{})
+			if err == nil || !strings.Contains(err.Error(), "tenants.acme.endpoints.pay.plugin: ") {
+				t.Errorf("Start without the module = %v, want its place", err)
+			}
+		})
+	}
 	cfg := testConfig(t)
-	cfg.Store.Engine = config.EngineMem
-	cfg.Plugins.Path = t.TempDir()
-	cfg.Plugins.Cache = filepath.Join(cfg.Store.Path, "cache")
-	file := cfg.Sinks["erp"]
-	file.File = &config.FileSink{Path: filepath.Join(t.TempDir(), "events.jsonl")}
-	cfg.Sinks["erp"] = file
-	cfg.Sinks["far"] = config.Sink{Type: config.TypeWebhook, From: host.FromNow, Webhook: &config.WebhookSink{
-		URL: "https://hooks.example.com/", Secrets: []config.Secret{config.NewSecret("whsec_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=")},
-	}}
-	tenants := cfg.Tenants
-	cfg.Tenants = nil
-	s, err := Start(t.Context(), cfg, Options{Version: "1"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := s.Stop(within(t)); err != nil {
-		t.Errorf("Stop = %v", err)
-	}
-	cfg.Tenants = tenants
-	_, err = Start(t.Context(), cfg, Options{})
-	if err == nil || !strings.Contains(err.Error(), "tenants.acme.endpoints.pay.plugin: ") {
-		t.Errorf("Start without the module = %v, want its place", err)
+	cfg.Store.Engine = "paper"
+	if _, err := Start(t.Context(), cfg, Options{}); err == nil || !strings.Contains(err.Error(), "store.engine") {
+		t.Errorf("Start with an unknown engine = %v", err)
 	}
 }
