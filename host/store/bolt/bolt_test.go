@@ -1,0 +1,43 @@
+package bolt
+
+import (
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/postern/postern/host"
+	"github.com/postern/postern/host/store/storetest"
+)
+
+func TestStore(t *testing.T) {
+	const later = "not built yet"
+	storetest.Run(t, storetest.Engine{
+		Open: func(t *testing.T, dir string, now func() time.Time) host.Store {
+			return open(t, dir, Options{Now: now, MaxKept: storetest.KeptBound})
+		},
+		Reopens:      true,
+		Kill:         func(t *testing.T, s host.Store) { kill(t, s.(*Store)) },
+		NoQuarantine: later, NoReplay: later, NoTimeline: later, NoSearch: later,
+	})
+}
+
+func open(t *testing.T, dir string, o Options) *Store {
+	t.Helper()
+	s, err := Open(dir, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// kill frees what the store holds, as the end of the process would: what is
+// known in memory only is lost.
+func kill(t *testing.T, s *Store) {
+	t.Helper()
+	s.fail(errors.New("killed by the test"))
+	s.appends.close()
+	s.changes.close()
+	if err := s.release(false); err != nil {
+		t.Fatal(err)
+	}
+}

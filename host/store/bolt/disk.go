@@ -1,0 +1,168 @@
+package bolt
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"runtime/debug"
+	"syscall"
+
+	"go.etcd.io/bbolt"
+	"golang.org/x/sys/unix"
+
+	"github.com/postern/postern/host/store/bolt/internal/pages"
+)
+
+// Modes of what the store creates: what it holds is nobody else's business.
+const (
+	dirMode  = 0o700
+	fileMode = 0o600
+)
+
+// errNothing ends a transaction that has nothing to write, without a commit.
+var errNothing = errors.New("nothing to write")
+
+// syncPath makes what is at path durable: a file's bytes, or a directory's
+// names.
+func syncPath(path string) error {
+	f, err := os.Open(path) //nolint:gosec // the store's own file
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Sync(), f.Close())
+}
+
+// makeDir creates the directory and its parents, durably.
+func makeDir(dir string) error {
+	var missing []string
+	for d := filepath.Clean(dir); ; d = filepath.Dir(d) {
+		if _, err := os.Stat(d); err == nil {
+			break
+		} else if !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		missing = append(missing, d)
+	}
+	if err := os.MkdirAll(dir, dirMode); err != nil {
+		return err
+	}
+	for _, d := range missing {
+		if err := syncPath(filepath.Dir(d)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// createDB makes a bbolt file, filled by fill, that is there whole or not at
+// all: bbolt may leave a damaged file when the power fails while it writes the
+// first pages, and it syncs no directory.
+func createDB(path string, fill func(*bbolt.Tx) error) error {
+	temp := path + tempSuffix
+	if err := os.Remove(temp); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	db, err := bbolt.Open(temp, fileMode, &bbolt.Options{FreelistType: bbolt.FreelistMapType})
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(db.Update(fill), db.Close()); err != nil {
+		return err
+	}
+	return install(temp, path)
+}
+
+// install puts a complete file at path, durably.
+func install(temp, path string) error {
+	if err := syncPath(temp); err != nil {
+		return err
+	}
+	if err := os.Rename(temp, path); err != nil {
+		return err
+	}
+	return syncPath(filepath.Dir(path))
+}
+
+// tempSuffix marks a file that is not complete. Nothing but createDB and
+// compactState reads or writes such a file.
+const tempSuffix = ".tmp"
+
+// openDB opens a bbolt file that exists. mapped is how much address space to
+// keep for it, so that growing does not wait for readers.
+func openDB(path string, readOnly bool, mapped int, open func(string, int, os.FileMode) (*os.File, error)) (*bbolt.DB, error) {
+	if err := pages.Check(path); err != nil {
+		return nil, fmt.Errorf("%s is damaged: %w", path, err)
+	}
+	o := &bbolt.Options{
+		Timeout:         lockTimeout,
+		FreelistType:    bbolt.FreelistMapType,
+		ReadOnly:        readOnly,
+		InitialMmapSize: mapped,
+		OpenFile:        open,
+	}
+	var db *bbolt.DB
+	err := guard(func() (err error) {
+		db, err = bbolt.Open(path, fileMode, o)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("open %s: %w", path, err)
+	}
+	return db, nil
+}
+
+// guard runs fn and turns a panic, and a fault while reading a mapped file,
+// into an error.
+func guard(fn func() error) (err error) {
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	defer func() {
+		if r := recover(); r != nil {
+			err = &panicError{value: r, stack: debug.Stack()}
+		}
+	}()
+	return fn()
+}
+
+// panicError is a panic of bbolt, or a fault in its mapped file.
+type panicError struct {
+	value any
+	stack []byte
+}
+
+func (e *panicError) Error() string { return fmt.Sprintf("panic: %v", e.value) }
+
+// isFull reports whether err says that the disk is full, and nothing worse: it
+// comes from a write. A failed sync is never that, whatever its number,
+// because the kernel has then given up the pages.
+func isFull(err error) bool {
+	var w *fs.PathError
+	return errors.As(err, &w) && w.Op == "write" &&
+		(errors.Is(w.Err, syscall.ENOSPC) || errors.Is(w.Err, syscall.EDQUOT))
+}
+
+// The default reserve is the larger of a size and a share of the file system.
+const (
+	reserveBytes = 256 << 20
+	reserveShare = 50 // 2 %
+)
+
+// short reports whether less than the reserve is free where the store lies.
+func (s *Store) short() (bool, error) {
+	if s.options.Reserve < 0 {
+		return false, nil
+	}
+	var fsys unix.Statfs_t
+	if err := unix.Statfs(s.dir, &fsys); err != nil {
+		return false, err
+	}
+	block := uint64(fsys.Bsize) //nolint:gosec // never negative
+	want := uint64(s.options.Reserve)
+	free := uint64(fsys.Bavail) * block  //nolint:unconvert // signed on some systems
+	total := uint64(fsys.Blocks) * block //nolint:unconvert // signed on some systems
+	if want == 0 {
+		want = max(reserveBytes, total/reserveShare)
+	}
+	return free < want, nil
+}

@@ -1,0 +1,291 @@
+// Package record is the coding of what the bolt store writes: of one callback
+// as it lies in a segment, and of the rows of state.db.
+//
+// A record is a header, the events frame and the raw frame:
+//
+//	 0  version      1 byte, 1
+//	 1  codec        1 byte, 1 is s2
+//	 2  kind         1 byte, [host.Kind]
+//	 3  reserved     1 byte, 0
+//	 4  sequence     8 bytes
+//	12  received     8 bytes of Unix seconds, 4 of nanoseconds
+//	24  events       2 bytes, how many
+//	26  set aside    2 bytes, how many
+//	28  events frame stored length, decoded length, CRC-32C: 4 bytes each
+//	40  raw frame    the same; all zero when the raw callback has expired
+//	52  dispositions 1 byte for each event, then for each item set aside
+//	    CRC-32C of all the above, 4 bytes
+//	    events frame
+//	    raw frame
+//
+// Integers are big endian. Inside the frames, once decompressed, integers are
+// uvarints, and texts and lists have their length before them. The header is
+// not compressed, because the dispositions and the sequence are known only in
+// the commit, and because retention reads nothing else. Every checksum is
+// checked on every read.
+package record
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"math"
+	"time"
+
+	"github.com/klauspost/compress/s2"
+
+	"github.com/postern/postern/host"
+)
+
+const (
+	version = 1
+	codecS2 = 1
+
+	seqAt          = 4
+	eventsFrameAt  = 28
+	rawFrameAt     = 40
+	dispositionsAt = 52
+	crcSize        = 4
+
+	// maxFrame bounds a frame once decompressed, so that a damaged length
+	// cannot ask for the whole memory.
+	maxFrame = 256 << 20
+)
+
+// ErrDamaged is what every error of reading is.
+var ErrDamaged = errors.New("damaged record")
+
+func damaged(format string, args ...any) error {
+	return fmt.Errorf("%w: %s", ErrDamaged, fmt.Sprintf(format, args...))
+}
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// Encode returns rec as it is to be stored, but for what [Seal] fills in. It
+// does all the work that takes time. An error means that rec is too large.
+func Encode(rec *host.Record) ([]byte, error) {
+	n := len(rec.Events) + len(rec.Aside)
+	if len(rec.Events) > math.MaxUint16 || len(rec.Aside) > math.MaxUint16 {
+		return nil, fmt.Errorf("a record of %d events and items is too large", n)
+	}
+	events, raw := appendEvents(nil, rec), appendRaw(nil, &rec.Callback)
+	if len(events) > maxFrame || len(raw) > maxFrame {
+		return nil, fmt.Errorf("a record of %d and %d bytes is too large", len(events), len(raw))
+	}
+	frames := dispositionsAt + n + crcSize
+	b := make([]byte, frames, frames+len(events)+len(raw)/2)
+	b[0], b[1], b[2] = version, codecS2, byte(rec.Kind)
+	putTime(b[12:], rec.Callback.Received)
+	binary.BigEndian.PutUint16(b[24:], uint16(len(rec.Events))) //nolint:gosec // bounded above
+	binary.BigEndian.PutUint16(b[26:], uint16(len(rec.Aside)))  //nolint:gosec // bounded above
+	b = appendFrame(b, eventsFrameAt, events)
+	return appendFrame(b, rawFrameAt, raw), nil
+}
+
+// appendFrame compresses frame to the end of b and describes it in the header.
+func appendFrame(b []byte, at int, frame []byte) []byte {
+	stored := s2.Encode(nil, frame)
+	binary.BigEndian.PutUint32(b[at:], uint32(len(stored)))  //nolint:gosec // frames are bounded
+	binary.BigEndian.PutUint32(b[at+4:], uint32(len(frame))) //nolint:gosec // frames are bounded
+	binary.BigEndian.PutUint32(b[at+8:], crc32.Checksum(stored, castagnoli))
+	return append(b, stored...)
+}
+
+// Seal completes what Encode made with what is known only in the commit.
+func Seal(b []byte, seq uint64, events, aside []host.Disposition) {
+	binary.BigEndian.PutUint64(b[seqAt:], seq)
+	at := dispositionsAt
+	for _, list := range [][]host.Disposition{events, aside} {
+		for _, d := range list {
+			b[at] = byte(d)
+			at++
+		}
+	}
+	binary.BigEndian.PutUint32(b[at:], crc32.Checksum(b[:at], castagnoli))
+}
+
+// header is a record's header, checked.
+type header struct {
+	kind     host.Kind
+	received time.Time
+	events   []byte // dispositions
+	aside    []byte
+	frames   int // where the first begins
+	stored   [2]int
+	decoded  [2]int
+	crc      [2]uint32
+}
+
+// Its frames.
+const (
+	eventsFrame = iota
+	rawFrame
+)
+
+// parse checks that b is a whole record with this sequence.
+func parse(b []byte, seq uint64) (*header, error) {
+	if len(b) < dispositionsAt+crcSize {
+		return nil, damaged("%d bytes are no record", len(b))
+	}
+	if b[0] != version {
+		return nil, damaged("version %d is unknown", b[0])
+	}
+	nEvents := int(binary.BigEndian.Uint16(b[24:]))
+	nAside := int(binary.BigEndian.Uint16(b[26:]))
+	end := dispositionsAt + nEvents + nAside
+	if len(b) < end+crcSize {
+		return nil, damaged("the header is cut off")
+	}
+	if crc32.Checksum(b[:end], castagnoli) != binary.BigEndian.Uint32(b[end:]) {
+		return nil, damaged("checksum of the header")
+	}
+	if b[1] != codecS2 || b[3] != 0 {
+		return nil, damaged("codec %d is unknown", b[1])
+	}
+	if got := binary.BigEndian.Uint64(b[seqAt:]); got != seq {
+		return nil, damaged("it has sequence %d and lies at %d", got, seq)
+	}
+	h := &header{
+		kind: host.Kind(b[2]), received: getTime(b[12:]), frames: end + crcSize,
+		events: b[dispositionsAt : dispositionsAt+nEvents],
+		aside:  b[dispositionsAt+nEvents : end],
+	}
+	for i, at := range []int{eventsFrameAt, rawFrameAt} {
+		h.stored[i] = int(binary.BigEndian.Uint32(b[at:]))
+		h.decoded[i] = int(binary.BigEndian.Uint32(b[at+4:]))
+		h.crc[i] = binary.BigEndian.Uint32(b[at+8:])
+	}
+	if len(b) != h.frames+h.stored[eventsFrame]+h.stored[rawFrame] {
+		return nil, damaged("%d bytes do not fit the header", len(b))
+	}
+	return h, nil
+}
+
+// frame checks and decompresses one frame into memory of its own.
+func (h *header) frame(b []byte, which int) ([]byte, error) {
+	start := h.frames
+	if which == rawFrame {
+		start += h.stored[eventsFrame]
+	}
+	stored := b[start : start+h.stored[which]]
+	if crc32.Checksum(stored, castagnoli) != h.crc[which] {
+		return nil, damaged("checksum of frame %d", which)
+	}
+	if n, err := s2.DecodedLen(stored); err != nil || n != h.decoded[which] || n > maxFrame {
+		return nil, damaged("length of frame %d", which)
+	}
+	out, err := s2.Decode(nil, stored)
+	if err != nil {
+		return nil, damaged("frame %d: %v", which, err)
+	}
+	return out, nil
+}
+
+// Decode reads the record with this sequence whole, duplicates left out. The
+// result shares no memory with b.
+func Decode(b []byte, seq uint64) (*host.Record, error) {
+	rec, h, err := decodeEvents(b, seq)
+	if err != nil {
+		return nil, err
+	}
+	rec.Events = keep(rec.Events, h.events)
+	rec.Aside = keep(rec.Aside, h.aside)
+	rec.Callback.Received = h.received
+	if h.stored[rawFrame] == 0 {
+		return rec, nil
+	}
+	raw, err := h.frame(b, rawFrame)
+	if err != nil {
+		return nil, err
+	}
+	if err := readRaw(raw, &rec.Callback); err != nil {
+		return nil, err
+	}
+	return rec, nil
+}
+
+func keep[T any](all []T, dispositions []byte) []T {
+	out := all[:0]
+	for i, d := range dispositions {
+		if host.Disposition(d) != host.Duplicate {
+			out = append(out, all[i])
+		}
+	}
+	return out
+}
+
+// Events calls yield with each event of the record that is not a duplicate, in
+// order, and with its index, until yield returns false. The raw frame is not
+// looked at. The events share no memory with b.
+func Events(b []byte, seq uint64, yield func(index int, ev *host.Event) bool) error {
+	rec, h, err := decodeEvents(b, seq)
+	if err != nil {
+		return err
+	}
+	for i := range rec.Events {
+		if host.Disposition(h.events[i]) == host.Duplicate {
+			continue
+		}
+		if !yield(i, &rec.Events[i]) {
+			break
+		}
+	}
+	return nil
+}
+
+// Keys calls yield with the key under which each event and each item set aside
+// of the record is indexed, and with its index, as the commit stored it; items
+// set aside have indexes behind the events'. Content is zero for those.
+func Keys(b []byte, seq uint64, yield func(key host.Hash, index int, content host.Content) error) error {
+	rec, h, err := decodeEvents(b, seq)
+	if err != nil {
+		return err
+	}
+	for i := range rec.Events {
+		ev := &rec.Events[i]
+		key := ev.Key
+		switch host.Disposition(h.events[i]) {
+		case host.Duplicate:
+			continue
+		case host.Conflicted:
+			key = ev.ConflictKey
+		default:
+		}
+		if err := yield(key, i, ev.Content); err != nil {
+			return err
+		}
+	}
+	for i := range rec.Aside {
+		if host.Disposition(h.aside[i]) == host.Duplicate {
+			continue
+		}
+		if err := yield(rec.Aside[i].Key, len(rec.Events)+i, host.Content{}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func decodeEvents(b []byte, seq uint64) (*host.Record, *header, error) {
+	h, err := parse(b, seq)
+	if err != nil {
+		return nil, nil, err
+	}
+	frame, err := h.frame(b, eventsFrame)
+	if err != nil {
+		return nil, nil, err
+	}
+	rec, err := readEvents(frame)
+	if err != nil {
+		return nil, nil, err
+	}
+	if len(rec.Events) != len(h.events) || len(rec.Aside) != len(h.aside) {
+		return nil, nil, damaged("header and frame differ in the number of events")
+	}
+	rec.Kind = h.kind
+	for i := range rec.Events {
+		rec.Events[i].Conflict = host.Disposition(h.events[i]) == host.Conflicted
+	}
+	return rec, h, nil
+}
