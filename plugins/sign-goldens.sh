@@ -2,7 +2,7 @@
 # Signs the goldens' callbacks with openssl, so that the code under test never
 # signs its own examination.
 #
-#   sh sign-goldens.sh           write each signature into its NAME.http
+#   sh sign-goldens.sh           write each signature into its NAME.http (GNU sed)
 #   sh sign-goldens.sh --check   compare, change nothing, fail on a difference
 #
 # For each */testdata/NAME.signed:
@@ -10,7 +10,8 @@
 #                      rule of its documentation (no newline at the end)
 #   NAME.golden.json   the key: the first value of "hmac-key"
 #   NAME.key           the key, where it is not that one
-#   NAME.http          "signature":"…" in the body, hex; in capitals it stays so
+#   NAME.http          holds the signature as 64 hexadecimal digits, wherever the
+#                      provider puts it; write zeros there. Capitals stay capitals
 #
 # A case whose signature is to be wrong has no NAME.signed.
 set -eu
@@ -18,6 +19,7 @@ cd "$(dirname "$0")"
 check=false
 [ "${1:-}" = "--check" ] && check=true
 wrong=0
+digits='[0-9A-Fa-f]\{64\}'
 
 for signed in */testdata/*.signed; do
 	case=${signed%.signed}
@@ -27,7 +29,7 @@ for signed in */testdata/*.signed; do
 		key=$(sed -n 's/.*"hmac-key": \["\([^"]*\)".*/\1/p' "$case.golden.json")
 	fi
 	want=$(openssl dgst -sha256 -hmac "$key" <"$signed" | sed 's/^.* //')
-	got=$(LC_ALL=C sed -n 's/.*"signature": *"\([0-9A-Fa-f]*\)".*/\1/p' "$case.http")
+	got=$(LC_ALL=C sed -n "s/.*\($digits\).*/\1/p" "$case.http" | head -n 1)
 	if [ "$(printf %s "$got" | tr A-F a-f)" = "$want" ]; then
 		continue
 	fi
@@ -40,7 +42,7 @@ for signed in */testdata/*.signed; do
 	*[a-f]*) ;;
 	*[A-F]*) want=$(printf %s "$want" | tr a-f A-F) ;;
 	esac
-	LC_ALL=C sed "s/\(\"signature\": *\"\)[0-9A-Fa-f]*\"/\1$want\"/" "$case.http" >"$case.http.new"
+	LC_ALL=C sed "s/$digits/$want/" "$case.http" >"$case.http.new"
 	mv "$case.http.new" "$case.http"
 	echo "$case: signed"
 done
