@@ -183,7 +183,7 @@ func serving(t *testing.T, s *shelf) string {
 	}
 	srv := admin.NewServer(admin.New(admin.Options{
 		Version: "1.2.3", Reader: s, Queue: s,
-		Sinks: []admin.Sink{{Name: "archive", Type: "file"}, {Name: "orders", Type: "webhook"}},
+		Sinks: []admin.Sink{{Name: "archive", Type: "file"}, {Name: "never-seen", Type: "file"}, {Name: "orders", Type: "webhook"}},
 	}).Handler(), slog.New(slog.DiscardHandler))
 	done := make(chan error, 1)
 	go func() { done <- srv.Serve(ln) }()

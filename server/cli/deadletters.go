@@ -63,8 +63,12 @@ func (p *program) deadLettersList() *cobra.Command {
 			var all []letter
 			for _, sink := range sinks {
 				some, err := cl.deadLetters(c.Context(), sink, limit-len(all))
+				if isNotFound(err) && len(args) == 0 {
+					// Configured, and no server has had it yet.
+					continue
+				}
 				if err != nil {
-					return err
+					return ofSink(sink, err)
 				}
 				if all = append(all, some...); len(all) >= limit {
 					break
@@ -75,6 +79,14 @@ func (p *program) deadLettersList() *cobra.Command {
 	}
 	c.Flags().IntVar(&limit, "limit", 100, "the most dead letters to list")
 	return c
+}
+
+// ofSink says of which sink err speaks, where it does not.
+func ofSink(sink string, err error) error {
+	if isNotFound(err) {
+		return fmt.Errorf("sink %q is unknown", sink)
+	}
+	return err
 }
 
 // sinks are the names of all sinks.
@@ -102,9 +114,6 @@ func (c *client) deadLetters(ctx context.Context, sink string, n int) ([]letter,
 		q.Set("limit", strconv.Itoa(min(n-len(all), perPage)))
 		var got letters
 		err := c.get(ctx, "/sinks/"+url.PathEscape(sink)+"/deadletters", q, &got)
-		if isNotFound(err) {
-			return nil, fmt.Errorf("sink %q is unknown", sink)
-		}
 		if err != nil {
 			return nil, err
 		}
@@ -134,7 +143,7 @@ func (p *program) printLetters(all []letter) error {
 		{title: "SINK", least: 8},
 		{title: "DIED", right: true},
 		{title: "TRIES", right: true},
-		{title: "REASON", least: 10},
+		{title: "REASON", least: 10, end: true},
 	}}
 	for i := range all {
 		s := stored{Event: all[i].Event}
@@ -169,11 +178,8 @@ func (p *program) deadLettersRedrive() *cobra.Command {
 			}
 			err = cl.post(c.Context(), "/sinks/"+url.PathEscape(sink)+"/deadletters/redrive",
 				map[string][]string{"ids": ids}, &got)
-			if isNotFound(err) {
-				return fmt.Errorf("sink %q is unknown", sink)
-			}
 			if err != nil {
-				return err
+				return ofSink(sink, err)
 			}
 			return p.printRedriven(cl, sink, got.Redriven, len(ids))
 		},

@@ -214,7 +214,7 @@ func (p *program) printEvents(got []stored) error {
 	t := table{columns: []column{
 		{title: "ID"},
 		{title: "AGE", right: true},
-		{title: "ENDPOINT", least: 8},
+		{title: "ENDPOINT", least: 14},
 		{title: "TYPE", least: 19},
 		{title: "AMOUNT", right: true, drop: true},
 		{title: "SUBJECT", least: 8, drop: true},

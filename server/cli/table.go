@@ -14,6 +14,8 @@ type column struct {
 	drop  bool
 	// right aligns numbers.
 	right bool
+	// end keeps the end of what is cut: an error says the most there.
+	end bool
 }
 
 // cell is a text and what its colour says.
@@ -56,7 +58,7 @@ func (t *table) line(s *screen, widths []int, row []cell) {
 		if widths[i] == 0 {
 			continue
 		}
-		text := cut(c.text, widths[i])
+		text := cut(c.text, widths[i], t.columns[i].end)
 		if text == "" {
 			padding += strings.Repeat(" ", widths[i]) + gap
 			continue
@@ -128,11 +130,15 @@ func total(widths []int) int {
 	return sum - len(gap)
 }
 
-// cut shortens text to n characters, the last of them an ellipsis.
-func cut(text string, n int) string {
-	if utf8.RuneCountInString(text) <= n {
-		return text
-	}
+// cut shortens text to n characters, an ellipsis in the place of its end, or of
+// its beginning.
+func cut(text string, n int, keepEnd bool) string {
 	runes := []rune(text)
+	switch {
+	case len(runes) <= n:
+		return text
+	case keepEnd:
+		return "…" + string(runes[len(runes)-n+1:])
+	}
 	return string(runes[:n-1]) + "…"
 }
