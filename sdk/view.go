@@ -26,7 +26,7 @@ func (b Bytes) view(kind int32) (View, error) {
 // Read copies the bytes into the guest. It costs their length; most plugins
 // need it only for texts that the provider signs in its own way.
 func (b Bytes) Read() []byte {
-	n := abi.Read(b.handle, 0, scratch[:0])
+	n := abi.Read(b.handle, 0, nil)
 	if n <= 0 {
 		return nil
 	}
@@ -105,12 +105,15 @@ func (v View) Get(path string) (string, Kind) {
 // Text returns the string, number or boolean at path as text, and nothing for
 // anything else: a JSON object is never taken for an id.
 func (v View) Text(path string) string {
-	switch text, kind := v.Get(path); kind {
-	case String, Number, Boolean:
-		return text
-	case Absent, Null, Array, Object:
+	if !v.valid {
+		return ""
 	}
-	return ""
+	text, _ := pull(func(out []byte) int32 { return abi.Get(v.handle, path, out) })
+	// The kind is a call of its own, and only these can be other than a scalar.
+	if text != "" && (text[0] == '{' || text[0] == '[') && v.Kind(path) != String {
+		return ""
+	}
+	return text
 }
 
 // Len returns the number of elements of an array, members of an object, fields
