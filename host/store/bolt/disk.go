@@ -38,14 +38,14 @@ func syncPath(path string) error {
 func makeDir(dir string) error {
 	var missing []string
 	for d := filepath.Clean(dir); ; d = filepath.Dir(d) {
-		if _, err := os.Stat(d); err == nil {
+		if _, err := os.Stat(d); err == nil { //nolint:gosec // the operator names the directory
 			break
 		} else if !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
 		missing = append(missing, d)
 	}
-	if err := os.MkdirAll(dir, dirMode); err != nil {
+	if err := os.MkdirAll(dir, dirMode); err != nil { //nolint:gosec // the operator names the directory
 		return err
 	}
 	for _, d := range missing {

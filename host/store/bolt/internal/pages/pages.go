@@ -82,7 +82,7 @@ func readMeta(f io.ReaderAt, at int64) (meta, error) {
 		return meta{}, err
 	}
 	sum := fnv.New64a()
-	sum.Write(b[:checksumAt]) //nolint:errcheck,gosec // a hash does not fail
+	sum.Write(b[:checksumAt]) //nolint:gosec // a hash does not fail
 	order := binary.NativeEndian
 	switch {
 	case order.Uint32(b[0:]) != magic, order.Uint32(b[4:]) != version:
