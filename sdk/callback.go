@@ -2,6 +2,7 @@ package postern
 
 import (
 	"math"
+	"unsafe"
 
 	"github.com/postern/postern/sdk/internal/abi"
 )
@@ -192,22 +193,27 @@ func only(at func(i int) (string, bool)) string {
 	return text
 }
 
-// scratch receives texts before they are copied. One is enough: a guest has
-// one thread and no call into the host is nested.
-var scratch [4096]byte
+// chunk is how much memory for texts is taken at a time: what a usual callback
+// needs of them.
+const chunk = 4096
 
-// pull gets a text from the host, once more where it is longer than scratch.
+// room is where the next text goes. Texts are cut off its front and never
+// written again, which makes them strings without a copy: an allocation for
+// each costs a guest more than the call that brings it.
+var room = make([]byte, chunk)
+
+// pull gets a text from the host, once more where it is longer than the room
+// left.
 func pull(call func(out []byte) int32) (string, bool) {
-	n := int(call(scratch[:]))
-	if n < 0 {
+	n := int(call(room))
+	if n > len(room) {
+		room = make([]byte, max(n, chunk))
+		n = int(call(room))
+	}
+	if n < 0 || n > len(room) {
 		return "", false
 	}
-	if n <= len(scratch) {
-		return string(scratch[:n]), true
-	}
-	long := make([]byte, n)
-	if int(call(long)) != n {
-		return "", false
-	}
-	return string(long), true
+	text := unsafe.String(unsafe.SliceData(room), n)
+	room = room[n:]
+	return text, true
 }

@@ -23,9 +23,10 @@ func handle(cb *postern.Callback) postern.Verdict {
 		return cb.Reject(postern.NotVerified, "no signature")
 	}
 	for _, scheme := range schemes {
-		if proof, ok := scheme.signed(cb, body).Check(signature, postern.Hex); ok {
-			if why := scheme.unclear(body); why != "" {
-				return cb.Reject(postern.NotUnderstood, why)
+		signed, unclear := scheme.read(body)
+		if proof, ok := cb.Signed(secret).Bytes(signed).Check(signature, postern.Hex); ok {
+			if unclear != "" {
+				return cb.Reject(postern.NotUnderstood, unclear)
 			}
 			return judge(cb, body, proof)
 		}

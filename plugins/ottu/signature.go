@@ -24,7 +24,7 @@ type field struct{ path, name string }
 var schemes = [...]scheme{standard, subscription}
 
 // standard signs flat payment and operation callbacks. Names and values stand
-// with nothing between them, so that the text alone is ambiguous: see unclear.
+// with nothing between them, so that the text alone is ambiguous: see read.
 var standard = scheme{fields: []field{
 	{"/amount", "amount"},
 	{"/currency_code", "currency_code"},
@@ -76,36 +76,38 @@ var subscription = scheme{between: "=", lines: "\n", fields: []field{
 	{"/token/token", "token.token"},
 }}
 
-// signed puts together the text that the scheme signs.
-func (s scheme) signed(cb *postern.Callback, body postern.View) *postern.Signed {
-	signed := cb.Signed(secret)
-	before := ""
-	for _, f := range s.fields {
-		if value := body.Text(f.path); value != "" {
-			signed.Text(before + f.name + s.between + value)
-			before = s.lines
-		}
-	}
-	return signed
-}
-
-// unclear says why the signed text could be that of another body too, and
-// nothing if it could not: a signed value that is no string (the schemes do
-// not say how it is signed), one with a field's name in it, or one with the
-// separator of lines.
-func (s scheme) unclear(body postern.View) string {
+// read puts together the text that the scheme signs, and says why it could be
+// that of another body too, or nothing: a signed value that is no string (the
+// schemes do not say how it is signed), one with a field's name in it, or one
+// with the separator of lines.
+func (s scheme) read(body postern.View) (text []byte, unclear string) {
+	text = make([]byte, 0, 512)
 	for _, f := range s.fields {
 		value, kind := body.Get(f.path)
 		switch kind {
-		case postern.Null, postern.Absent, postern.String:
-		case postern.Boolean, postern.Number, postern.Array, postern.Object:
-			return "signed field is not a string: " + f.name
+		case postern.Absent, postern.Null:
+			continue
+		case postern.String:
+			if s.holdsName(value) || (s.lines != "" && strings.Contains(value, s.lines)) {
+				unclear = "signed field holds what parts the fields: " + f.name
+			}
+		case postern.Boolean, postern.Number:
+			unclear = "signed field is not a string: " + f.name
+		case postern.Array, postern.Object:
+			unclear = "signed field is not a string: " + f.name
+			continue
 		}
-		if s.holdsName(value) || (s.lines != "" && strings.Contains(value, s.lines)) {
-			return "signed field holds what parts the fields: " + f.name
+		if value == "" {
+			continue
 		}
+		if len(text) > 0 {
+			text = append(text, s.lines...)
+		}
+		text = append(text, f.name...)
+		text = append(text, s.between...)
+		text = append(text, value...)
 	}
-	return ""
+	return text, unclear
 }
 
 // holdsName reports whether value has the name of a signed field in it. The
@@ -137,7 +139,8 @@ func sign(u *postern.Unsigned) error {
 	if body.Kind("/token") == postern.Object || body.Kind("/agreement") == postern.Object {
 		scheme = subscription
 	}
-	signature, err := u.Sign(scheme.signed(&u.Callback, body), postern.Hex)
+	signed, _ := scheme.read(body)
+	signature, err := u.Sign(u.Signed(secret).Bytes(signed), postern.Hex)
 	if err != nil {
 		return err
 	}
