@@ -213,7 +213,7 @@ func pull(call func(out []byte) int32) (string, bool) {
 	if n < 0 || n > len(room) {
 		return "", false
 	}
-	text := unsafe.String(unsafe.SliceData(room), n)
+	text := unsafe.String(unsafe.SliceData(room), n) //nolint:gosec // these bytes are never written again
 	room = room[n:]
 	return text, true
 }

@@ -220,6 +220,23 @@ func TestSigned_failsClosed(t *testing.T) {
 	})
 }
 
+// fullHost takes no more signed bytes.
+type fullHost struct{ *host }
+
+// SignedBytes is the ABI's signed_bytes.
+func (fullHost) SignedBytes(int32, string) int32 { return abi.Limit }
+
+// TestSigned_isWholeOrNothing: what the host did not take was not signed, and
+// the signature of the rest is no proof.
+func TestSigned_isWholeOrNothing(t *testing.T) {
+	h := newHost(t, "body")
+	abi.Use(fullHost{h})
+	signature := toText(abi.Hex, h.secrets["key"].mac(0, []byte("body")))
+	if _, ok := (&postern.Callback{}).Signed("key").Body().Text("more").Check(signature, postern.Hex); ok {
+		t.Error("the signature of a part gave evidence")
+	}
+}
+
 func TestEvidence_coversBody(t *testing.T) {
 	const sum = "230d8358dc8e8890b4c58deeb62912ee2f20357ae92a5cc861b98e68fe31acb5"
 	h := newHost(t, "body")

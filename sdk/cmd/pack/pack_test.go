@@ -43,7 +43,7 @@ func checkSections(t *testing.T, module []byte) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if want := `[{"name":"a","http":"UE9TVCAvYSBIVFRQLzEuMQoKAP8=","golden":{"about":"<a>"}},{"name":"b","http":"","golden":{}}]`; string(goldens) != want {
+	if want := `[{"name":"a","http":"UE9TVCAvYSBIVFRQLzEuMQoKAP8=","golden":{"about":"<a>"}},{"name":"a-b","http":"","golden":{}},{"name":"b","http":"","golden":{}}]`; string(goldens) != want {
 		t.Errorf("goldens = %s\nwant      %s", goldens, want)
 	}
 	file := filepath.Join(t.TempDir(), "echo.wasm")
