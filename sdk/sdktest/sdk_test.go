@@ -184,17 +184,17 @@ func TestCallback_reads(t *testing.T) {
 }
 
 func TestView_kinds(t *testing.T) {
-	judge(t, `{"s":"x","n":1.0,"b":true,"null":null,"a":[1],"o":{"k":"v"}}`, func(cb *postern.Callback) postern.Verdict {
+	judge(t, `{"s":"x","n":1.0,"b":true,"null":null,"a":[1],"o":{"k":"v"},"brace":"{x","bracket":"[x"}`, func(cb *postern.Callback) postern.Verdict {
 		v, _ := cb.JSON()
 		var got []string
-		for _, path := range []string{"/s", "/n", "/b", "/null", "/a", "/o", "/absent", "s"} {
+		for _, path := range []string{"/s", "/n", "/b", "/null", "/a", "/o", "/absent", "s", "/brace", "/bracket"} {
 			text, kind := v.Get(path)
 			got = append(got, path+" "+text+" "+v.Text(path)+" "+postern.Decimal(int64(kind), 0))
 		}
 		name, _ := v.NameAt("", 5)
-		_, more := v.NameAt("", 6)
-		want := []string{"/s x x 4", "/n 1.0 1.0 3", "/b true true 2", "/null   1", "/a [1]  5", `/o {"k":"v"}  6`, "/absent   0", "s   0"}
-		if diff := cmp.Diff(want, got); diff != "" || v.Len("") != 6 || v.Len("/a") != 1 || v.Len("/s") != 0 || name != "o" || more {
+		_, more := v.NameAt("", 8)
+		want := []string{"/s x x 4", "/n 1.0 1.0 3", "/b true true 2", "/null   1", "/a [1]  5", `/o {"k":"v"}  6`, "/absent   0", "s   0", "/brace {x {x 4", "/bracket [x [x 4"}
+		if diff := cmp.Diff(want, got); diff != "" || v.Len("") != 8 || v.Len("/a") != 1 || v.Len("/s") != 0 || name != "o" || more {
 			t.Errorf("view (-want +got):\n%s", diff)
 		}
 		var empty postern.View
