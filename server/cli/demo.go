@@ -46,6 +46,9 @@ it must be.`,
 				}
 			}
 			results, err := p.demo(c.Context(), from, cases)
+			if err != nil && c.Context().Err() != nil {
+				return errors.New("interrupted")
+			}
 			if err != nil {
 				return err
 			}

@@ -56,7 +56,7 @@ func TestPluginIn(t *testing.T) {
 	}
 }
 
-func TestSend_nobodyListens(t *testing.T) {
+func TestInvariant8_sendErrorHidesToken(t *testing.T) {
 	dir := plugins(t)
 	file := filepath.Join(t.TempDir(), "postern.yaml")
 	write(t, file, "plugins: {path: "+dir+", cache: "+dir+"/cache}\nstore: {path: "+t.TempDir()+"}\ntenants: {main: {endpoints: "+

@@ -62,7 +62,8 @@ func (s *sender) send(ctx context.Context, cb *host.Callback) (answer, error) {
 	start := time.Now()
 	resp, err := s.http.Do(req)
 	if err != nil {
-		// Not the error itself: it holds the URL, and the URL the token.
+		// Invariant 8: not the error itself, which holds the URL and with it the
+		// token.
 		return answer{}, fmt.Errorf("post to %s/in/%s: %w", s.base, s.where, cause(err))
 	}
 	defer func() { _ = resp.Body.Close() }()
