@@ -17,6 +17,8 @@ const (
 	EndpointUnknown
 	MethodNotAllowed
 	HeadMalformed
+	HeadTooLarge
+	RequestTimeout
 	BodyTooLarge
 	CallbackNotVerified
 	CallbackMalformed
@@ -40,6 +42,8 @@ var codes = map[Code]struct {
 	EndpointUnknown:       {"endpoint.unknown", http.StatusNotFound},
 	MethodNotAllowed:      {"method.not-allowed", http.StatusMethodNotAllowed},
 	HeadMalformed:         {"head.malformed", http.StatusBadRequest},
+	HeadTooLarge:          {"head.too-large", http.StatusRequestHeaderFieldsTooLarge},
+	RequestTimeout:        {"request.timeout", http.StatusRequestTimeout},
 	BodyTooLarge:          {"body.too-large", http.StatusRequestEntityTooLarge},
 	CallbackNotVerified:   {"callback.not-verified", http.StatusUnauthorized},
 	CallbackMalformed:     {"callback.malformed", http.StatusBadRequest},

@@ -243,6 +243,16 @@ const (
 	MaxKeyParts  = 16   // components of a dedup key
 )
 
+// IsType reports whether s has the form of an event's type: family.fact.
+func IsType(s string) bool { return typeForm.MatchString(s) }
+
+// IsAmount reports whether s is plain decimal text: no exponent, no leading
+// zero, no sign but a minus.
+func IsAmount(s string) bool { return amountForm.MatchString(s) }
+
+// IsCurrency reports whether s has the form of an ISO 4217 code.
+func IsCurrency(s string) bool { return currencyForm.MatchString(s) }
+
 var (
 	typeForm     = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,62}(\.[a-z0-9][a-z0-9_-]{0,62}){1,4}$`)
 	amountForm   = regexp.MustCompile(`^-?(0|[1-9][0-9]{0,23})(\.[0-9]{1,12})?$`)
@@ -250,7 +260,7 @@ var (
 )
 
 func (d *Draft) check() error {
-	if !typeForm.MatchString(d.Type) {
+	if !IsType(d.Type) {
 		return fmt.Errorf("type %q is not of the form family.fact", d.Type)
 	}
 	if len(d.Key) > MaxKeyParts {
@@ -261,13 +271,13 @@ func (d *Draft) check() error {
 			return fmt.Errorf("a component of the dedup key has %d bytes, must be 1 to %d", len(k), MaxKeyLength)
 		}
 	}
-	if d.Amount != "" && !amountForm.MatchString(d.Amount) {
+	if d.Amount != "" && !IsAmount(d.Amount) {
 		return fmt.Errorf("amount %q is not plain decimal text", d.Amount)
 	}
 	if (d.Amount == "") != (d.Currency == "") {
 		return fmt.Errorf("amount %q and currency %q: set both or neither", d.Amount, d.Currency)
 	}
-	if d.Currency != "" && !currencyForm.MatchString(d.Currency) {
+	if d.Currency != "" && !IsCurrency(d.Currency) {
 		return fmt.Errorf("currency %q is not an ISO 4217 code", d.Currency)
 	}
 	if y := d.Time.Year(); !d.Time.IsZero() && (y < 1970 || y > 9999) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"strconv"
 	"time"
 )
@@ -156,7 +157,7 @@ func respond(res *Result) Answer {
 // was set aside, each with its identity.
 func complete(ep *Endpoint, cb *Callback, res *Result) (*Record, error) {
 	rec := newRecord(ep, cb)
-	rec.Detail, rec.Evidence, rec.Aside = res.Detail, res.Evidence, res.Aside
+	rec.Detail, rec.Evidence, rec.Aside = res.Detail, allEvidence(cb, res), res.Aside
 	rec.Kind = Accepted
 	if res.Verdict == Ignore || len(res.Events)+len(res.Aside) == 0 {
 		rec.Kind = Ignored
@@ -176,6 +177,18 @@ func complete(ep *Endpoint, cb *Callback, res *Result) (*Record, error) {
 		rec.Aside[i].Key = Hash(h.Sum(nil)[:16])
 	}
 	return rec, nil
+}
+
+// allEvidence is what the plugin asked for and the tokens that it did not ask
+// for: an endpoint may bind one that its plugin does not know.
+func allEvidence(cb *Callback, res *Result) []Evidence {
+	all := slices.Clone(res.Evidence)
+	for _, e := range cb.Tokens {
+		if !slices.Contains(all, e) {
+			all = append(all, e)
+		}
+	}
+	return all
 }
 
 func strongest(proofs []Evidence) Strength {

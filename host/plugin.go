@@ -92,8 +92,7 @@ type Result struct {
 	// provider.
 	Reason Reason
 	Detail string
-	// Evidence is all the evidence the plugin obtained, tokens included, in
-	// the order it asked for it.
+	// Evidence is what the plugin asked for and got, in that order.
 	Evidence []Evidence
 	Events   []Draft
 	Aside    []Aside

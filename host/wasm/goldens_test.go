@@ -22,7 +22,7 @@ func TestGoldens(t *testing.T) {
 	if err != nil || len(files) == 0 {
 		t.Fatalf("%d plugins, err %v", len(files), err)
 	}
-	r := newRuntime(t, Options{CacheDir: t.TempDir()})
+	r := newRuntime(t, Options{})
 	for _, file := range files {
 		name := filepath.Base(filepath.Dir(file))
 		t.Run(name, func(t *testing.T) {

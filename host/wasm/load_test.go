@@ -38,8 +38,26 @@ func uleb(n int) []byte {
 	return append(b, byte(n))
 }
 
+// compiled is shared by the tests: compiling a plugin under the race detector
+// takes ten seconds.
+var compiled string
+
+func TestMain(m *testing.M) {
+	dir, err := os.MkdirTemp("", "postern-wasm")
+	if err != nil {
+		panic(err)
+	}
+	compiled = dir
+	status := m.Run()
+	_ = os.RemoveAll(dir)
+	os.Exit(status)
+}
+
 func newRuntime(t testing.TB, o Options) *Runtime {
 	t.Helper()
+	if o.CacheDir == "" {
+		o.CacheDir = compiled
+	}
 	r, err := New(context.Background(), o)
 	if err != nil {
 		t.Fatal(err)

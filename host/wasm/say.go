@@ -7,6 +7,7 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/postern/postern/host"
+	"github.com/postern/postern/host/wasm/internal/view"
 )
 
 // docs/plugin-abi.md §6.
@@ -104,40 +105,45 @@ func (c *call) setText(field uint32, text []byte) code {
 	if field == fieldTime {
 		return setTime(d, string(text))
 	}
-	to := textField(d, field)
+	to, form := textField(d, field)
 	if to == nil {
 		return invalid
+	}
+	if form != nil && !form(string(text)) {
+		return malformed
 	}
 	*to = string(text)
 	return ok
 }
 
-func textField(d *host.Draft, field uint32) *string {
+// textField is where a text field stands, and the form it must have; no form
+// is any text.
+func textField(d *host.Draft, field uint32) (to *string, form func(string) bool) {
 	switch field {
 	case fieldType:
-		return &d.Type
+		return &d.Type, host.IsType
 	case fieldSubject:
-		return &d.Subject
+		return &d.Subject, nil
 	case fieldStatus:
-		return &d.Status
+		return &d.Status, nil
 	case fieldProviderStatus:
-		return &d.ProviderStatus
+		return &d.ProviderStatus, nil
 	case fieldAmount:
-		return &d.Amount
+		return &d.Amount, host.IsAmount
 	case fieldCurrency:
-		return &d.Currency
+		return &d.Currency, host.IsCurrency
 	case fieldRefMerchant:
-		return &d.References.Merchant
+		return &d.References.Merchant, nil
 	case fieldRefProvider:
-		return &d.References.Provider
+		return &d.References.Provider, nil
 	case fieldRefBank:
-		return &d.References.Bank
+		return &d.References.Bank, nil
 	case fieldMethod:
-		return &d.Method
+		return &d.Method, nil
 	case fieldParty:
-		return &d.Party
+		return &d.Party, nil
 	}
-	return nil
+	return nil, nil
 }
 
 func setTime(d *host.Draft, text string) code {
@@ -204,7 +210,7 @@ func (g *guest) mapField() {
 	}
 	if field == fieldProviderData {
 		data, found := v.JSON(path)
-		if !found {
+		if !found || v.Kind(path) == view.Null {
 			g.give(absent)
 			return
 		}

@@ -31,7 +31,7 @@ func (s *Server) handle(c *fiber.Ctx) error {
 	defer s.underway.RUnlock()
 	// Asked under the lock: once Drain has had it, nothing is begun.
 	if s.draining.Load() {
-		s.refuse(c.Context(), host.Draining, 0)
+		s.refuse(c.Context(), host.Draining)
 		return nil
 	}
 	write(c.Context(), s.o.Ingest(s.ctx, route.Endpoint, callback(c, route.PublicURL)))

@@ -73,8 +73,11 @@ func TestHead_refused(t *testing.T) {
 				t.Errorf("the connection is not closed:\n%s", got)
 			}
 			code := host.HeadMalformed
-			if c.status == "413" {
+			switch c.status {
+			case "413":
 				code = host.BodyTooLarge
+			case "431":
+				code = host.HeadTooLarge
 			}
 			want := string(host.Failure(code).Body)
 			if c.head[:4] == "HEAD" {

@@ -179,11 +179,11 @@ func (s *Server) front(route fasthttp.RequestHandler) fasthttp.RequestHandler {
 			if r := recover(); r != nil {
 				// Not r itself: its text may hold anything.
 				s.o.Log.Error("intake panicked", "type", fmt.Sprintf("%T", r), "stack", string(debug.Stack()))
-				s.refuse(ctx, host.Internal, 0)
+				s.refuse(ctx, host.Internal)
 			}
 		}()
 		if !wellFormed(&ctx.Request.Header) {
-			s.refuse(ctx, host.HeadMalformed, 0)
+			s.refuse(ctx, host.HeadMalformed)
 			return
 		}
 		route(ctx)
@@ -212,25 +212,22 @@ func (s *Server) unread(ctx *fasthttp.RequestCtx, err error) {
 	)
 	switch {
 	case errors.Is(err, fasthttp.ErrBodyTooLarge):
-		s.refuse(ctx, host.BodyTooLarge, 0)
+		s.refuse(ctx, host.BodyTooLarge)
 	case errors.As(err, &small):
-		s.refuse(ctx, host.HeadMalformed, fasthttp.StatusRequestHeaderFieldsTooLarge)
+		s.refuse(ctx, host.HeadTooLarge)
 	case errors.As(err, &timeout) && timeout.Timeout():
 		// Many providers retry on 408, none on 400.
-		s.refuse(ctx, host.HeadMalformed, fasthttp.StatusRequestTimeout)
+		s.refuse(ctx, host.RequestTimeout)
 	default:
-		s.refuse(ctx, host.HeadMalformed, 0)
+		s.refuse(ctx, host.HeadMalformed)
 	}
 }
 
-// refuse answers with a code, and a more exact status unless that is zero, and
-// closes the connection: what follows on it cannot be trusted to be a request.
-func (s *Server) refuse(ctx *fasthttp.RequestCtx, code host.Code, status int) {
+// refuse answers with a code and closes the connection: what follows on it
+// cannot be trusted to be a request.
+func (s *Server) refuse(ctx *fasthttp.RequestCtx, code host.Code) {
 	s.o.Refused(code)
 	a := host.Failure(code)
 	a.Close = true
-	if status != 0 {
-		a.Status = status
-	}
 	write(ctx, a)
 }

@@ -11,7 +11,6 @@ import (
 	"bytes"
 	"errors"
 	"hash/maphash"
-	"math/bits"
 	"strconv"
 	"strings"
 )
@@ -244,11 +243,17 @@ func (v *View) member(at int32, name []byte) (int32, bool) {
 	return 0, false
 }
 
+// slot is where the search for a name begins.
+func (c *children) slot(name []byte) int {
+	return int(maphash.Bytes(seed, name) % uint64(len(c.slots))) //nolint:gosec // a remainder
+}
+
+func (c *children) after(slot int) int { return (slot + 1) % len(c.slots) }
+
 // hashed looks a name up in an object's table. Half of its slots are free, so
 // that a search ends soon.
 func (v *View) hashed(c *children, name []byte) (int32, bool) {
-	mask := uint64(len(c.slots) - 1)
-	for i := maphash.Bytes(seed, name) & mask; c.slots[i] != 0; i = (i + 1) & mask {
+	for i := c.slot(name); c.slots[i] != 0; i = c.after(i) {
 		if child := c.at[c.slots[i]-1]; bytes.Equal(v.nodes[child].name, name) {
 			return child, true
 		}
@@ -281,14 +286,13 @@ func (v *View) indexed(at int32) *children {
 		c.at = append(c.at, child)
 	}
 	if n.kind == Object {
-		c.slots = make([]int32, 2<<bits.Len32(uint32(len(c.at)))) //nolint:gosec // a count
-		mask := uint64(len(c.slots) - 1)
+		c.slots = make([]int32, 2*len(c.at))
 		for position, child := range c.at {
-			i := maphash.Bytes(seed, v.nodes[child].name) & mask
+			i := c.slot(v.nodes[child].name)
 			for c.slots[i] != 0 {
-				i = (i + 1) & mask
+				i = c.after(i)
 			}
-			c.slots[i] = int32(position) + 1 //nolint:gosec // a count
+			c.slots[i] = int32(position) + 1
 		}
 	}
 	if v.index == nil {
