@@ -7,6 +7,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 
 	"go.etcd.io/bbolt"
 
@@ -301,4 +302,87 @@ func TestAppend_concurrentWithReaders(t *testing.T) {
 		runtime.Gosched()
 	}
 	wg.Wait()
+}
+
+// TestRead_stopsAtWhatIsDurable reads while a commit has reached bbolt's file
+// but not its end: bbolt shows it, and the store must not.
+func TestRead_stopsAtWhatIsDurable(t *testing.T) {
+	entered, pass := make(chan struct{}), make(chan struct{})
+	s := open(t, t.TempDir(), Options{update: func(db *bbolt.DB, fn func(*bbolt.Tx) error) error {
+		err := db.Update(fn)
+		if !isState(db) {
+			entered <- struct{}{}
+			<-pass
+		}
+		return err
+	}})
+	if err := s.Subscribe(t.Context(), "a", host.Filter{}, host.FromOldest); err != nil {
+		t.Fatal(err)
+	}
+	look := func() (events int) {
+		if _, err := s.Event(t.Context(), storetest.SampleEvent(1, 0).Key.ID()); err == nil {
+			events++
+		}
+		if _, err := s.Callback(t.Context(), 1); err == nil {
+			events++
+		}
+		for _, newest := range []bool{false, true} {
+			if evs, _, err := s.Range(t.Context(), host.Page{Newest: newest}); err != nil || len(evs) > 0 {
+				events++
+			}
+		}
+		if l, err := s.Lease(t.Context(), "a", 1, time.Hour); err != nil || len(l.Deliveries) > 0 {
+			events++
+		}
+		return events
+	}
+	// A record before it, so that there is something to read.
+	zero := appendLater(s, storetest.SampleIgnored(0))
+	<-entered
+	if got := look(); got != 0 {
+		t.Errorf("%d readers saw a record whose commit had not ended", got)
+	}
+	pass <- struct{}{}
+	<-zero
+	later := appendLater(s, storetest.SampleRecord(1))
+	<-entered
+	if got := look(); got != 1 { // the ignored callback, 1
+		t.Errorf("%d readers saw an event, want only the record before it", got)
+	}
+	pass <- struct{}{}
+	<-later
+	if got := look(); got != 5 {
+		t.Errorf("%d readers saw the event once it was durable, want all 5", got)
+	}
+	closeStore(t, s)
+}
+
+func TestLease_isBounded(t *testing.T) {
+	s := open(t, t.TempDir(), Options{MaxRetries: 2})
+	defer closeStore(t, s)
+	if err := s.Subscribe(t.Context(), "a", host.Filter{}, host.FromOldest); err != nil {
+		t.Fatal(err)
+	}
+	var events []host.Event
+	for n := range 300 {
+		events = append(events, storetest.SampleEvent(n, 0))
+	}
+	if _, err := s.Append(t.Context(), storetest.SampleRecord(1, events...)); err != nil {
+		t.Fatal(err)
+	}
+	l, err := s.Lease(t.Context(), "a", 1000, time.Hour)
+	if err != nil || len(l.Deliveries) != maxRead || l.Next.After(time.Now()) {
+		t.Errorf("%d deliveries, next %v, %v; want %d and more now", len(l.Deliveries), l.Next, err, maxRead)
+	}
+	// Two that wait for their retry are as many as this sink may have.
+	for _, d := range l.Deliveries[:2] {
+		again := host.Settlement{Token: d.Token, Outcome: host.Again, At: time.Now().Add(time.Hour)}
+		if err := s.Settle(t.Context(), "a", again); err != nil {
+			t.Fatal(err)
+		}
+	}
+	l, err = s.Lease(t.Context(), "a", 1000, time.Hour)
+	if err != nil || len(l.Deliveries) != 0 || !l.Next.After(time.Now()) {
+		t.Errorf("%d deliveries, next %v, %v; want none until a retry", len(l.Deliveries), l.Next, err)
+	}
 }

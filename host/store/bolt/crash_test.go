@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -250,11 +251,15 @@ func TestOpen_resyncsOnlyAfterAnUncleanEnd(t *testing.T) {
 func TestInvariant13_resyncWritesTheLastCommitAgain(t *testing.T) {
 	dir := t.TempDir()
 	s := open(t, dir, Options{})
-	if _, err := s.Append(t.Context(), storetest.SampleRecord(1)); err != nil {
-		t.Fatal(err)
+	// Enough for the log to have pages of its own.
+	const last = 20
+	for n := range last {
+		if _, err := s.Append(t.Context(), storetest.SampleRecord(n)); err != nil {
+			t.Fatal(err)
+		}
 	}
 	var stored []byte
-	err := s.record(1, func(b []byte) error {
+	err := s.record(last, func(b []byte) error {
 		stored = clone(b)
 		return nil
 	})
@@ -276,14 +281,11 @@ func TestInvariant13_resyncWritesTheLastCommitAgain(t *testing.T) {
 			from += i + 1
 		}
 	}
-	if got := places(); len(got) != 1 {
-		t.Fatalf("before: the record lies at %d", got)
+	before := places()
+	closeStore(t, open(t, dir, Options{}))
+	if after := places(); len(after) != len(before)+1 {
+		t.Errorf("the record lies at %d after the open and at %d before, want one place more", after, before)
 	}
-	s = open(t, dir, Options{})
-	if got := places(); len(got) != 2 {
-		t.Errorf("after: the record lies at %d, want a second place", got)
-	}
-	closeStore(t, s)
 }
 
 func TestInvariant4_sequencesAreNeverGivenOutTwice(t *testing.T) {
@@ -304,17 +306,41 @@ func TestInvariant4_sequencesAreNeverGivenOutTwice(t *testing.T) {
 		t.Fatal(err)
 	}
 	kill(t, s)
-	// The segment is lost, as if moved aside.
-	if err := os.Remove(segmentPath(dir, 1)); err != nil {
-		t.Fatal(err)
-	}
+	segmentIsLost(t, dir)
 	s = open(t, dir, Options{})
-	defer closeStore(t, s)
 	second, err := s.Append(t.Context(), storetest.SampleRecord(2))
 	if err != nil || second.Seq <= first.Seq {
 		t.Errorf("sequence %d after the loss of %d, %v", second.Seq, first.Seq, err)
 	}
-	if l, err := s.Lease(t.Context(), "a", 10, time.Hour); err != nil || len(l.Deliveries) != 1 {
-		t.Errorf("%d deliveries, %v, want the new one", len(l.Deliveries), err)
+	l, err = s.Lease(t.Context(), "a", 10, time.Hour)
+	if err != nil || len(l.Deliveries) != 1 {
+		t.Fatalf("%d deliveries, %v, want the new one", len(l.Deliveries), err)
+	}
+	if err := s.Settle(t.Context(), "a", host.Settlement{Token: l.Deliveries[0].Token, Outcome: host.Done}); err != nil {
+		t.Fatal(err)
+	}
+	// A state.db that reserved less than the sinks have seen, as from a backup.
+	if err := s.change(&change{apply: func(tx *bbolt.Tx) error { return putReserved(tx, 0) }}); err != nil {
+		t.Fatal(err)
+	}
+	kill(t, s)
+	segmentIsLost(t, dir)
+	s = open(t, dir, Options{})
+	defer closeStore(t, s)
+	third, err := s.Append(t.Context(), storetest.SampleRecord(3))
+	if err != nil || third.Seq <= second.Seq {
+		t.Errorf("sequence %d after the loss of %d, %v", third.Seq, second.Seq, err)
+	}
+}
+
+// segmentIsLost removes the segments, as if they had been moved aside.
+func segmentIsLost(t *testing.T, dir string) {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(dir, "seg", "*.db"))
+	if err != nil || len(files) != 1 {
+		t.Fatalf("segments %v, %v, want one", files, err)
+	}
+	if err := os.Remove(files[0]); err != nil {
+		t.Fatal(err)
 	}
 }

@@ -33,9 +33,9 @@
 //
 //   - A record without any trace in state.db: the sinks' positions are before
 //     it, and they find it.
-//   - A position before what was done: those are delivered again. What is over
-//     behind the position stands in the position's list, and what has a row is
-//     skipped, so that neither is delivered as if it were new.
+//   - A position before what was done: those are delivered again. The position
+//     is that of the first event that is not over, and lists what is over or has
+//     a row beyond it, so that neither is delivered as if it were new.
 //   - A row or a position never points to a record that is lost with the power,
 //     because readers stop at the last sequence whose commit has returned:
 //     bbolt itself shows a transaction before the last sync of it.

@@ -62,8 +62,9 @@ func TestInvariant13_nothingIsTakenAfterAFailedCommit(t *testing.T) {
 		"write": writeError(syscall.EIO),
 		"sync":  syscall.EIO,
 		// A sync that finds the disk full has lost pages like any other.
-		"sync, full": syscall.ENOSPC,
-		"too large":  writeError(syscall.EFBIG),
+		"sync, full":      syscall.ENOSPC,
+		"sync, full, too": &fs.PathError{Op: "sync", Path: "x.db", Err: syscall.ENOSPC},
+		"too large":       writeError(syscall.EFBIG),
 	} {
 		t.Run(name, func(t *testing.T) {
 			var log bytes.Buffer
@@ -218,7 +219,7 @@ func TestOpen_damaged(t *testing.T) {
 			if err := os.Truncate(path, 5000); err != nil {
 				t.Fatal(err)
 			}
-			if _, err := Open(dir, Options{}); err == nil || !strings.Contains(err.Error(), path) {
+			if _, err := Open(dir, Options{}); err == nil || !strings.Contains(err.Error(), path+" is damaged") {
 				t.Errorf("open: %v, want an error naming %s", err, path)
 			}
 		})

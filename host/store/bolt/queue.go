@@ -227,9 +227,9 @@ func (l *leasing) log(ctx context.Context) (end bool, err error) {
 	at, want := k.next, k.want
 	// Back-pressure: a sink that fails or hangs stops being given new events
 	// instead of filling memory and state.db.
-	n := min(l.room, maxWindow-len(k.window), l.s.options.MaxRetries-k.rows)
+	n, held := min(l.room, maxWindow-len(k.window)), l.held()
 	k.mu.Unlock()
-	if n <= 0 {
+	if held {
 		return true, nil
 	}
 	c, err := l.s.scan(at, n, &want)
@@ -254,13 +254,17 @@ func (l *leasing) log(ctx context.Context) (end bool, err error) {
 	return c.end, nil
 }
 
+// held reports whether the sink gets nothing new for now. mu is held.
+func (l *leasing) held() bool {
+	return len(l.k.window) >= maxWindow || l.k.rows >= l.s.options.MaxRetries
+}
+
 // next is when to lease again.
 func (l *leasing) next() time.Time {
 	k := l.k
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	held := len(k.window) >= maxWindow || k.rows >= l.s.options.MaxRetries
-	if k.next.Seq <= l.s.last.Load() && !held {
+	if k.next.Seq <= l.s.last.Load() && !l.held() {
 		return l.now
 	}
 	if len(k.due) == 0 {

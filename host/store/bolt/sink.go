@@ -28,8 +28,8 @@ type sink struct {
 	// window are the events taken from the log, in order, from the first one
 	// on that is not over.
 	window []*entry
-	// skip are places at or after next that are over already, or wait as a row:
-	// another life of the process took them.
+	// skip are places at or after next that are not to be taken: an earlier
+	// life of the process took them, and they are over or have a row.
 	skip map[pos]struct{}
 	// due holds every delivery that is not over, dead or being settled.
 	due    deliveries
@@ -70,15 +70,7 @@ func newSink(name string) *sink {
 // restore takes up a retry of an earlier life.
 func (k *sink) restore(d *delivery) {
 	k.rows++
-	k.passOver(d.pos)
 	heap.Push(&k.due, d)
-}
-
-// passOver keeps an event from being taken from the log.
-func (k *sink) passOver(at pos) {
-	if !at.Before(k.next) {
-		k.skip[at] = struct{}{}
-	}
 }
 
 // moveTo says that the log was looked at up to a place. mu is held.

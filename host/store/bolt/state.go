@@ -150,11 +150,9 @@ func loadSink(name string, b *bbolt.Bucket) (*sink, error) {
 	if err != nil {
 		return nil, err
 	}
-	return k, dead.ForEach(func(key, _ []byte) error {
-		_, at, err := parseRowKey(key)
+	return k, dead.ForEach(func([]byte, []byte) error {
 		k.dead++
-		k.passOver(at)
-		return err
+		return nil
 	})
 }
 
@@ -231,7 +229,7 @@ func (s *Store) flushSoon() {
 // that moved.
 //
 // Invariant 4: a retry or a dead letter is written in the transaction that
-// moves the position past its event.
+// moves the position past its event, or lists it there as over.
 func (s *Store) commitChanges(all []*change) {
 	var moved []*flush
 	err := s.broken()

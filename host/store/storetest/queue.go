@@ -150,6 +150,7 @@ func testRedrive(t *testing.T, f *fixture) {
 	if got := f.letters("a"); len(got) != 0 {
 		t.Errorf("%d dead letters left", len(got))
 	}
+	f.same("lag", host.Lag{Retrying: 3}, f.lag("a"))
 	ds = f.leaseAll("a")
 	if len(ds) != 3 {
 		t.Errorf("%d deliveries after redriving all, want 3", len(ds))
@@ -175,6 +176,7 @@ func testDiscard(t *testing.T, f *fixture) {
 		t.Errorf("redrive what was discarded: %d, %v", n, err)
 	}
 	f.wantEvents(f.lease("a", 10))
+	f.same("lag", host.Lag{}, f.lag("a"))
 }
 
 func testLeaseEnds(t *testing.T, f *fixture) {

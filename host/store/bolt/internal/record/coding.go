@@ -43,6 +43,33 @@ func appendEvidence(b []byte, all []host.Evidence) []byte {
 	return b
 }
 
+// What the parts of fixed or usual length take in a frame, generously: a buffer
+// that grows is copied.
+const (
+	hintFrame = 256
+	hintEvent = 384
+	hintItem  = 64
+)
+
+func eventsHint(rec *host.Record) int {
+	n := hintFrame + len(rec.Detail) + hintItem*len(rec.Evidence)
+	for i := range rec.Events {
+		n += hintEvent + len(rec.Events[i].Data)
+	}
+	for i := range rec.Aside {
+		n += hintItem + len(rec.Aside[i].Reason) + len(rec.Aside[i].Item)
+	}
+	return n
+}
+
+func rawHint(cb *host.Callback) int {
+	n := hintFrame + len(cb.Target) + len(cb.PublicURL) + len(cb.Body) + hintItem*len(cb.Tokens)
+	for _, h := range cb.Headers {
+		n += 8 + len(h.Name) + len(h.Value)
+	}
+	return n
+}
+
 // appendEvents writes the events frame: all of the record but its callback.
 func appendEvents(b []byte, rec *host.Record) []byte {
 	for _, s := range []string{rec.Tenant, rec.Endpoint, rec.Provider, rec.Plugin, rec.Detail} {

@@ -69,7 +69,8 @@ func Encode(rec *host.Record) ([]byte, error) {
 	if len(rec.Events) > math.MaxUint16 || len(rec.Aside) > math.MaxUint16 {
 		return nil, fmt.Errorf("a record of %d events and items is too large", n)
 	}
-	events, raw := appendEvents(nil, rec), appendRaw(nil, &rec.Callback)
+	events := appendEvents(make([]byte, 0, eventsHint(rec)), rec)
+	raw := appendRaw(make([]byte, 0, rawHint(&rec.Callback)), &rec.Callback)
 	if len(events) > maxFrame || len(raw) > maxFrame {
 		return nil, fmt.Errorf("a record of %d and %d bytes is too large", len(events), len(raw))
 	}
