@@ -10,6 +10,8 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null)
 # The race detector needs a C compiler; without one the tests run without it.
 RACE := $(if $(filter 1,$(shell go env CGO_ENABLED)),-race)
 FUZZTIME ?= 30s
+# V=-v names every test.
+V ?=
 ROUNDS ?= 50
 
 .DEFAULT_GOAL := help
@@ -37,7 +39,7 @@ plugins: ## build plugins/dist/*.wasm, manifests and goldens packed in
 	  go run ./cmd/pack -o ../plugins/dist "$$@"
 
 test: plugins ## run every test of every module
-	@for m in $(MODULES); do (cd $$m && echo "== $$m" && go test $(RACE) -shuffle=on ./...) || exit 1; done
+	@for m in $(MODULES); do (cd $$m && echo "== $$m" && go test $(V) $(RACE) -shuffle=on ./...) || exit 1; done
 
 check: setup lint build test docs-test ## all that CI runs, then a clean tree
 	@for m in $(MODULES); do (cd $$m && go mod tidy -diff) || exit 1; done

@@ -1,0 +1,29 @@
+#!/bin/sh
+# Measures everything in this folder. Writes results.txt, what the benchmarks
+# print, and tables.txt, the comparisons that benchstat makes of it. Compare
+# within a run only: the machines are shared, and two runs differ by more than
+# what is measured.
+set -eu
+cd "$(dirname "$0")"
+measure() { go test -run '^$' "$@" . | while IFS= read -r line; do
+	case $line in goos:* | goarch:* | cpu:* | Benchmark*) echo "$line" ;; esac
+done | tee -a results.txt; }
+
+{
+	echo "# make bench: $(go version), revision $(git describe --tags --always --dirty)"
+} >results.txt
+measure -bench 'Ingest|Judge' -benchtime 1s -count 6
+measure -bench 'Append' -benchtime 0.5s -count 6
+measure -bench 'Process' -benchtime 5x -count 6
+
+benchstat=../.tools/benchstat
+{
+	echo "# The whole pipeline (Ingest) and the plugin alone (Judge), ottu: native Go and Wasm"
+	$benchstat -filter '.name:(Ingest OR Judge)' -row .name -col /plugin results.txt
+	echo "# A durable append: a raw file with one fdatasync for each group, and the bolt store"
+	$benchstat -filter '.name:Append' -row /writers -col '/engine@(raw bolt)' results.txt
+	echo "# The process: binary, time to ready with both plugins, resident memory when idle"
+	$benchstat -filter '.name:Process' -row .unit -col /start results.txt
+} 2>&1 | while IFS= read -r line; do
+	case $line in goos:* | goarch:* | cpu:*) ;; *) echo "$line" ;; esac
+done | tee tables.txt
