@@ -18,6 +18,7 @@ import (
 	"go.etcd.io/bbolt"
 
 	"github.com/postern/postern/host"
+	"github.com/postern/postern/host/store/bolt/internal/pages"
 	"github.com/postern/postern/host/store/storetest"
 )
 
@@ -282,7 +283,18 @@ func TestInvariant13_resyncWritesTheLastCommitAgain(t *testing.T) {
 		}
 	}
 	before := places()
+	fresh, err := pages.Fresh(segmentPath(dir, 1))
+	if err != nil || len(fresh) == 0 {
+		t.Errorf("the last commit wrote %d pages, %v", len(fresh), err)
+	}
+	old, err := os.Stat(filepath.Join(dir, "state.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
 	closeStore(t, open(t, dir, Options{}))
+	if now, err := os.Stat(filepath.Join(dir, "state.db")); err != nil || os.SameFile(old, now) {
+		t.Errorf("state.db was not written anew (%v)", err)
+	}
 	if after := places(); len(after) != len(before)+1 {
 		t.Errorf("the record lies at %d after the open and at %d before, want one place more", after, before)
 	}

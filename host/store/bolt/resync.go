@@ -10,6 +10,7 @@ import (
 	"go.etcd.io/bbolt"
 
 	"github.com/postern/postern/host"
+	"github.com/postern/postern/host/store/bolt/internal/pages"
 	"github.com/postern/postern/host/store/bolt/internal/record"
 )
 
@@ -19,11 +20,25 @@ import (
 // Invariant 13: after a sync has failed the kernel shows pages that are not on
 // the disk. What was read back from them would be answered as a duplicate, and
 // lost with the power.
-func (s *Store) resync() error {
+//
+// touches are keys on pages that the last transaction wrote beside those of
+// its own keys, because they were split off.
+func (s *Store) resync(touches []pages.Touch) error {
 	n := 0
 	err := s.update(s.active().db, func(tx *bbolt.Tx) (err error) {
-		n, err = putAgain(tx)
-		return err
+		if n, err = putAgain(tx); err != nil {
+			return err
+		}
+		for _, t := range touches {
+			b := tx.Bucket([]byte(t.Bucket))
+			if t.Bucket == string(bucketLog) {
+				b.FillPercent = fillLog
+			}
+			if err := b.Put(t.Key, clone(b.Get(t.Key))); err != nil {
+				return err
+			}
+		}
+		return nil
 	})
 	if err != nil {
 		return fmt.Errorf("resync %s: %w", s.active().path, err)

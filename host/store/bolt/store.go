@@ -15,6 +15,7 @@ import (
 	"go.etcd.io/bbolt"
 
 	"github.com/postern/postern/host"
+	"github.com/postern/postern/host/store/bolt/internal/pages"
 )
 
 // Options of a store. The zero value is usable.
@@ -160,18 +161,21 @@ func (s *Store) open(clean bool) error {
 			return err
 		}
 	}
-	if unclean {
-		if err := syncPath(segmentPath(s.dir, firsts[len(firsts)-1])); err != nil {
-			return err
-		}
+	if !unclean {
+		return s.openSegments(firsts)
+	}
+	last := segmentPath(s.dir, firsts[len(firsts)-1])
+	if err := syncPath(last); err != nil {
+		return err
+	}
+	touches, err := pages.Fresh(last)
+	if err != nil {
+		return fmt.Errorf("%s is damaged: %w", last, err)
 	}
 	if err := s.openSegments(firsts); err != nil {
 		return err
 	}
-	if !unclean {
-		return nil
-	}
-	return s.resync()
+	return s.resync(touches)
 }
 
 func (s *Store) openSegments(firsts []uint64) error {

@@ -81,6 +81,14 @@ func reopenRetries(t *testing.T, f *fixture, killed bool) {
 	if d := again[0]; d.Attempt != 2 || !d.First.Equal(began) {
 		t.Errorf("after the reopen: %+v, want attempt 2, first %v", d, began)
 	}
+	// The second retry stands in place of the first.
+	f.settle("a", host.Settlement{Token: again[0].Token, Outcome: host.Again, At: f.clock.now()})
+	f.reopen(killed)
+	again = f.lease("a", 10)
+	f.wantEvents(again, 2)
+	if again[0].Attempt != 3 {
+		t.Errorf("after the second reopen: attempt %d, want 3", again[0].Attempt)
+	}
 	f.done(again...)
 	if err := f.Unsubscribe(t.Context(), "a"); err != nil {
 		t.Fatalf("unsubscribe: %v", err)
