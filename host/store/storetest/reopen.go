@@ -82,8 +82,9 @@ func reopenRetries(t *testing.T, f *fixture, killed bool) {
 		t.Errorf("after the reopen: %+v, want attempt 2, first %v", d, began)
 	}
 	// The second retry stands in place of the first.
-	f.settle("a", host.Settlement{Token: again[0].Token, Outcome: host.Again, At: f.clock.now()})
+	f.settle("a", host.Settlement{Token: again[0].Token, Outcome: host.Again, At: f.clock.now().Add(time.Second)})
 	f.reopen(killed)
+	f.clock.advance(time.Second)
 	again = f.lease("a", 10)
 	f.wantEvents(again, 2)
 	if again[0].Attempt != 3 {
