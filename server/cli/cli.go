@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -11,6 +12,8 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"github.com/postern/postern/server/cli/internal/screen"
 )
 
 // The exit codes.
@@ -161,7 +164,7 @@ func (e silentError) Unwrap() error { return e.error }
 // printError writes one line for each problem.
 func printError(w io.Writer, err error) {
 	for line := range strings.Lines(err.Error()) {
-		if line = clean(strings.TrimSpace(line)); line != "" {
+		if line = screen.Clean(strings.TrimSpace(line)); line != "" {
 			_, _ = fmt.Fprintln(w, "postern: "+line)
 		}
 	}
@@ -176,4 +179,13 @@ func (p *program) getenv(name string) (string, bool) {
 		}
 	}
 	return "", false
+}
+
+func (p *program) screen() *screen.Screen { return screen.New(p.stdout, p.getenv) }
+
+// jsonLine writes v as one line of JSON.
+func jsonLine(w io.Writer, v any) error {
+	enc := json.NewEncoder(w)
+	enc.SetEscapeHTML(false)
+	return enc.Encode(v)
 }

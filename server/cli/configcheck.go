@@ -14,6 +14,7 @@ import (
 	"github.com/postern/postern/config"
 	"github.com/postern/postern/host"
 	"github.com/postern/postern/host/wasm"
+	"github.com/postern/postern/server/cli/internal/screen"
 )
 
 func (p *program) configCommand() *cobra.Command {
@@ -72,7 +73,7 @@ func (p *program) printChecked(cfg *config.Config, problems error) error {
 	}
 	s := p.screen()
 	for _, w := range out.Warnings {
-		s.printf("%s %s\n", s.paint(odd, "warning:"), w)
+		s.Printf("%s %s\n", s.Paint(screen.Odd, "warning:"), w)
 	}
 	if problems != nil {
 		printError(p.stderr, problems)
@@ -82,7 +83,7 @@ func (p *program) printChecked(cfg *config.Config, problems error) error {
 	for _, t := range cfg.Tenants {
 		endpoints += len(t.Endpoints)
 	}
-	s.printf("%s: %s (%s, %s)\n", p.configFile, s.paint(good, "no problems"),
+	s.Printf("%s: %s (%s, %s)\n", p.configFile, s.Paint(screen.Good, "no problems"),
 		count(endpoints, "endpoint"), count(len(cfg.Sinks), "sink"))
 	return nil
 }

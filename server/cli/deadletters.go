@@ -1,33 +1,16 @@
 package cli
 
 import (
-	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"math"
-	"net/url"
 	"strconv"
-	"time"
 
 	"github.com/spf13/cobra"
+
+	"github.com/postern/postern/server/cli/internal/client"
+	"github.com/postern/postern/server/cli/internal/screen"
 )
-
-// letter is a dead letter as the admin routes give it.
-type letter struct {
-	Sink     string          `json:"sink"`
-	Event    json.RawMessage `json:"event"`
-	Attempts int             `json:"attempts"`
-	First    time.Time       `json:"first_attempt"`
-	Died     time.Time       `json:"died"`
-	Reason   string          `json:"reason"`
-}
-
-// letters is one answer of the dead letters route.
-type letters struct {
-	DeadLetters []letter `json:"deadletters"`
-	Next        string   `json:"next"`
-}
 
 func (p *program) deadLettersCommand() *cobra.Command {
 	c := group("deadletters", "See what was given up, and deliver it again",
@@ -46,24 +29,24 @@ func (p *program) deadLettersList() *cobra.Command {
 			if limit < 1 {
 				return usageError{fmt.Errorf("--limit %d: must be 1 or more", limit)}
 			}
-			cl, err := p.client(c)
+			cl, err := p.open(c)
 			if err != nil {
 				return err
 			}
-			defer func() { _ = cl.close() }()
+			defer func() { _ = cl.Close() }()
 			sinks := args
 			if len(args) == 0 {
-				if sinks, err = cl.sinks(c.Context()); err != nil {
+				if sinks, err = cl.Sinks(c.Context()); err != nil {
 					return err
 				}
 				if len(sinks) == 0 {
 					return errors.New("no sink is configured here: name one")
 				}
 			}
-			var all []letter
+			var all []client.Letter
 			for _, sink := range sinks {
-				some, err := cl.deadLetters(c.Context(), sink, limit-len(all))
-				if isNotFound(err) && len(args) == 0 {
+				some, err := cl.DeadLetters(c.Context(), sink, limit-len(all))
+				if client.NotFound(err) && len(args) == 0 {
 					// Configured, and no server has had it yet.
 					continue
 				}
@@ -83,49 +66,13 @@ func (p *program) deadLettersList() *cobra.Command {
 
 // ofSink says of which sink err speaks, where it does not.
 func ofSink(sink string, err error) error {
-	if isNotFound(err) {
+	if client.NotFound(err) {
 		return fmt.Errorf("sink %q is unknown", sink)
 	}
 	return err
 }
 
-// sinks are the names of all sinks.
-func (c *client) sinks(ctx context.Context) ([]string, error) {
-	var got struct {
-		Sinks []struct {
-			Name string `json:"name"`
-		} `json:"sinks"`
-	}
-	if err := c.get(ctx, "/sinks", nil, &got); err != nil {
-		return nil, err
-	}
-	names := make([]string, len(got.Sinks))
-	for i, s := range got.Sinks {
-		names[i] = s.Name
-	}
-	return names, nil
-}
-
-// deadLetters reads pages until there are n or no more.
-func (c *client) deadLetters(ctx context.Context, sink string, n int) ([]letter, error) {
-	var all []letter
-	q := url.Values{}
-	for {
-		q.Set("limit", strconv.Itoa(min(n-len(all), perPage)))
-		var got letters
-		err := c.get(ctx, "/sinks/"+url.PathEscape(sink)+"/deadletters", q, &got)
-		if err != nil {
-			return nil, err
-		}
-		all = append(all, got.DeadLetters...)
-		if got.Next == "" || len(got.DeadLetters) == 0 || len(all) >= n {
-			return all, nil
-		}
-		q.Set("after", got.Next)
-	}
-}
-
-func (p *program) printLetters(all []letter) error {
+func (p *program) printLetters(all []client.Letter) error {
 	if p.asJSON {
 		for i := range all {
 			if err := jsonLine(p.stdout, &all[i]); err != nil {
@@ -135,25 +82,22 @@ func (p *program) printLetters(all []letter) error {
 		return nil
 	}
 	if len(all) == 0 {
-		p.screen().printf("no dead letters\n")
+		p.screen().Printf("no dead letters\n")
 		return nil
 	}
-	t := table{columns: []column{
-		{title: "EVENT"},
-		{title: "SINK", least: 8},
-		{title: "DIED", right: true},
-		{title: "TRIES", right: true},
-		{title: "REASON", least: 10, end: true},
+	t := screen.Table{Columns: []screen.Column{
+		{Title: "EVENT"},
+		{Title: "SINK", Least: 8},
+		{Title: "DIED", Right: true},
+		{Title: "TRIES", Right: true},
+		{Title: "REASON", Least: 10, End: true},
 	}}
 	for i := range all {
-		s := stored{Event: all[i].Event}
-		if err := s.read(); err != nil {
-			return err
-		}
-		t.add(cell{text: s.fact.ID}, cell{text: all[i].Sink}, cell{age(p.now().Sub(all[i].Died)), faint},
-			cell{text: strconv.Itoa(all[i].Attempts)}, cell{all[i].Reason, bad})
+		l := &all[i]
+		t.Add(screen.Text(l.Fact.ID), screen.Text(l.Sink), screen.Text(age(p.now().Sub(l.Died))).In(screen.Faint),
+			screen.Text(strconv.Itoa(l.Attempts)), screen.Text(l.Reason).In(screen.Bad))
 	}
-	t.print(p.screen())
+	t.Print(p.screen())
 	return nil
 }
 
@@ -168,37 +112,33 @@ func (p *program) deadLettersRedrive() *cobra.Command {
 			if all == (len(ids) > 0) {
 				return usageError{errors.New("name the events' ids, or say --all (one of the two)")}
 			}
-			cl, err := p.client(c)
+			cl, err := p.open(c)
 			if err != nil {
 				return err
 			}
-			defer func() { _ = cl.close() }()
-			var got struct {
-				Redriven int `json:"redriven"`
-			}
-			err = cl.post(c.Context(), "/sinks/"+url.PathEscape(sink)+"/deadletters/redrive",
-				map[string][]string{"ids": ids}, &got)
+			defer func() { _ = cl.Close() }()
+			n, err := cl.Redrive(c.Context(), sink, ids...)
 			if err != nil {
 				return ofSink(sink, err)
 			}
-			return p.printRedriven(cl, sink, got.Redriven, len(ids))
+			return p.printRedriven(cl, sink, n, len(ids))
 		},
 	}
 	c.Flags().BoolVar(&all, "all", false, "every dead letter of the sink")
 	return c
 }
 
-func (p *program) printRedriven(cl *client, sink string, n, asked int) error {
+func (p *program) printRedriven(cl *client.Client, sink string, n, asked int) error {
 	if p.asJSON {
 		return jsonLine(p.stdout, map[string]any{"sink": sink, "redriven": n})
 	}
 	s := p.screen()
-	s.printf("%s of sink %s due again\n", count(n, "dead letter"), clean(sink))
+	s.Printf("%s of sink %s due again\n", count(n, "dead letter"), screen.Clean(sink))
 	if asked > n {
-		s.printf("%d of the %s name no dead letter of it\n", asked-n, count(asked, "id"))
+		s.Printf("%d of the %s name no dead letter of it\n", asked-n, count(asked, "id"))
 	}
-	if n > 0 && !cl.live {
-		s.printf("no server is running: they go out when one is\n")
+	if n > 0 && !cl.Live() {
+		s.Printf("no server is running: they go out when one is\n")
 	}
 	return nil
 }

@@ -19,6 +19,7 @@ import (
 	"github.com/postern/postern/config"
 	"github.com/postern/postern/host/wasm"
 	"github.com/postern/postern/server"
+	"github.com/postern/postern/server/cli/internal/client"
 )
 
 // demoConfig is the configuration of the demo's server.
@@ -106,7 +107,7 @@ type demo struct {
 	rt  *wasm.Runtime
 	// genuine have the endpoints' secrets, forgers others; by provider.
 	genuine, forgers map[string]*sender
-	stored           *client
+	stored           *client.Client
 	// after is behind the newest event seen.
 	after string
 }
@@ -125,8 +126,8 @@ func (p *program) demo(ctx context.Context, from demoFrom, cases []demoCase) (re
 	}
 	if !p.asJSON {
 		s := p.screen()
-		s.printf("A server of its own on %s, real callbacks over HTTP,\n", baseOf(d.srv.Addr().String()))
-		s.printf("signed as the providers sign. What became of each, by its store and its sink:\n\n")
+		s.Printf("A server of its own on %s, real callbacks over HTTP,\n", baseOf(d.srv.Addr().String()))
+		s.Printf("signed as the providers sign. What became of each, by its store and its sink:\n\n")
 	}
 	for i := range cases {
 		r, err := d.try(ctx, &cases[i])
@@ -150,7 +151,7 @@ func (d *demo) start(ctx context.Context, version string) error {
 	if d.srv, err = server.Start(ctx, d.cfg, server.Options{Version: version}); err != nil {
 		return err
 	}
-	d.stored = atSocket(d.cfg.Store.Path)
+	d.stored = client.Socket(d.cfg.Store.Path)
 	// With the server's own cache nothing is compiled twice.
 	if d.rt, err = openRuntime(ctx, d.cfg); err != nil {
 		return err
@@ -210,7 +211,7 @@ func (d *demo) close(ctx context.Context) error {
 	defer cancel()
 	var errs []error
 	if d.stored != nil {
-		errs = append(errs, d.stored.close())
+		errs = append(errs, d.stored.Close())
 	}
 	if d.srv != nil {
 		errs = append(errs, d.srv.Stop(ctx))

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/postern/postern/host"
+	"github.com/postern/postern/server/cli/internal/client"
+	"github.com/postern/postern/server/cli/internal/screen"
 )
 
 // demoResult is what became of one case.
@@ -41,7 +43,7 @@ func (d *demo) try(ctx context.Context, c *demoCase) (demoResult, error) {
 		return r, err
 	}
 	r.Got.Status = got.Status
-	page, err := d.stored.since(ctx, filter{}, d.after)
+	page, err := d.stored.Since(ctx, client.Filter{}, d.after)
 	if err != nil {
 		return r, err
 	}
@@ -50,7 +52,7 @@ func (d *demo) try(ctx context.Context, c *demoCase) (demoResult, error) {
 	case len(page.Events) > 1:
 		return r, fmt.Errorf("one callback gave %d events", len(page.Events))
 	case len(page.Events) == 1:
-		f := &page.Events[0].fact
+		f := &page.Events[0].Fact
 		r.Event, r.Got.Type = f.ID, f.Type
 		r.Got.Became = host.Stored.String()
 		if f.Conflict {
@@ -170,14 +172,14 @@ func (p *program) printDemo(results []demoResult) error {
 }
 
 func (p *program) demoTable(results []demoResult) {
-	t := table{columns: []column{
-		{title: "PROVIDER"},
-		{title: "CALLBACK", least: 10},
-		{title: "ANSWER"},
-		{title: "BECAME"},
-		{title: "EVENT", least: 12},
-		{title: "IN SINK"},
-		{title: ""},
+	t := screen.Table{Columns: []screen.Column{
+		{Title: "PROVIDER"},
+		{Title: "CALLBACK", Least: 10},
+		{Title: "ANSWER"},
+		{Title: "BECAME"},
+		{Title: "EVENT", Least: 12},
+		{Title: "IN SINK"},
+		{Title: ""},
 	}}
 	totals := map[string]int{}
 	delivered := 0
@@ -191,26 +193,26 @@ func (p *program) demoTable(results []demoResult) {
 		} else if r.Event != "" {
 			in = "no"
 		}
-		mark := cell{"ok", good}
+		mark := screen.Text("ok").In(screen.Good)
 		if !r.OK {
-			mark = cell{"WRONG", bad}
+			mark = screen.Text("WRONG").In(screen.Bad)
 		}
 		kind := r.Got.Type
 		if kind == "" {
 			kind = "-"
 		}
-		t.add(cell{text: r.Provider}, cell{text: r.Case}, cell{text: strconv.Itoa(r.Got.Status)},
-			cell{r.Got.Became, became(r.Got.Became)}, cell{text: kind}, cell{text: in}, mark)
+		t.Add(screen.Text(r.Provider), screen.Text(r.Case), screen.Text(strconv.Itoa(r.Got.Status)),
+			screen.Text(r.Got.Became).In(became(r.Got.Became)), screen.Text(kind), screen.Text(in), mark)
 	}
 	s := p.screen()
-	t.print(s)
-	s.printf("\n%s: %d stored, %s, %s, %d refused; %d in the sink\n",
+	t.Print(s)
+	s.Printf("\n%s: %d stored, %s, %s, %d refused; %d in the sink\n",
 		count(len(results), "callback"), totals[host.Stored.String()],
 		count(totals[host.Duplicate.String()], "duplicate"),
 		count(totals[host.Conflicted.String()], "conflict"), totals[refusedOutcome], delivered)
 	for i := range results {
 		if r := &results[i]; !r.OK {
-			s.printf("%s\n  want %s\n  got  %s\n", s.paint(bad, r.Provider+": "+r.Case), r.Want, r.Got)
+			s.Printf("%s\n  want %s\n  got  %s\n", s.Paint(screen.Bad, r.Provider+": "+r.Case), r.Want, r.Got)
 		}
 	}
 }
@@ -230,12 +232,12 @@ func (o outcome) String() string {
 }
 
 // became is the colour of what became of a callback.
-func became(what string) tone {
+func became(what string) screen.Tone {
 	switch what {
 	case host.Stored.String():
-		return good
+		return screen.Good
 	case host.Conflicted.String():
-		return odd
+		return screen.Odd
 	}
-	return faint
+	return screen.Faint
 }

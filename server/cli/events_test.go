@@ -9,6 +9,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/postern/postern/host"
+	"github.com/postern/postern/server/cli/internal/client"
 )
 
 func TestEventsList(t *testing.T) {
@@ -43,30 +44,6 @@ func TestEventsList(t *testing.T) {
 	}
 }
 
-func TestEventsList_pages(t *testing.T) {
-	s := newShelf()
-	s.events = nil
-	for i := range 2*perPage + 10 {
-		e := event(1, "payment.succeeded", "succeeded", "1")
-		e.Event.Key = host.Hash{byte(i), byte(i >> 8), 1}
-		e.Seq, e.Cursor = uint64(i+1), host.CursorAt(uint64(i+1), 0)
-		s.events = append(s.events, e)
-	}
-	dir := serving(t, s)
-	got := postern(t, nil, "events", "list", "--data", dir, "--limit", "205", "--json")
-	seen := map[string]bool{}
-	for line := range strings.Lines(got.stdout) {
-		var e struct{ Cursor string }
-		if err := json.Unmarshal([]byte(line), &e); err != nil {
-			t.Fatal(err)
-		}
-		seen[e.Cursor] = true
-	}
-	if len(seen) != 205 {
-		t.Errorf("events list --limit 205 gave %d different events, want 205", len(seen))
-	}
-}
-
 func TestEventsShow(t *testing.T) {
 	s := newShelf()
 	dir := serving(t, s)
@@ -81,7 +58,7 @@ func TestEventsShow(t *testing.T) {
 	}
 
 	got = postern(t, nil, "events", "show", id, "--data", dir, "--json")
-	var w whole
+	var w client.Whole
 	if err := json.Unmarshal([]byte(got.stdout), &w); err != nil || w.Callback == nil {
 		t.Errorf("events show --json = %q, want the event with its callback (%v)", got.stdout, err)
 	}

@@ -19,6 +19,7 @@ import (
 
 	"github.com/postern/postern/host"
 	"github.com/postern/postern/host/wasm"
+	"github.com/postern/postern/server/cli/internal/screen"
 )
 
 // firstConfig is the text of the first configuration.
@@ -214,7 +215,7 @@ func describeSettings(schema []byte) ([]firstSetting, error) {
 }
 
 // oneLine makes text fit for a comment.
-func oneLine(text string) string { return clean(strings.Join(strings.Fields(text), " ")) }
+func oneLine(text string) string { return screen.Clean(strings.Join(strings.Fields(text), " ")) }
 
 // envName is the variable proposed for a provider's secret.
 func envName(provider, secret string) string {
@@ -262,28 +263,28 @@ func writeNew(file string, text []byte, force bool) error {
 }
 
 // next says what is left to do.
-func (f *first) next(s *screen, file string) {
-	s.printf("wrote %s (only you can read it: the URLs' tokens are in it)\n", file)
-	s.printf("\n%s\n", s.paint(bold, "1. Set what the providers gave you"))
+func (f *first) next(s *screen.Screen, file string) {
+	s.Printf("wrote %s (only you can read it: the URLs' tokens are in it)\n", file)
+	s.Printf("\n%s\n", s.Paint(screen.Bold, "1. Set what the providers gave you"))
 	for _, p := range f.Providers {
 		for _, secret := range p.Secrets {
 			if secret.Env != "" && !secret.Optional {
-				s.printf("   export %s=…\n", secret.Env)
+				s.Printf("   export %s=…\n", secret.Env)
 			}
 		}
 	}
-	s.printf("\n%s\n", s.paint(bold, "2. Put your own name in the place of "+f.PublicURL))
-	s.printf("   intake.public_url in %s\n", file)
-	s.printf("\n%s\n", s.paint(bold, "3. Give each provider its URL"))
+	s.Printf("\n%s\n", s.Paint(screen.Bold, "2. Put your own name in the place of "+f.PublicURL))
+	s.Printf("   intake.public_url in %s\n", file)
+	s.Printf("\n%s\n", s.Paint(screen.Bold, "3. Give each provider its URL"))
 	for _, p := range f.Providers {
-		s.printf("   %s\n", f.PublicURL+f.path(p))
+		s.Printf("   %s\n", f.PublicURL+f.path(p))
 	}
-	s.printf("\n%s\n", s.paint(bold, "4. Check and start"))
+	s.Printf("\n%s\n", s.Paint(screen.Bold, "4. Check and start"))
 	flag := ""
 	if file != "postern.yaml" {
 		flag = " --config " + file
 	}
-	s.printf("   postern config check%s\n   postern serve%s\n", flag, flag)
+	s.Printf("   postern config check%s\n   postern serve%s\n", flag, flag)
 }
 
 // path is the endpoint's own, token included: the one place that shows it, to

@@ -18,6 +18,8 @@ import (
 	"github.com/postern/postern/config"
 	"github.com/postern/postern/host"
 	"github.com/postern/postern/host/wasm"
+	"github.com/postern/postern/server/cli/internal/client"
+	"github.com/postern/postern/server/cli/internal/screen"
 )
 
 // sendFlags are what "send" takes beside the plugin or file.
@@ -211,19 +213,19 @@ func shortName(path string) string {
 
 // watch notes where the store stands, if a server answers for the directory,
 // and returns a way to ask for the endpoint's events since then.
-func watch(ctx context.Context, dir, where string) (live bool, since func(context.Context) []stored) {
-	none := func(context.Context) []stored { return nil }
-	cl := atSocket(dir)
-	before, err := cl.newest(ctx)
+func watch(ctx context.Context, dir, endpoint string) (live bool, since func(context.Context) []client.Stored) {
+	none := func(context.Context) []client.Stored { return nil }
+	cl := client.Socket(dir)
+	before, err := cl.Newest(ctx)
 	if err != nil {
 		return false, none
 	}
-	return true, func(ctx context.Context) []stored {
-		got, err := cl.since(ctx, filter{tenant: strings.SplitN(where, "/", 2)[0]}, before)
+	return true, func(ctx context.Context) []client.Stored {
+		got, err := cl.Since(ctx, client.Filter{Tenant: strings.SplitN(endpoint, "/", 2)[0]}, before)
 		if err != nil {
 			return nil
 		}
-		return slices.DeleteFunc(got.Events, func(s stored) bool { return s.fact.where() != where })
+		return slices.DeleteFunc(got.Events, func(s client.Stored) bool { return where(&s.Fact) != endpoint })
 	}
 }
 
@@ -237,10 +239,10 @@ type sent struct {
 
 // printSent shows the answer; one that is no success is a failure of the
 // command.
-func (p *program) printSent(s *sender, got answer, live bool, events []stored) error {
+func (p *program) printSent(s *sender, got answer, live bool, events []client.Stored) error {
 	out := sent{Endpoint: s.where, Status: got.Status, Body: string(got.Body), Events: []string{}}
 	for i := range events {
-		out.Events = append(out.Events, events[i].fact.ID)
+		out.Events = append(out.Events, events[i].Fact.ID)
 	}
 	var failed error
 	if got.Status/100 != 2 {
@@ -252,28 +254,27 @@ func (p *program) printSent(s *sender, got answer, live bool, events []stored) e
 		}
 		return silentError{failed}
 	}
-	t := good
+	t := screen.Good
 	if failed != nil {
-		t = bad
+		t = screen.Bad
 	}
 	sc := p.screen()
-	sc.printf("%s  %s  %s\n", sc.paint(t, fmt.Sprintf("%d %s", got.Status, http.StatusText(got.Status))),
+	sc.Printf("%s  %s  %s\n", sc.Paint(t, fmt.Sprintf("%d %s", got.Status, http.StatusText(got.Status))),
 		s.base+"/in/"+s.where+mask(s), got.Took.Round(100*time.Microsecond))
 	if len(got.Body) > 0 {
-		sc.printf("%s\n", clean(string(got.Body)))
+		sc.Printf("%s\n", screen.Clean(string(got.Body)))
 	}
 	for i := range events {
-		f := &events[i].fact
-		k := f.kind()
-		sc.printf("event %s  %s  %s\n", f.ID, sc.paint(k.tone, clean(k.text)), clean(f.amount()))
+		f := &events[i].Fact
+		sc.Printf("event %s  %s  %s\n", f.ID, sc.Show(kind(f)), screen.Clean(amount(f)))
 	}
 	switch {
 	case failed != nil:
 		return silentError{failed}
 	case len(events) > 0:
-		sc.printf("see it: postern events show %s\n", events[0].fact.ID)
+		sc.Printf("see it: postern events show %s\n", events[0].Fact.ID)
 	case live:
-		sc.printf("no new event: seen before, or of no interest to the plugin\n")
+		sc.Printf("no new event: seen before, or of no interest to the plugin\n")
 	}
 	return nil
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/postern/postern/config"
 	"github.com/postern/postern/server"
 	"github.com/postern/postern/server/admin"
+	"github.com/postern/postern/server/cli/internal/screen"
 )
 
 func (p *program) serveCommand() *cobra.Command {
@@ -61,11 +62,11 @@ func (p *program) logger(l config.Log) *slog.Logger {
 func (p *program) announce(cfg *config.Config, srv *server.Server) {
 	s := p.screen()
 	base := baseOf(srv.Addr().String())
-	s.printf("%s on %s\n\n", s.paint(bold, "postern takes callbacks in"), base)
-	t := table{columns: []column{{title: "ENDPOINT"}, {title: "PLUGIN", least: 8}, {title: "URL"}}}
+	s.Printf("%s on %s\n\n", s.Paint(screen.Bold, "postern takes callbacks in"), base)
+	t := screen.Table{Columns: []screen.Column{{Title: "ENDPOINT"}, {Title: "PLUGIN", Least: 8}, {Title: "URL"}}}
 	next := "postern demo"
 	for _, e := range srv.Endpoints() {
-		t.add(cell{text: e.Tenant + "/" + e.Name}, cell{text: shortVersion(e.Plugin)}, cell{text: e.URL})
+		t.Add(screen.Text(e.Tenant+"/"+e.Name), screen.Text(shortVersion(e.Plugin)), screen.Text(e.URL))
 	}
 	if ends := srv.Endpoints(); len(ends) > 0 {
 		next = "postern send " + ends[0].Provider + " --endpoint " + ends[0].Tenant + "/" + ends[0].Name
@@ -73,14 +74,12 @@ func (p *program) announce(cfg *config.Config, srv *server.Server) {
 	if p.configFile != "postern.yaml" {
 		next += " --config " + p.configFile
 	}
-	t.print(s)
-	s.printf("\n")
-	s.fields([]field{
-		{"data", cell{text: cfg.Store.Path}},
-		{"admin", cell{text: filepath.Join(cfg.Store.Path, admin.SocketName)}},
-		{"try", cell{text: next}},
-		{"stop", cell{text: "ctrl-c"}},
-	})
+	t.Print(s)
+	s.Printf("\n")
+	s.Field("data", screen.Text(cfg.Store.Path))
+	s.Field("admin", screen.Text(filepath.Join(cfg.Store.Path, admin.SocketName)))
+	s.Field("try", screen.Text(next))
+	s.Field("stop", screen.Text("ctrl-c"))
 }
 
 // shortVersion is "ottu@0.1.0" of "ottu@0.1.0+sha256:…".

@@ -5,6 +5,8 @@ import (
 	"runtime/debug"
 
 	"github.com/spf13/cobra"
+
+	"github.com/postern/postern/server/cli/internal/screen"
 )
 
 // versions is what the answer of "version" is made of.
@@ -81,11 +83,11 @@ func mainVersion(info *debug.BuildInfo) string {
 	return revision + dirty
 }
 
-func (v versions) print(s *screen) {
-	s.printf("postern %s\n", v.Version)
+func (v versions) print(s *screen.Screen) {
+	s.Printf("postern %s\n", v.Version)
 	for _, line := range [][2]string{
 		{"go", v.Go + " " + v.OS + "/" + v.Arch}, {"wazero", v.Wazero}, {"bbolt", v.Bbolt}, {"fiber", v.Fiber},
 	} {
-		s.printf("  %-8s%s\n", line[0], line[1])
+		s.Printf("  %-8s%s\n", line[0], line[1])
 	}
 }

@@ -1,4 +1,4 @@
-package cli
+package client
 
 import (
 	"bytes"
@@ -17,19 +17,19 @@ import (
 
 // openDirectory opens a data directory that no server has. Other processes are
 // kept out until the client is closed.
-func openDirectory(dir, version string, sinks []string) (*client, error) {
+func openDirectory(at Place) (*Client, error) {
 	// Opening makes what is not there, and looking must not.
-	if _, err := os.Stat(filepath.Join(dir, "LOCK")); errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("there is no data in %s; --data or store.path names the directory", dir)
+	if _, err := os.Stat(filepath.Join(at.Dir, "LOCK")); errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("there is no data in %s; --data or store.path names the directory", at.Dir)
 	}
-	store, err := bolt.Open(dir, bolt.Options{})
+	store, err := bolt.Open(at.Dir, bolt.Options{})
 	if errors.Is(err, bolt.ErrLocked) {
 		return nil, fmt.Errorf("%w, and does not answer on its admin socket: it is just starting or ending, or serves from elsewhere", err)
 	}
 	if err != nil {
 		return nil, err
 	}
-	return overStore(store, version, sinks), nil
+	return overStore(store, at), nil
 }
 
 // readable is what the admin routes need of a store.
@@ -41,12 +41,12 @@ type readable interface {
 
 // overStore is a client of the admin routes over a store that this process has
 // open; closing it closes the store.
-func overStore(store readable, version string, sinks []string) *client {
-	o := admin.Options{Version: version, Reader: store, Queue: store}
-	for _, name := range sinks {
+func overStore(store readable, at Place) *Client {
+	o := admin.Options{Version: at.Version, Reader: store, Queue: store}
+	for _, name := range at.Sinks {
 		o.Sinks = append(o.Sinks, admin.Sink{Name: name})
 	}
-	return &client{
+	return &Client{
 		http:  &http.Client{Transport: inProcess{admin.New(o).Handler()}},
 		close: store.Close,
 	}

@@ -1,6 +1,9 @@
-package cli
+// Package screen writes for people: texts that are safe for a terminal, in its
+// width and with its colours.
+package screen
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -13,71 +16,74 @@ import (
 	"golang.org/x/term"
 )
 
-// screen is where a command writes for people. A width of zero means that
-// nothing is cut.
-type screen struct {
-	w      io.Writer
+// Screen is where a command writes. Errors of the writer are lost. Make one
+// with [New]; it is not safe for concurrent use.
+type Screen struct {
+	w io.Writer
+	// width of zero means that nothing is cut.
 	width  int
 	colour bool
 }
 
-// screen looks at the standard output: a terminal has a width and colours
-// (unless NO_COLOR is set), anything else gets plain, whole lines. COLUMNS
-// gives a width in either case.
-func (p *program) screen() *screen {
-	s := &screen{w: p.stdout}
+// New looks at w: a terminal has a width and colours (unless NO_COLOR is set),
+// anything else gets plain, whole lines. COLUMNS gives a width in either case.
+// The variables are asked of getenv.
+func New(w io.Writer, getenv func(name string) (value string, set bool)) *Screen {
+	s := &Screen{w: w}
 	fd := -1
-	if f, ok := p.stdout.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
+	if f, ok := w.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
 		fd = int(f.Fd())
 	}
-	return s.fit(p, fd)
+	return s.fit(getenv, fd)
 }
 
 // fit takes the terminal with this descriptor, -1 for none.
-func (s *screen) fit(p *program, fd int) *screen {
+func (s *Screen) fit(getenv func(string) (string, bool), fd int) *Screen {
 	if fd >= 0 {
 		s.colour = true
 		if w, _, err := term.GetSize(fd); err == nil {
 			s.width = w
 		}
 	}
-	if v, _ := p.getenv("COLUMNS"); v != "" {
+	if v, _ := getenv("COLUMNS"); v != "" {
 		if n, err := strconv.Atoi(v); err == nil && n > 0 {
 			s.width = n
 		}
 	}
-	if v, _ := p.getenv("NO_COLOR"); v != "" {
+	if v, _ := getenv("NO_COLOR"); v != "" {
 		s.colour = false
 	}
 	return s
 }
 
-func (s *screen) printf(format string, args ...any) { _, _ = fmt.Fprintf(s.w, format, args...) }
+// Printf writes what must be safe already: see [Clean].
+func (s *Screen) Printf(format string, args ...any) { _, _ = fmt.Fprintf(s.w, format, args...) }
 
-// tone is what a text's colour says.
-type tone string
+// Tone is what a text's colour says; the zero Tone is none.
+type Tone string
 
 // The tones, as ANSI codes.
 const (
-	plain tone = ""
-	good  tone = "32"
-	bad   tone = "31"
-	odd   tone = "33"
-	faint tone = "2"
-	bold  tone = "1"
+	Plain Tone = ""
+	Good  Tone = "32"
+	Bad   Tone = "31"
+	Odd   Tone = "33"
+	Faint Tone = "2"
+	Bold  Tone = "1"
 )
 
-func (s *screen) paint(t tone, text string) string {
-	if !s.colour || t == plain || text == "" {
+// Paint colours text where there are colours.
+func (s *Screen) Paint(t Tone, text string) string {
+	if !s.colour || t == Plain || text == "" {
 		return text
 	}
 	return "\x1b[" + string(t) + "m" + text + "\x1b[0m"
 }
 
-// clean makes text from outside safe for a terminal: what is no printable
+// Clean makes text from outside safe for a terminal: what is no printable
 // character stands as its escape, so that a callback's field can neither move
 // the cursor nor colour the screen.
-func clean(text string) string {
+func Clean(text string) string {
 	if strings.IndexFunc(text, func(r rune) bool { return !unicode.IsPrint(r) || r == utf8.RuneError }) < 0 {
 		return text
 	}
@@ -92,9 +98,41 @@ func clean(text string) string {
 	return b.String()
 }
 
-// jsonLine writes v as one line of JSON.
-func jsonLine(w io.Writer, v any) error {
-	enc := json.NewEncoder(w)
-	enc.SetEscapeHTML(false)
-	return enc.Encode(v)
+// Cell is a text and what its colour says. Make one with [Text].
+type Cell struct {
+	text string
+	tone Tone
+}
+
+// Text is a cell without a colour. The text need not be clean.
+func Text(text string) Cell { return Cell{text: text} }
+
+// In is the cell in a colour.
+func (c Cell) In(t Tone) Cell { return Cell{c.text, t} }
+
+// Show is the cell's text, clean and coloured.
+func (s *Screen) Show(c Cell) string { return s.Paint(c.tone, Clean(c.text)) }
+
+// Field writes a name and its value on a line, or nothing where the value has
+// no text.
+func (s *Screen) Field(name string, value Cell) {
+	if value.text != "" {
+		s.Printf("%s%s\n", s.Paint(Faint, fmt.Sprintf("  %-12s", name)), s.Show(value))
+	}
+}
+
+// Block writes bytes indented: JSON spread out, other text as it is, and what
+// is no text by its length.
+func (s *Screen) Block(b []byte) {
+	var spread bytes.Buffer
+	if json.Indent(&spread, b, "", "  ") == nil {
+		b = spread.Bytes()
+	}
+	if !utf8.Valid(b) {
+		s.Printf("  %d bytes that are no text; --json shows them\n", len(b))
+		return
+	}
+	for line := range strings.Lines(string(b)) {
+		s.Printf("  %s\n", Clean(strings.TrimRight(line, "\r\n")))
+	}
 }

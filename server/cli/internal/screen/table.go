@@ -1,90 +1,87 @@
-package cli
+package screen
 
 import (
 	"strings"
 	"unicode/utf8"
 )
 
-// column is one of a table. On a narrow screen a column that may shrink gives
-// way down to least characters; one that may also drop goes entirely, the last
+// Column is one of a table. On a narrow screen a column that may shrink gives
+// way down to Least characters; one that may also Drop goes entirely, the last
 // first. A column with neither (an id) is always whole.
-type column struct {
-	title string
-	least int
-	drop  bool
-	// right aligns numbers.
-	right bool
-	// end keeps the end of what is cut: an error says the most there.
-	end bool
+type Column struct {
+	Title string
+	Least int
+	Drop  bool
+	// Right aligns numbers.
+	Right bool
+	// End keeps the end of what is cut: an error says the most there.
+	End bool
 }
 
-// cell is a text and what its colour says.
-type cell struct {
-	text string
-	tone tone
-}
-
-// table writes rows in columns that fit the screen.
-type table struct {
-	columns []column
-	rows    [][]cell
+// Table writes rows in columns that fit the screen. Set Columns, Add rows, and
+// Print; each Print writes the whole table.
+type Table struct {
+	Columns []Column
+	rows    [][]Cell
 }
 
 // gap is what stands between two columns.
 const gap = "  "
 
-func (t *table) add(cells ...cell) {
+// Add takes one row: a cell for each column.
+func (t *Table) Add(cells ...Cell) {
 	for i := range cells {
-		cells[i].text = clean(cells[i].text)
+		cells[i].text = Clean(cells[i].text)
 	}
 	t.rows = append(t.rows, cells)
 }
 
-func (t *table) print(s *screen) {
+// Print writes the titles and all rows.
+func (t *Table) Print(s *Screen) {
 	widths := t.fit(s.width)
-	titles := make([]cell, len(t.columns))
-	for i, c := range t.columns {
-		titles[i] = cell{c.title, bold}
+	titles := make([]Cell, len(t.Columns))
+	for i, c := range t.Columns {
+		titles[i] = Cell{c.Title, Bold}
 	}
-	for _, row := range append([][]cell{titles}, t.rows...) {
+	for _, row := range append([][]Cell{titles}, t.rows...) {
 		t.line(s, widths, row)
 	}
 }
 
-func (t *table) line(s *screen, widths []int, row []cell) {
+func (t *Table) line(s *Screen, widths []int, row []Cell) {
 	var b strings.Builder
 	padding := ""
 	for i, c := range row {
 		if widths[i] == 0 {
 			continue
 		}
-		text := cut(c.text, widths[i], t.columns[i].end)
+		text := cut(c.text, widths[i], t.Columns[i].End)
 		if text == "" {
 			padding += strings.Repeat(" ", widths[i]) + gap
 			continue
 		}
 		space := strings.Repeat(" ", widths[i]-utf8.RuneCountInString(text))
 		b.WriteString(padding)
-		if t.columns[i].right {
+		if t.Columns[i].Right {
 			b.WriteString(space)
 			space = ""
 		}
-		b.WriteString(s.paint(c.tone, text))
+		b.WriteString(s.Paint(c.tone, text))
 		// Held back, so that no line ends in spaces.
 		padding = space + gap
 	}
-	s.printf("%s\n", b.String())
+	s.Printf("%s\n", b.String())
 }
 
 // fit returns the width of each column, zero for one that is left out. A limit
 // of zero is none.
-func (t *table) fit(limit int) []int {
+func (t *Table) fit(limit int) []int {
 	widths, least := t.natural()
 	if limit <= 0 {
 		return widths
 	}
-	for i := len(t.columns) - 1; i >= 0 && total(least) > limit; i-- {
-		if t.columns[i].drop {
+	for i := len(t.Columns) - 1; i >= 0 && total(least) > limit; i-- {
+		if t.Columns[i].Drop {
 			widths[i], least[i] = 0, 0
 		}
 	}
@@ -105,16 +102,16 @@ func (t *table) fit(limit int) []int {
 
 // natural returns the width that each column wants, and the least it can do
 // with.
-func (t *table) natural() (widths, least []int) {
-	widths, least = make([]int, len(t.columns)), make([]int, len(t.columns))
-	for i, c := range t.columns {
-		widths[i] = utf8.RuneCountInString(c.title)
+func (t *Table) natural() (widths, least []int) {
+	widths, least = make([]int, len(t.Columns)), make([]int, len(t.Columns))
+	for i, c := range t.Columns {
+		widths[i] = utf8.RuneCountInString(c.Title)
 		for _, row := range t.rows {
 			widths[i] = max(widths[i], utf8.RuneCountInString(row[i].text))
 		}
 		least[i] = widths[i]
-		if c.least > 0 {
-			least[i] = min(widths[i], c.least)
+		if c.Least > 0 {
+			least[i] = min(widths[i], c.Least)
 		}
 	}
 	return widths, least

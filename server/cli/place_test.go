@@ -3,7 +3,6 @@ package cli
 import (
 	"errors"
 	"io/fs"
-	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -12,37 +11,6 @@ import (
 	"github.com/postern/postern/host"
 	"github.com/postern/postern/host/store/bolt"
 )
-
-// Close makes a shelf a readable.
-func (s *shelf) Close() error {
-	s.closed = true
-	return nil
-}
-
-func TestOverStore(t *testing.T) {
-	s := newShelf()
-	cl := overStore(s, "1.2.3", []string{"orders"})
-	got, err := cl.events(t.Context(), url.Values{"limit": {"2"}})
-	if err != nil || len(got.Events) != 2 || got.Events[0].fact.Type != "payment.pending" {
-		t.Errorf("events = %+v, %v; want the first two", got, err)
-	}
-	if names, err := cl.sinks(t.Context()); err != nil || len(names) != 1 || names[0] != "orders" {
-		t.Errorf("sinks = %v, %v; want orders", names, err)
-	}
-	var answer struct{ Redriven int }
-	if err := cl.post(t.Context(), "/sinks/orders/deadletters/redrive", map[string][]string{"ids": {}}, &answer); err != nil || answer.Redriven != 3 {
-		t.Errorf("redrive = %+v, %v; want 3", answer, err)
-	}
-	if _, err := cl.deadLetters(t.Context(), "nowhere", 1); !isNotFound(err) {
-		t.Errorf("deadLetters of an unknown sink = %v, want not found", err)
-	}
-	if cl.live {
-		t.Error("the client says that a server answers")
-	}
-	if err := cl.close(); err != nil || !s.closed {
-		t.Errorf("close = %v, closed %v; want the store closed", err, s.closed)
-	}
-}
 
 // shelved makes a data directory with one event, as a stopped server leaves it.
 func shelved(t *testing.T) (dir, id string) {

@@ -27,7 +27,6 @@ type shelf struct {
 	record    host.Record
 	dead      []host.DeadLetter
 	redrove   [][]string
-	closed    bool
 }
 
 var at = time.Date(2026, 11, 21, 9, 30, 0, 0, time.UTC)

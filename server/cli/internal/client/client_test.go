@@ -1,0 +1,220 @@
+package client
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/postern/postern/config"
+	"github.com/postern/postern/host"
+	"github.com/postern/postern/host/store/bolt"
+	"github.com/postern/postern/server/admin"
+)
+
+// shelved makes a data directory with n events and opens it.
+func shelved(t *testing.T, n int) (dir string, ids []string) {
+	t.Helper()
+	// Not t.TempDir: a socket's path must be short.
+	dir, err := os.MkdirTemp("", "client")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	store := open(t, dir)
+	rec := &host.Record{Kind: host.Accepted, Tenant: "main", Endpoint: "ottu", Provider: "ottu"}
+	for i := range n {
+		rec.Events = append(rec.Events, host.Event{
+			Key: host.Hash{byte(i), byte(i >> 8), 1}, Source: "/main/ottu", Type: "payment.succeeded", Tenant: "main", Endpoint: "ottu",
+			Provider: "ottu", Time: time.Unix(1e9, 0).UTC(), Received: time.Unix(1e9, 0).UTC(), VerifiedBy: host.HMACSHA256, Data: []byte(`{}`),
+		})
+		ids = append(ids, rec.Events[i].ID())
+	}
+	if _, err := store.Append(t.Context(), rec); err != nil {
+		t.Fatal(err)
+	}
+	if err := store.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return dir, ids
+}
+
+func open(t *testing.T, dir string) *bolt.Store {
+	t.Helper()
+	store, err := bolt.Open(dir, bolt.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return store
+}
+
+func opened(t *testing.T, at Place) *Client {
+	t.Helper()
+	c, err := Open(t.Context(), at)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// The same questions must have the same answers with and without a server.
+func TestOpen(t *testing.T) {
+	dir, ids := shelved(t, 2*perPage+10)
+	at := Place{Dir: dir, Engine: config.EngineBolt, Version: "1.2.3", Sinks: []string{"orders"}}
+	c := opened(t, at)
+	asked(t, c, ids)
+	if c.Live() {
+		t.Error("Live without a server = true, want false")
+	}
+	if err := c.Close(); err != nil {
+		t.Fatal(err)
+	}
+
+	// Opens only if Close has let go of the directory.
+	store := open(t, dir)
+	ln, err := admin.ListenSocket(t.Context(), dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	srv := admin.NewServer(admin.New(admin.Options{
+		Version: "1.2.3", Reader: store, Queue: store, Sinks: []admin.Sink{{Name: "orders"}},
+	}).Handler(), slog.New(slog.DiscardHandler))
+	done := make(chan error, 1)
+	go func() { done <- srv.Serve(ln) }()
+	c = opened(t, at)
+	asked(t, c, ids)
+	if !c.Live() {
+		t.Error("Live with a server = false, want true")
+	}
+	if err := errors.Join(c.Close(), srv.Close(), store.Close()); err != nil {
+		t.Error(err)
+	}
+	if err := <-done; !errors.Is(err, http.ErrServerClosed) {
+		t.Errorf("Serve = %v, want %v", err, http.ErrServerClosed)
+	}
+	if _, err := c.Newest(t.Context()); !Absent(err) {
+		t.Errorf("Newest when the server is gone = %v, want it absent", err)
+	}
+}
+
+// asked asks c everything, of a store with the events ids.
+func asked(t *testing.T, c *Client, ids []string) {
+	t.Helper()
+	ctx := t.Context()
+	all, err := c.Events(ctx, Filter{Type: "payment.*"}, len(ids)-5, false, "")
+	if err != nil || len(all) != len(ids)-5 || all[0].Fact.ID != ids[0] || all[len(all)-1].Fact.ID != ids[len(ids)-6] {
+		t.Errorf("Events = %d, %v; want the first %d in order", len(all), err, len(ids)-5)
+	}
+	rest, err := c.Since(ctx, Filter{}, all[len(all)-1].Cursor)
+	if err != nil || len(rest.Events) != 5 || rest.Events[0].Fact.ID != ids[len(ids)-5] {
+		t.Errorf("Since = %d events, %v; want the last 5", len(rest.Events), err)
+	}
+	newest, err := c.Newest(ctx)
+	if err != nil || newest != rest.Events[4].Cursor || rest.Next < newest {
+		t.Errorf("Newest = %q, %v; want the cursor of the last, and Since's no less", newest, err)
+	}
+	if none, err := c.Events(ctx, Filter{Tenant: "nobody"}, 5, true, ""); err != nil || len(none) != 0 {
+		t.Errorf("Events of another tenant = %v, %v; want none", none, err)
+	}
+	one, err := c.Event(ctx, ids[3])
+	if err != nil || one.Fact.ID != ids[3] || one.Callback == nil || !json.Valid(one.Answer) {
+		t.Errorf("Event = %+v, %v; want the event with its callback", one, err)
+	}
+	if _, err := c.Event(ctx, host.Hash{9, 9, 9}.ID()); !NotFound(err) {
+		t.Errorf("Event that is not there = %v, want not found", err)
+	}
+	if sinks, err := c.Sinks(ctx); err != nil || len(sinks) != 1 || sinks[0] != "orders" {
+		t.Errorf("Sinks = %v, %v; want orders", sinks, err)
+	}
+	if _, err := c.DeadLetters(ctx, "nowhere", 1); !NotFound(err) {
+		t.Errorf("DeadLetters of an unknown sink = %v, want not found", err)
+	}
+	if _, err := c.Redrive(ctx, "nowhere"); !NotFound(err) {
+		t.Errorf("Redrive of an unknown sink = %v, want not found", err)
+	}
+}
+
+func TestOpen_refuses(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "data")
+	for engine, want := range map[string]string{
+		config.EngineBolt: "there is no data in " + dir,
+		config.EngineMem:  "no server is running on " + dir,
+	} {
+		if _, err := Open(t.Context(), Place{Dir: dir, Engine: engine}); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("Open with engine %s = %v, want %q", engine, err, want)
+		}
+	}
+	if _, err := os.Stat(dir); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("Open made %s (%v)", dir, err)
+	}
+	held, _ := shelved(t, 1)
+	store := open(t, held)
+	defer func() { _ = store.Close() }()
+	if _, err := Open(t.Context(), Place{Dir: held, Engine: config.EngineBolt}); !errors.Is(err, bolt.ErrLocked) {
+		t.Errorf("Open of a directory that another has = %v, want %v", err, bolt.ErrLocked)
+	}
+}
+
+// answering is a client of a server that gives answers in turn, and notes what
+// it was asked.
+func answering(answers ...string) (*Client, *[]string) {
+	var asked []string
+	h := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		asked = append(asked, strings.TrimSpace(r.Method+" "+r.URL.RequestURI()+" "+string(body)))
+		_, _ = io.WriteString(w, answers[0])
+		answers = answers[1:]
+	})
+	return &Client{http: &http.Client{Transport: inProcess{h}}, close: func() error { return nil }}, &asked
+}
+
+func TestDeadLetters_pages(t *testing.T) {
+	letter := func(n int) string { return fmt.Sprintf(`{"sink":"o","event":{"id":"%d"}}`, n) }
+	c, asked := answering(
+		`{"deadletters":[`+letter(1)+`,`+letter(2)+`],"next":"c2"}`,
+		`{"deadletters":[`+letter(3)+`],"next":""}`,
+		`{"redriven":2}`, `{"redriven":3}`)
+	got, err := c.DeadLetters(t.Context(), "o/r", 5)
+	if err != nil || len(got) != 3 || got[2].Fact.ID != "3" {
+		t.Errorf("DeadLetters = %+v, %v; want three", got, err)
+	}
+	if n, err := c.Redrive(t.Context(), "o", "1", "2"); err != nil || n != 2 {
+		t.Errorf("Redrive = %d, %v; want 2", n, err)
+	}
+	if n, err := c.Redrive(t.Context(), "o"); err != nil || n != 3 {
+		t.Errorf("Redrive of all = %d, %v; want 3", n, err)
+	}
+	want := []string{
+		"GET /admin/v1/sinks/o%2Fr/deadletters?limit=5",
+		"GET /admin/v1/sinks/o%2Fr/deadletters?after=c2&limit=3",
+		`POST /admin/v1/sinks/o/deadletters/redrive {"ids":["1","2"]}`,
+		`POST /admin/v1/sinks/o/deadletters/redrive {"ids":[]}`,
+	}
+	if diff := cmp.Diff(want, *asked); diff != "" {
+		t.Errorf("asked (-want +got):\n%s", diff)
+	}
+}
+
+func TestRefused(t *testing.T) {
+	for body, want := range map[string]string{
+		`{"error":{"message":"sink is unknown"}}`: "sink is unknown",
+		`nonsense`: "not found",
+	} {
+		if got := refused(http.StatusNotFound, []byte(body)); got.Error() != want || !NotFound(got) {
+			t.Errorf("refused(%s) = %v, want %q, not found", body, got, want)
+		}
+	}
+	if NotFound(refused(http.StatusConflict, nil)) {
+		t.Error("a conflict is taken for not found")
+	}
+}

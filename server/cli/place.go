@@ -1,0 +1,95 @@
+package cli
+
+import (
+	"errors"
+	"io/fs"
+	"maps"
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/postern/postern/config"
+	"github.com/postern/postern/server/cli/internal/client"
+)
+
+// loadConfig reads the configuration; extra is environment beside the
+// program's own.
+func (p *program) loadConfig(c *cobra.Command, extra ...string) (*config.Config, error) {
+	return config.Load(config.Options{
+		File: p.configFile, Flags: c.Flags(), Environ: append(p.environ[:len(p.environ):len(p.environ)], extra...),
+	})
+}
+
+// unneeded stands for a secret that a command has no use for; it has the form
+// of all of them.
+const unneeded = "value:whsec_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
+
+// problemsIn are all problems that err joins.
+func problemsIn(err error) []*config.Problem {
+	var several interface{ Unwrap() []error }
+	var one *config.Problem
+	var all []*config.Problem
+	switch {
+	case errors.As(err, &several):
+		for _, e := range several.Unwrap() {
+			all = append(all, problemsIn(e)...)
+		}
+	case errors.As(err, &one):
+		all = append(all, one)
+	}
+	return all
+}
+
+// index is the end of the path of one value of several.
+var index = regexp.MustCompile(`\.[0-9]+$`)
+
+// place finds the store. Looking at what is stored needs no secrets, so those
+// that this shell does not have are no problem here.
+func (p *program) place(c *cobra.Command) (client.Place, error) {
+	if dir, err := c.Flags().GetString("data"); err == nil && dir != "" {
+		return client.Place{Dir: dir, Engine: config.EngineBolt, Version: p.version.Version}, nil
+	}
+	if _, err := os.Stat(p.configFile); errors.Is(err, fs.ErrNotExist) && !c.Flags().Changed("config") {
+		p.configFile = ""
+	}
+	cfg, err := p.loadConfig(c)
+	if err != nil {
+		cfg, err = p.loadConfig(c, withoutSecrets(err)...)
+	}
+	if err != nil {
+		return client.Place{}, err
+	}
+	return client.Place{
+		Dir: cfg.Store.Path, Engine: cfg.Store.Engine, Sinks: slices.Sorted(maps.Keys(cfg.Sinks)), Version: p.version.Version,
+	}, nil
+}
+
+// withoutSecrets returns the environment that overrides each secret that err
+// complains of.
+func withoutSecrets(err error) []string {
+	var environ []string
+	for _, problem := range problemsIn(err) {
+		key := index.ReplaceAllString(problem.Path, "")
+		if strings.Contains(key, ".secrets") || strings.HasSuffix(key, ".token") {
+			environ = append(environ, config.EnvName(key)+"="+unneeded)
+		}
+	}
+	return environ
+}
+
+// open connects for a command that looks at what is stored.
+func (p *program) open(c *cobra.Command) (*client.Client, error) {
+	at, err := p.place(c)
+	if err != nil {
+		return nil, err
+	}
+	return client.Open(c.Context(), at)
+}
+
+// dataFlag lets a command do without a configuration.
+func dataFlag(c *cobra.Command) {
+	c.PersistentFlags().String("data", "", "the data `directory`, instead of the configuration's store.path")
+}
