@@ -155,7 +155,7 @@ const minToken = 16
 var tokenForm = regexp.MustCompile(`^[A-Za-z0-9._~-]+$`)
 
 func checkToken(ps *problems, path, token string) {
-	const fix = "make one with: openssl rand -hex 16, or postern init"
+	const fix = "make one with: openssl rand -hex 16"
 	if len(token) < minToken {
 		ps.add(path, fmt.Sprintf("has %d characters, fewer than %d: it can be guessed", len(token), minToken), fix)
 		return

@@ -109,7 +109,7 @@ func loadFile(ko *koanf.Koanf, o Options) error {
 	}
 	var cause *fs.PathError
 	if errors.As(err, &cause) {
-		return &Problem{Path: name, Text: "cannot be read: " + cause.Err.Error(), Fix: "postern init writes one"}
+		return &Problem{Path: name, Text: "cannot be read: " + cause.Err.Error()}
 	}
 	var several interface{ Unwrap() []error }
 	if !errors.As(err, &several) {

@@ -23,8 +23,15 @@ const (
 	exitUsage  = 2
 )
 
-// Call is one call of the command line. Every field but Version is required.
+// defaultConfig is the file that is read where none is named.
+const defaultConfig = "postern.yaml"
+
+// Call is one call of the command line. Every field but Name and Version is
+// required.
 type Call struct {
+	// Name is what the program was called by, a path or a name on the PATH: the
+	// commands that it proposes begin with it. Empty means "postern".
+	Name string
 	// Args are the arguments without the program's own name.
 	Args           []string
 	Stdin          io.Reader
@@ -46,7 +53,7 @@ func Main(call Call) int {
 	context.AfterFunc(ctx, stop)
 	p := &program{
 		stdin: call.Stdin, stdout: call.Stdout, stderr: call.Stderr, environ: call.Environ,
-		version: readVersions(call.Version), now: time.Now,
+		name: call.Name, version: readVersions(call.Version), now: time.Now,
 	}
 	return p.run(ctx, call.Args)
 }
@@ -57,8 +64,10 @@ type program struct {
 	stdin          io.Reader
 	stdout, stderr io.Writer
 	environ        []string
-	version        versions
-	now            func() time.Time
+	// name is the program's, as it was called; see [program.command].
+	name    string
+	version versions
+	now     func() time.Time
 	// configFile is --config; asJSON is --json.
 	configFile string
 	asJSON     bool
@@ -90,9 +99,10 @@ func (p *program) root() *cobra.Command {
 		Long: `Postern takes in the callbacks of many providers, verifies each one with its
 provider's plugin, keeps the events durably and hands them on to sinks.
 
-  postern demo     see it work, on a port and in a directory of its own
-  postern init     write a first configuration
-  postern serve    take callbacks in`,
+  ` + p.command("demo") + `     see it work, on a port and in a directory of its own
+  ` + p.command("init") + `     write a first configuration
+  ` + p.command("serve") + `    take callbacks in`,
+		Annotations:   map[string]string{cobra.CommandDisplayNameAnnotation: p.command()},
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		Args:          known,
@@ -105,7 +115,7 @@ provider's plugin, keeps the events durably and hands them on to sinks.
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		return usageError{fmt.Errorf("%w; see %q", err, c.CommandPath()+" --help")}
 	})
-	root.PersistentFlags().StringVar(&p.configFile, "config", "postern.yaml", "the configuration `file`")
+	root.PersistentFlags().StringVar(&p.configFile, "config", defaultConfig, "the configuration `file`")
 	root.PersistentFlags().BoolVar(&p.asJSON, "json", false, "write JSON for programs")
 	root.AddCommand(
 		p.initCommand(), p.serveCommand(), p.demoCommand(), p.sendCommand(),

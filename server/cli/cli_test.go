@@ -38,6 +38,24 @@ func posternIn(t *testing.T, stdin string, environ []string, args ...string) res
 	return result{p.run(t.Context(), args), out.String(), errs.String()}
 }
 
+// settled names a directory whose own name differs from run to run, and with
+// its length the place of a proposed command.
+func settled(text, dir, name string) string {
+	return strings.ReplaceAll(strings.ReplaceAll(text, dir, name), ":\n  postern ", ": postern ")
+}
+
+// proposed is the command line that stands behind before, below it or beside
+// it, without the program's name.
+func proposed(t *testing.T, text, before string) []string {
+	t.Helper()
+	_, after, ok := strings.Cut(text, before)
+	words := strings.Fields(strings.SplitN(strings.TrimSpace(after), "\n", 2)[0])
+	if !ok || len(words) == 0 || words[0] != "postern" {
+		t.Fatalf("there is no command behind %q in\n%s", before, text)
+	}
+	return words[1:]
+}
+
 // golden compares got with a file in testdata.
 func golden(t *testing.T, name, got string) {
 	t.Helper()

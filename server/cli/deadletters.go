@@ -57,7 +57,7 @@ func (p *program) deadLettersList() *cobra.Command {
 					break
 				}
 			}
-			return p.printLetters(all)
+			return p.printLetters(c, all)
 		},
 	}
 	c.Flags().IntVar(&limit, "limit", 100, "the most dead letters to list")
@@ -72,7 +72,7 @@ func ofSink(sink string, err error) error {
 	return err
 }
 
-func (p *program) printLetters(all []client.Letter) error {
+func (p *program) printLetters(c *cobra.Command, all []client.Letter) error {
 	if p.asJSON {
 		for i := range all {
 			if err := jsonLine(p.stdout, &all[i]); err != nil {
@@ -97,7 +97,16 @@ func (p *program) printLetters(all []client.Letter) error {
 		t.Add(screen.Text(l.Fact.ID), screen.Text(l.Sink), screen.Text(age(p.now().Sub(l.Died))).In(screen.Faint),
 			screen.Text(strconv.Itoa(l.Attempts)), screen.Text(l.Reason).In(screen.Bad))
 	}
-	t.Print(p.screen())
+	s := p.screen()
+	t.Print(s)
+	s.Printf("\n")
+	seen := map[string]bool{}
+	for i := range all {
+		if sink := all[i].Sink; !seen[sink] {
+			seen[sink] = true
+			s.Command("deliver again: ", p.command(append([]string{"deadletters", "redrive", sink, "--all"}, p.samePlace(c)...)...))
+		}
+	}
 	return nil
 }
 

@@ -24,7 +24,7 @@ func TestDeadLettersList(t *testing.T) {
 			if got.code != exitDone || got.stderr != "" {
 				t.Fatalf("deadletters list = code %d, stderr %q; want 0 and nothing", got.code, got.stderr)
 			}
-			golden(t, tt.name, got.stdout)
+			golden(t, tt.name, settled(got.stdout, dir, "DIR"))
 		})
 	}
 }

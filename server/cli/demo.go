@@ -53,15 +53,29 @@ it must be.`,
 			if err != nil {
 				return err
 			}
-			return p.printDemo(results)
+			return p.printDemo(results, from.Plugins)
 		},
 	}
-	c.Flags().StringVar(&from.Plugins, "plugins", "./plugins/dist", "the `directory` of the plugins")
+	c.Flags().StringVar(&from.Plugins, "plugins", defaultPlugins, "the `directory` of the plugins")
 	c.Flags().StringVar(&from.Cache, "cache", "", "a `directory` of compiled plugins to use and to leave behind")
 	c.Flags().StringVar(&expect, "expect", "", "a JSON `file` of other expectations, by case")
 	_ = c.Flags().MarkHidden("expect")
 	_ = c.Flags().MarkHidden("cache")
 	return c
+}
+
+// nextAfterDemo is what to type after a demo that went well.
+func (p *program) nextAfterDemo(plugins string) string {
+	words := []string{"init", "ottu"}
+	if plugins != defaultPlugins {
+		words = append(words, "--plugins", plugins)
+	}
+	line := p.command(words...)
+	// Only in the repository does make know it.
+	if _, err := os.Stat(filepath.Join("config", "demo.yaml")); err == nil && plugins == defaultPlugins {
+		line = "make run, or " + line
+	}
+	return line
 }
 
 // demoFrom are the directories that the demo's configuration names.

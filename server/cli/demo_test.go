@@ -15,7 +15,7 @@ func TestDemo(t *testing.T) {
 	if got.code != exitDone || got.stderr != "" {
 		t.Fatalf("demo = %+v, want code 0", got)
 	}
-	golden(t, "demo", port.ReplaceAllString(got.stdout, "127.0.0.1:PORT"))
+	golden(t, "demo", settled(port.ReplaceAllString(got.stdout, "127.0.0.1:PORT"), plugins(t), "PLUGINS"))
 }
 
 // A demo that cannot fail shows nothing: a planted expectation that is not met
@@ -51,7 +51,7 @@ func TestDemo_showsWhatIsUnmet(t *testing.T) {
 	err := p.printDemo([]demoResult{
 		{Provider: "ottu", Case: "it is paid", Event: "x", Got: stored200("payment.succeeded"), Want: stored200("payment.succeeded"), OK: true},
 		{Provider: "ottu", Case: "forged signature", Event: "y", Got: stored200("payment.succeeded"), Want: refused4xx(401)},
-	})
+	}, defaultPlugins)
 	if err == nil {
 		t.Error("printDemo = nil, want an error")
 	}

@@ -149,7 +149,7 @@ func (d *demo) delivered() (map[string]bool, error) {
 }
 
 // printDemo shows the results; one that is not as it must be fails the command.
-func (p *program) printDemo(results []demoResult) error {
+func (p *program) printDemo(results []demoResult, plugins string) error {
 	unmet := 0
 	for i := range results {
 		if !results[i].OK {
@@ -167,6 +167,9 @@ func (p *program) printDemo(results []demoResult) error {
 	}
 	if unmet > 0 {
 		return fmt.Errorf("%d of %s not as it must be", unmet, count(len(results), "callback"))
+	}
+	if !p.asJSON {
+		p.screen().Command("next: ", p.nextAfterDemo(plugins))
 	}
 	return nil
 }

@@ -29,7 +29,7 @@ func (p *program) eventsTail() *cobra.Command {
 			}
 			defer func() { _ = cl.Close() }()
 			if !cl.Live() {
-				return errors.New("no server is running on this data directory: nothing will come in")
+				return errors.New("no server is running on this data directory: nothing will come in" + p.serveHint(c))
 			}
 			return p.tail(c.Context(), cl, f, stopAfter)
 		},

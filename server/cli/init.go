@@ -30,6 +30,9 @@ var firstConfig string
 // publicPlaceholder stands where the operator's own name belongs.
 const publicPlaceholder = "https://hooks.example.com"
 
+// defaultPlugins is where "make plugins" puts them.
+const defaultPlugins = "./plugins/dist"
+
 // first is what the first configuration is written from.
 type first struct {
 	PublicURL, Plugins, Tenant string
@@ -87,12 +90,12 @@ its URL.`,
 			if err := writeNew(out, text, force); err != nil {
 				return err
 			}
-			f.next(p.screen(), out)
+			p.nextSteps(f, out)
 			return nil
 		},
 	}
-	c.Flags().StringVar(&out, "out", "postern.yaml", "the `file` to write")
-	c.Flags().StringVar(&plugins, "plugins", "./plugins/dist", "the `directory` of the plugins")
+	c.Flags().StringVar(&out, "out", defaultConfig, "the `file` to write")
+	c.Flags().StringVar(&plugins, "plugins", defaultPlugins, "the `directory` of the plugins")
 	c.Flags().StringVar(&tenant, "tenant", "main", "the tenant's `name`")
 	c.Flags().BoolVar(&force, "force", false, "overwrite the file")
 	return c
@@ -262,12 +265,13 @@ func writeNew(file string, text []byte, force bool) error {
 	return nil
 }
 
-// next says what is left to do.
-func (f *first) next(s *screen.Screen, file string) {
+// nextSteps says what is left to do.
+func (p *program) nextSteps(f *first, file string) {
+	s := p.screen()
 	s.Printf("wrote %s (only you can read it: the URLs' tokens are in it)\n", file)
 	s.Printf("\n%s\n", s.Paint(screen.Bold, "1. Set what the providers gave you"))
-	for _, p := range f.Providers {
-		for _, secret := range p.Secrets {
+	for _, from := range f.Providers {
+		for _, secret := range from.Secrets {
 			if secret.Env != "" && !secret.Optional {
 				s.Printf("   export %s=…\n", secret.Env)
 			}
@@ -276,15 +280,14 @@ func (f *first) next(s *screen.Screen, file string) {
 	s.Printf("\n%s\n", s.Paint(screen.Bold, "2. Put your own name in the place of "+f.PublicURL))
 	s.Printf("   intake.public_url in %s\n", file)
 	s.Printf("\n%s\n", s.Paint(screen.Bold, "3. Give each provider its URL"))
-	for _, p := range f.Providers {
-		s.Printf("   %s\n", f.PublicURL+f.path(p))
+	for _, from := range f.Providers {
+		s.Printf("   %s\n", f.PublicURL+f.path(from))
 	}
 	s.Printf("\n%s\n", s.Paint(screen.Bold, "4. Check and start"))
-	flag := ""
-	if file != "postern.yaml" {
-		flag = " --config " + file
+	p.configFile = file
+	for _, words := range [][]string{{"config", "check"}, {"serve"}} {
+		s.Command("   ", p.command(append(words, p.sameConfig()...)...))
 	}
-	s.Printf("   postern config check%s\n   postern serve%s\n", flag, flag)
 }
 
 // path is the endpoint's own, token included: the one place that shows it, to

@@ -18,6 +18,13 @@ import (
 // loadConfig reads the configuration; extra is environment beside the
 // program's own.
 func (p *program) loadConfig(c *cobra.Command, extra ...string) (*config.Config, error) {
+	if _, err := os.Stat(p.configFile); p.configFile != "" && errors.Is(err, fs.ErrNotExist) {
+		words := []string{"init"}
+		if p.configFile != defaultConfig {
+			words = append(words, "--out", p.configFile)
+		}
+		return nil, &config.Problem{Path: p.configFile, Text: "there is no such file", Fix: "this writes one: " + p.command(words...)}
+	}
 	return config.Load(config.Options{
 		File: p.configFile, Flags: c.Flags(), Environ: append(p.environ[:len(p.environ):len(p.environ)], extra...),
 	})

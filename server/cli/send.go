@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -37,9 +38,9 @@ func (p *program) sendCommand() *cobra.Command {
 		Long: `Makes a callback, signs it with the endpoint's newest secrets and posts it. The
 callback is a .http file (a request line, headers, an empty line, a body), or
 --data, or the first that the plugin's own tests accept.`,
-		Example: `  postern send ottu
-  postern send ottu --data '{"amount":"1.000",…}'
-  postern send plugins/ottu/testdata/paid.http --endpoint main/ottu`,
+		Example: `  ` + p.command("send", "ottu") + `
+  ` + p.command("send", "ottu", "--data") + ` '{"amount":"1.000"}'
+  ` + p.command("send", "plugins/ottu/testdata/paid.http", "--endpoint", "main/ottu"),
 		Args: takes(1, 1),
 		RunE: func(c *cobra.Command, args []string) error { return p.send(c, args[0], &f) },
 	}
@@ -78,10 +79,18 @@ func (p *program) send(c *cobra.Command, what string, f *sendFlags) error {
 	}
 	before, after := watch(ctx, cfg.Store.Path, s.where)
 	got, err := s.send(ctx, cb)
+	if errors.Is(err, syscall.ECONNREFUSED) && f.url == "" {
+		return fmt.Errorf("%w; no server is running there; start one: %s", err,
+			p.command(append([]string{"serve"}, p.sameConfig()...)...))
+	}
 	if err != nil {
 		return err
 	}
-	return p.printSent(s, got, before, after(ctx))
+	look := p.sameConfig()
+	if p.overridden(c, "store.path") {
+		look = []string{"--data", cfg.Store.Path}
+	}
+	return p.printSent(s, got, before, after(ctx), look)
 }
 
 // callback makes what is sent: from --data, the file, or the plugin's goldens.
@@ -238,8 +247,8 @@ type sent struct {
 }
 
 // printSent shows the answer; one that is no success is a failure of the
-// command.
-func (p *program) printSent(s *sender, got answer, live bool, events []client.Stored) error {
+// command. look are the flags with which the events are found again.
+func (p *program) printSent(s *sender, got answer, live bool, events []client.Stored, look []string) error {
 	out := sent{Endpoint: s.where, Status: got.Status, Body: string(got.Body), Events: []string{}}
 	for i := range events {
 		out.Events = append(out.Events, events[i].Fact.ID)
@@ -272,7 +281,7 @@ func (p *program) printSent(s *sender, got answer, live bool, events []client.St
 	case failed != nil:
 		return silentError{failed}
 	case len(events) > 0:
-		sc.Printf("see it: postern events show %s\n", events[0].Fact.ID)
+		sc.Command("see it: ", p.command(append([]string{"events", "show", events[0].Fact.ID}, look...)...))
 	case live:
 		sc.Printf("no new event: seen before, or of no interest to the plugin\n")
 	}

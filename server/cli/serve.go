@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"path/filepath"
 
@@ -26,7 +27,7 @@ and an environment variable; see the flags below. Logs go to standard error.`,
 			if err != nil {
 				return err
 			}
-			return p.serve(c.Context(), cfg)
+			return p.serve(c, cfg)
 		},
 	}
 	config.AddFlags(c.Flags())
@@ -35,7 +36,8 @@ and an environment variable; see the flags below. Logs go to standard error.`,
 
 // serve runs a server until ctx ends, and then until it has drained, or until
 // it fails by itself.
-func (p *program) serve(ctx context.Context, cfg *config.Config) error {
+func (p *program) serve(c *cobra.Command, cfg *config.Config) error {
+	ctx := c.Context()
 	log := p.logger(cfg.Log)
 	for _, w := range cfg.Warnings() {
 		log.Warn("configuration", "warning", w)
@@ -44,7 +46,7 @@ func (p *program) serve(ctx context.Context, cfg *config.Config) error {
 	if err != nil {
 		return err
 	}
-	p.announce(cfg, srv)
+	p.announce(c, cfg, srv)
 	defer context.AfterFunc(ctx, func() { log.Info("stopping: what is under way ends first") })()
 	return srv.Wait()
 }
@@ -59,27 +61,39 @@ func (p *program) logger(l config.Log) *slog.Logger {
 }
 
 // announce says where everything is and what to type next.
-func (p *program) announce(cfg *config.Config, srv *server.Server) {
+func (p *program) announce(c *cobra.Command, cfg *config.Config, srv *server.Server) {
 	s := p.screen()
 	base := baseOf(srv.Addr().String())
 	s.Printf("%s on %s\n\n", s.Paint(screen.Bold, "postern takes callbacks in"), base)
 	t := screen.Table{Columns: []screen.Column{{Title: "ENDPOINT"}, {Title: "PLUGIN", Least: 8}, {Title: "URL"}}}
-	next := "postern demo"
 	for _, e := range srv.Endpoints() {
 		t.Add(screen.Text(e.Tenant+"/"+e.Name), screen.Text(shortVersion(e.Plugin)), screen.Text(e.URL))
-	}
-	if ends := srv.Endpoints(); len(ends) > 0 {
-		next = "postern send " + ends[0].Provider + " --endpoint " + ends[0].Tenant + "/" + ends[0].Name
-	}
-	if p.configFile != "postern.yaml" {
-		next += " --config " + p.configFile
 	}
 	t.Print(s)
 	s.Printf("\n")
 	s.Field("data", screen.Text(cfg.Store.Path))
 	s.Field("admin", screen.Text(filepath.Join(cfg.Store.Path, admin.SocketName)))
-	s.Field("try", screen.Text(next))
+	if ends := srv.Endpoints(); len(ends) > 0 {
+		s.Command(fmt.Sprintf("  %-12s", "try"), p.trial(c, cfg, &ends[0], base))
+	}
 	s.Field("stop", screen.Text("ctrl-c"))
+}
+
+// trial is the command that sends something to the endpoint, wherever this
+// server's configuration came from.
+func (p *program) trial(c *cobra.Command, cfg *config.Config, e *admin.Endpoint, base string) string {
+	words := append([]string{"send", e.Provider, "--endpoint", e.Tenant + "/" + e.Name}, p.sameConfig()...)
+	if p.overridden(c, "intake.listen") {
+		words = append(words, "--url", base)
+	}
+	line := p.command(words...)
+	if p.overridden(c, "store.path") {
+		line = config.EnvName("store.path") + "=" + quoted(cfg.Store.Path) + " " + line
+	}
+	if p.overridden(c, "plugins.path") {
+		line = config.EnvName("plugins.path") + "=" + quoted(cfg.Plugins.Path) + " " + line
+	}
+	return line
 }
 
 // shortVersion is "ottu@0.1.0" of "ottu@0.1.0+sha256:…".

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
 )
 
 // watched is a buffer that tells when it holds a text.
@@ -113,11 +115,12 @@ func TestServe(t *testing.T) {
 	}
 	_, after, _ := strings.Cut(sent.stdout, "\nevent ")
 	id, _, _ := strings.Cut(after, " ")
-	if !strings.HasSuffix(sent.stdout, "see it: postern events show "+id+"\n") {
-		t.Fatalf("send wrote %q, want the event's id", sent.stdout)
+	look := proposed(t, sent.stdout, "see it:")
+	if diff := cmp.Diff([]string{"events", "show", id, "--config", file}, look); diff != "" {
+		t.Errorf("send proposes (-want +got):\n%s", diff)
 	}
 	// The secret is not in this environment: reading needs none.
-	shown := postern(t, nil, "events", "show", id, "--config", file)
+	shown := postern(t, nil, look...)
 	if shown.code != exitDone || !strings.Contains(shown.stdout, "POST /in/main/ottu/[token:path]") {
 		t.Errorf("events show = %+v, want the masked request", shown)
 	}
@@ -125,7 +128,7 @@ func TestServe(t *testing.T) {
 	if again.code != exitDone || !strings.Contains(again.stdout, "no new event") {
 		t.Errorf("send of the same = %+v, want no new event", again)
 	}
-	carried := postern(t, serveEnviron, "send", "ottu", "--config", file)
+	carried := postern(t, serveEnviron, proposed(t, out.String(), "\n  try")...)
 	if carried.code != exitDone || !strings.Contains(carried.stdout, "\nevent ") {
 		t.Errorf("send of what the plugin carries = %+v, want an event", carried)
 	}

@@ -121,6 +121,19 @@ func (s *Screen) Field(name string, value Cell) {
 	}
 }
 
+// Command writes a command line to type behind its name, or below it where the
+// two do not fit: what is typed is never cut, and whole where it can be.
+func (s *Screen) Command(name, line string) {
+	line = Clean(line)
+	bare := strings.TrimSpace(name)
+	if n := utf8.RuneCountInString(name + line); s.width > 0 && n > s.width && bare != "" {
+		indent, _, _ := strings.Cut(name, bare)
+		s.Printf("%s%s\n", indent, bare)
+		name = indent + "  "
+	}
+	s.Printf("%s%s\n", name, line)
+}
+
 // Block writes bytes indented: JSON spread out, other text as it is, and what
 // is no text by its length.
 func (s *Screen) Block(b []byte) {

@@ -135,6 +135,26 @@ func TestField(t *testing.T) {
 	}
 }
 
+func TestCommand(t *testing.T) {
+	const line = "postern events show x"
+	for _, tt := range []struct {
+		width      int
+		name, want string
+	}{
+		{0, "see it: ", "see it: " + line + "\n"},
+		{29, "see it: ", "see it: " + line + "\n"},
+		{28, "see it: ", "see it:\n  " + line + "\n"},
+		{10, "  try     ", "  try\n    " + line + "\n"},
+		{10, "   ", "   " + line + "\n"},
+	} {
+		var out bytes.Buffer
+		(&Screen{w: &out, width: tt.width}).Command(tt.name, line)
+		if got := out.String(); got != tt.want {
+			t.Errorf("Command(%q) at width %d = %q, want %q", tt.name, tt.width, got, tt.want)
+		}
+	}
+}
+
 func TestBlock(t *testing.T) {
 	for in, want := range map[string]string{
 		`{"a":[1.50]}`:   "  {\n    \"a\": [\n      1.50\n    ]\n  }\n",
