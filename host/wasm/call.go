@@ -130,6 +130,6 @@ func (c *call) finish(verdict int32) (host.Result, error) {
 // passes over the code it got must not make an event with a shorter key.
 func (c *call) breaks(what string) {
 	if c.broken == "" {
-		c.broken = fmt.Sprintf("event %d: %s", len(c.res.Events)-1, what)
+		c.broken = fmt.Sprintf("event %d: %s", max(len(c.res.Events)-1, 0), what)
 	}
 }

@@ -395,6 +395,10 @@ func TestInvariant14_aBrokenKeyRefusesTheEvent(t *testing.T) {
 			}
 			d.want(overLimit, "set", fieldKey, "x")
 		},
+		"no view":   func(d *driver, _ code) { d.want(invalid, "map", fieldKey, malformed, "/e") },
+		"long path": func(d *driver, v code) { d.want(overLimit, "map", fieldKey, v, "/"+strings.Repeat("x", maxPath)) },
+		"no path":   func(d *driver, v code) { d.want(malformed, "map", fieldKey, v, "e") },
+		"number":    func(d *driver, _ code) { d.want(invalid, "set_i64", fieldKey, int64(1)) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			d := drive(t, hmacSecret, hmacBinding, callback(`{"n":null,"e":""}`))
@@ -410,6 +414,19 @@ func TestInvariant14_aBrokenKeyRefusesTheEvent(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestSet_deepDataIsRefused: an event that nests deeper than encoding/json goes
+// could be stored and never be written out again.
+func TestSet_deepDataIsRefused(t *testing.T) {
+	d := drive(t, hmacSecret, hmacBinding, callback(""))
+	d.want(0, "event_begin", -1)
+	nested := func(n int) string { return strings.Repeat("[", n) + strings.Repeat("]", n) }
+	d.want(ok, "set", fieldProviderData, nested(128))
+	d.want(malformed, "set", fieldProviderData, nested(129))
+	d.want(malformed, "set", fieldProviderData, nested(9999))
+	d.want(malformed, "set", fieldProviderData, `{"a":1,"a":2}`)
+	d.want(malformed, "set", fieldProviderData, `{} {}`)
 }
 
 func TestSaying_limits(t *testing.T) {

@@ -4,8 +4,6 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"github.com/go-json-experiment/json/jsontext"
-
 	"github.com/postern/postern/host"
 	"github.com/postern/postern/host/wasm/internal/view"
 )
@@ -70,7 +68,18 @@ func (g *guest) set() {
 		g.give(g.setData(text))
 		return
 	}
-	g.give(g.setText(field, text))
+	g.giveFor(field, g.setText(field, text))
+}
+
+// giveFor gives what became of a field that the guest set.
+//
+// Invariant 14: whatever the reason for which a component of the dedup key was
+// refused, the event is refused with it: it is never left out.
+func (g *guest) giveFor(field uint32, c code) {
+	if field == fieldKey && c != ok {
+		g.breaks("a component of the dedup key is absent or was refused")
+	}
+	g.give(c)
 }
 
 // setData takes JSON that the guest wrote.
@@ -79,11 +88,12 @@ func (c *call) setData(text []byte) code {
 	if d == nil {
 		return invalid
 	}
-	data := jsontext.Value(append([]byte(nil), text...))
-	if !data.IsValid() {
+	// As strict as a view: what nests deeper than that could be stored and
+	// never be written out again.
+	if !view.IsJSON(text) {
 		return malformed
 	}
-	d.ProviderData = []byte(data)
+	d.ProviderData = append([]byte(nil), text...)
 	return ok
 }
 
@@ -157,7 +167,7 @@ func setTime(d *host.Draft, text string) code {
 
 // addKey appends a component of the dedup key.
 //
-// Invariant 14: an absent or oversize component is refused, and the event with
+// Invariant 14: an empty or oversize component is refused, and the event with
 // it: it is never joined as empty or left out.
 func (c *call) addKey(d *host.Draft, text []byte) code {
 	switch {
@@ -174,10 +184,13 @@ func (c *call) addKey(d *host.Draft, text []byte) code {
 
 func (g *guest) setInt() {
 	field, value := g.u32(0), int64(g.stack[1]) //nolint:gosec // an i64 of the ABI
-	d := g.draft()
+	g.giveFor(field, g.setNumber(field, value))
+}
+
+func (c *call) setNumber(field uint32, value int64) code {
+	d := c.draft()
 	if d == nil {
-		g.give(invalid)
-		return
+		return invalid
 	}
 	switch field {
 	case fieldTime:
@@ -189,44 +202,39 @@ func (g *guest) setInt() {
 	case fieldSandbox:
 		d.Sandbox = value != 0
 	default:
-		g.give(invalid)
-		return
+		return invalid
 	}
-	g.give(ok)
+	return ok
 }
 
 // mapField sets a field from a view: the value never enters the guest.
 func (g *guest) mapField() {
 	field := g.u32(0)
 	v, path, c := g.at(1)
-	if c != ok {
-		g.give(c)
-		return
+	if c == ok {
+		c = g.setFrom(field, v, path)
 	}
-	d := g.draft()
+	g.giveFor(field, c)
+}
+
+func (c *call) setFrom(field uint32, v *view.View, path []byte) code {
+	d := c.draft()
 	if d == nil {
-		g.give(invalid)
-		return
+		return invalid
 	}
 	if field == fieldProviderData {
 		data, found := v.JSON(path)
 		if !found || v.Kind(path) == view.Null {
-			g.give(absent)
-			return
+			return absent
 		}
 		d.ProviderData = data
-		g.give(ok)
-		return
+		return ok
 	}
 	text, found := v.Text(path)
 	if !found {
-		if field == fieldKey {
-			g.breaks("a component of the dedup key is absent")
-		}
-		g.give(absent)
-		return
+		return absent
 	}
-	g.give(g.setText(field, text))
+	return c.setText(field, text)
 }
 
 func (g *guest) setAside() {

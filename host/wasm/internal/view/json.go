@@ -26,6 +26,23 @@ func JSON(doc []byte) (*View, error) {
 	return p.view, nil
 }
 
+// IsJSON reports whether [JSON] would take doc, and builds nothing.
+func IsJSON(doc []byte) bool {
+	dec, _ := decoders.Get().(*jsontext.Decoder)
+	defer decoders.Put(dec)
+	dec.Reset(bytes.NewBuffer(doc))
+	for {
+		if _, err := dec.ReadToken(); err != nil || dec.StackDepth() > maxDepth {
+			return false
+		}
+		if dec.StackDepth() == 0 {
+			break
+		}
+	}
+	_, err := dec.ReadToken()
+	return errors.Is(err, io.EOF)
+}
+
 var decoders = sync.Pool{New: func() any { return new(jsontext.Decoder) }}
 
 type parser struct {

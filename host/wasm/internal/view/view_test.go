@@ -75,6 +75,9 @@ func TestVectors(t *testing.T) {
 			if got := err != nil; got != vec.Refused {
 				t.Fatalf("refused = %v, want %v", got, vec.Refused)
 			}
+			if vec.View != "form" && IsJSON(vec.bytes(t)) == vec.Refused {
+				t.Errorf("IsJSON = %v, want %v", !vec.Refused, vec.Refused)
+			}
 			for _, p := range vec.Paths {
 				if p.Code == "MALFORMED" {
 					if IsPointer([]byte(p.Path)) {
