@@ -28,6 +28,7 @@ func TestInvariant14_keysAreScopedAndLengthPrefixed(t *testing.T) {
 		"the key":               {a, []string{"ab", "c"}, Cryptographic, "x", 0},
 		"cut elsewhere":         {a, []string{"a", "bc"}, Cryptographic, "x", 0},
 		"joined":                {a, []string{"abc"}, Cryptographic, "x", 0},
+		"a separator inside":    {a, []string{"ab\x00\x00\x00\x00\x00\x00\x00\x00c"}, Cryptographic, "x", 0},
 		"another order":         {a, []string{"c", "ab"}, Cryptographic, "x", 0},
 		"another tenant":        {&Endpoint{Tenant: "other", Name: "pay"}, []string{"ab", "c"}, Cryptographic, "x", 0},
 		"another endpoint":      {&Endpoint{Tenant: "acme", Name: "other"}, []string{"ab", "c"}, Cryptographic, "x", 0},
@@ -45,6 +46,10 @@ func TestInvariant14_keysAreScopedAndLengthPrefixed(t *testing.T) {
 			}
 			seen[h] = what
 		}
+	}
+	_, _, first := keyOf(a, Draft{Key: []string{"k"}, Amount: "1"}, Bearer, "x", 0)
+	if _, _, other := keyOf(a, Draft{Key: []string{"k"}, Amount: "2"}, Bearer, "x", 0); first == other {
+		t.Error("two conflicts of one key share an identity")
 	}
 	one, _, _ := keyOf(a, Draft{Key: []string{"k"}}, Bearer, "x", 0)
 	same, _, _ := keyOf(a, Draft{Key: []string{"k"}}, Bearer, "another body", 5)
