@@ -116,3 +116,45 @@ func TestWarnings_readableFileWithSecrets(t *testing.T) {
 		}
 	}
 }
+
+// What "postern init" writes is in order where it writes it; a provider's
+// secret never is.
+func TestWarnings_plainToken(t *testing.T) {
+	t.Parallel()
+	const token, secret = "tenants.t.endpoints.e.token: is written", "tenants.t.endpoints.e.secrets.token: is written"
+	text := []byte("tenants: {t: {endpoints: {e: {plugin: p, token: 0123456789abcdef, secrets: {token: value:x}}}}}\n")
+	path := filepath.Join(t.TempDir(), "postern.yaml")
+	for _, tt := range []struct {
+		name string
+		mode os.FileMode
+		o    Options
+		want bool
+	}{
+		{"the owner's alone", 0o600, Options{File: path}, false},
+		{"the owner may only read", 0o400, Options{File: path}, false},
+		{"the group may read", 0o640, Options{File: path}, true},
+		{"no file", 0o600, Options{File: path, Text: text}, true},
+	} {
+		if err := os.WriteFile(path, text, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Chmod(path, tt.mode); err != nil {
+			t.Fatal(err)
+		}
+		tt.o.Environ = []string{}
+		cfg, err := Load(tt.o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Chmod(path, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		all := strings.Join(cfg.Warnings(), "\n")
+		if got := strings.Contains(all, token); got != tt.want {
+			t.Errorf("%s: warned of the token %t, want %t", tt.name, got, tt.want)
+		}
+		if !strings.Contains(all, secret) {
+			t.Errorf("%s: no warning of the secret in\n%s", tt.name, all)
+		}
+	}
+}

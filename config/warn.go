@@ -32,12 +32,20 @@ func warn(c *Config, file string) []string {
 		s := c.Sinks[name]
 		warnSink(say, "sinks."+name, &s)
 	}
-	plain := c.plainSecrets()
-	for _, path := range plain {
+	secrets, tokens := c.plainSecrets()
+	mode, known := modeOf(file)
+	open := known && mode&0o077 != 0
+	told := secrets
+	// A token is made for this file alone and no provider's secret: one that
+	// only the file's owner can read is where it belongs.
+	if open || !known {
+		told = slices.Concat(secrets, tokens)
+	}
+	for _, path := range told {
 		say(path, "is written in the configuration itself; env:NAME or file:/path keep it out")
 	}
-	if mode, open := openToOthers(file); open && len(plain) > 0 {
-		say(file, fmt.Sprintf("holds secrets and its mode is %04o, so others can read it; chmod 600 it", mode.Perm()))
+	if open && len(told) > 0 {
+		say(file, fmt.Sprintf("holds secrets and its mode is %04o, so others can read it; chmod 600 it", mode))
 	}
 	return out
 }
@@ -72,34 +80,33 @@ func (c *Config) endpoints() func(yield func(string, *Endpoint) bool) {
 	}
 }
 
-// plainSecrets are the paths of secrets whose values stand in the file.
-func (c *Config) plainSecrets() []string {
-	var out []string
-	collect := func(path string, values []Secret) {
+// plainSecrets are the paths of secrets whose values stand in the file, and
+// those of the endpoints' tokens apart.
+func (c *Config) plainSecrets() (secrets, tokens []string) {
+	collect := func(to *[]string, path string, values []Secret) {
 		if slices.ContainsFunc(values, func(s Secret) bool { return s.plain }) {
-			out = append(out, path)
+			*to = append(*to, path)
 		}
 	}
 	for path, e := range c.endpoints() {
 		for _, name := range slices.Sorted(maps.Keys(e.Secrets)) {
-			collect(path+".secrets."+name, e.Secrets[name])
+			collect(&secrets, path+".secrets."+name, e.Secrets[name])
 		}
-		collect(path+".token", e.Token)
+		collect(&tokens, path+".token", e.Token)
 	}
 	for _, name := range slices.Sorted(maps.Keys(c.Sinks)) {
 		if w := c.Sinks[name].Webhook; w != nil {
-			collect("sinks."+name+".secrets", w.Secrets)
+			collect(&secrets, "sinks."+name+".secrets", w.Secrets)
 		}
 	}
-	return out
+	return secrets, tokens
 }
 
-// openToOthers reports a file's mode and whether more than its owner can read
-// it. No file is open to nobody.
-func openToOthers(file string) (fs.FileMode, bool) {
+// modeOf is a file's permissions, if there is one.
+func modeOf(file string) (mode fs.FileMode, known bool) {
 	info, err := os.Stat(file)
 	if file == "" || err != nil {
 		return 0, false
 	}
-	return info.Mode(), info.Mode().Perm()&0o077 != 0
+	return info.Mode().Perm(), true
 }
