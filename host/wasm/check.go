@@ -87,7 +87,7 @@ func checkImport(f api.FunctionDefinition) error {
 	module, name, _ := f.Import()
 	switch module {
 	case wasiModule:
-		return nil
+		return checkSignature(f, wasiFor(name, f).signature)
 	case abiModule:
 	default:
 		return fmt.Errorf("it imports %s.%s: only %s and the sealed %s are offered", module, name, abiModule, wasiModule)
@@ -99,8 +99,15 @@ func checkImport(f api.FunctionDefinition) error {
 	if known.call == nil {
 		return fmt.Errorf("it imports %s.%s, which this version of Postern does not serve yet", module, name)
 	}
-	if got := signatureOf(f); !got.equal(known.signature) {
-		return fmt.Errorf("its import %s.%s is %v, must be %v", module, name, got, known.signature)
+	return checkSignature(f, known.signature)
+}
+
+// checkSignature keeps a host function from looking for arguments that the
+// guest never gave.
+func checkSignature(f api.FunctionDefinition, want signature) error {
+	if got := signatureOf(f); !got.equal(want) {
+		module, name, _ := f.Import()
+		return fmt.Errorf("its import %s.%s is %v, must be %v", module, name, got, want)
 	}
 	return nil
 }

@@ -41,7 +41,7 @@ func (m *Module) instantiate(_ context.Context) (*instance, error) {
 	in.api, err = m.runtime.InstantiateModule(in, m.compiled,
 		wazero.NewModuleConfig().WithName("").WithStartFunctions())
 	if err != nil {
-		return nil, host.Errorf(host.PluginFailed, "start an instance: %w", err)
+		return nil, host.Errorf(host.PluginFailed, "start an instance: %w", in.trap(err))
 	}
 	if err := in.begin(); err != nil {
 		err = in.trap(err)

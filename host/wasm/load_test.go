@@ -97,11 +97,11 @@ func TestLoad_refusesWithFileAndReason(t *testing.T) {
 		"manifest is no JSON": {guest("counter", "{"), []string{"manifest"}},
 		"manifest is all wrong": {
 			guest("counter", `{"name":"A b","version":"1","methods":["get"],"unable":"drop","ack":{"status":500},"requires":["teleport"],
-				"secrets":[{"name":"k","use":"rot13"},{"name":"k","use":"hmac-sha256","form":"guess"},{"name":"t","use":"token","in":"body"},{"name":"r","use":"hmac-sha1","form":"utf8","respond":"("}],
+				"secrets":[{"name":"k","use":"rot13"},{"name":"k","use":"hmac-sha256","form":"guess"},{"name":"t","use":"token","in":"body"},{"name":"r","use":"hmac-sha1","form":"utf8","respond":"a)|(?:b"}],
 				"settings":{"$ref":"file:///etc/passwd"}}`),
 			[]string{
 				`name "A b"`, `version "1"`, `"get" is no HTTP method`, `unable "drop"`, `ack.status 500`, `requires "teleport"`,
-				`secret "k": use "rot13"`, `stand once`, `form "guess"`, `in "body"`, `respond:`, `must stand alone`,
+				`secret "k": use "rot13"`, `stand once`, `form "guess"`, `in "body"`, `secret "r": respond:`, `must stand alone`,
 			},
 		},
 		"unknown member": {guest("counter", `{"name":"a","version":"1.0.0","secretz":[]}`), []string{"secretz"}},
@@ -118,6 +118,8 @@ func TestLoad_refusesWithFileAndReason(t *testing.T) {
 			"postern1.read is [i32 i32] -> [i32], must be [i32 i32 i32 i32] -> [i32]",
 			"postern1.decrypt, which this version of Postern does not serve yet",
 			"export postern_handle is [] -> [i64], must be [] -> [i32]",
+			"wasi_snapshot_preview1.fd_write is [] -> [], must be [i32 i32 i32 i32] -> [i32]",
+			"wasi_snapshot_preview1.path_open is [i32] -> [i64], must be [i32] -> [i32]",
 		}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -130,6 +132,9 @@ func TestLoad_refusesWithFileAndReason(t *testing.T) {
 				if !strings.Contains(err.Error(), want) {
 					t.Errorf("error %q\ndoes not say %q", err, want)
 				}
+			}
+			if strings.Contains(err.Error(), "stack trace") {
+				t.Errorf("error %q has the engine's trace", err)
 			}
 		})
 	}

@@ -202,6 +202,10 @@ func (s *Secret) check() error {
 	if s.Respond == "" {
 		return nil
 	}
+	// Alone first: "a)|(?:b" would close the group and match parts of a text.
+	if _, err := regexp.Compile(s.Respond); err != nil {
+		return fmt.Errorf("respond: %w", err)
+	}
 	var err error
 	if s.respond, err = regexp.Compile("^(?:" + s.Respond + ")$"); err != nil {
 		return fmt.Errorf("respond: %w", err)

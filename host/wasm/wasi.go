@@ -22,27 +22,49 @@ const (
 	errnoNosys   = 52
 )
 
-// sealed are the functions of WASI that do anything at all. Each works on the
-// guest's memory and returns an error number.
+// sealed are the functions of WASI that do anything at all, with the signature
+// that a guest must import. Each works on the guest's memory and returns an
+// error number.
 //
 // Invariant 11: there is nothing here by which the same callback could be
 // judged otherwise tomorrow.
-var sealed = map[string]func(g *guest) uint32{
-	"args_sizes_get":    (*guest).noStrings,
-	"environ_sizes_get": (*guest).noStrings,
-	"args_get":          func(*guest) uint32 { return errnoSuccess },
-	"environ_get":       func(*guest) uint32 { return errnoSuccess },
-	"clock_time_get":    (*guest).clockTime,
-	"clock_res_get":     (*guest).clockResolution,
-	"random_get":        (*guest).fixedRandom,
-	"fd_write":          (*guest).standardError,
-	"poll_oneoff":       (*guest).waitVirtually,
-	"sched_yield":       func(*guest) uint32 { return errnoSuccess },
-	"proc_exit":         func(g *guest) uint32 { panic(fmt.Errorf("it exited with status %d", g.u32(0))) },
+var sealed = map[string]wasiFunction{
+	"args_sizes_get":    errno(ints(2), (*guest).noStrings),
+	"environ_sizes_get": errno(ints(2), (*guest).noStrings),
+	"args_get":          errno(ints(2), func(*guest) uint32 { return errnoSuccess }),
+	"environ_get":       errno(ints(2), func(*guest) uint32 { return errnoSuccess }),
+	"clock_time_get":    errno([]api.ValueType{i32, i64, i32}, (*guest).clockTime),
+	"clock_res_get":     errno(ints(2), (*guest).clockResolution),
+	"random_get":        errno(ints(2), (*guest).fixedRandom),
+	"fd_write":          errno(ints(4), (*guest).standardError),
+	"poll_oneoff":       errno(ints(4), (*guest).waitVirtually),
+	"sched_yield":       errno(nil, func(*guest) uint32 { return errnoSuccess }),
+	"proc_exit": {signature{ints(1), nil}, func(g *guest) uint32 {
+		panic(fmt.Errorf("it exited with status %d", g.u32(0)))
+	}},
+}
+
+type wasiFunction struct {
+	signature
+	call func(g *guest) uint32
+}
+
+// errno is a function that returns an error number.
+func errno(params []api.ValueType, call func(g *guest) uint32) wasiFunction {
+	return wasiFunction{signature{params, ints(1)}, call}
+}
+
+// wasiFor is what a guest gets that imports f: a sealed function with its own
+// signature, and of any other, whatever it takes, an error number.
+func wasiFor(name string, f api.FunctionDefinition) wasiFunction {
+	if served, ok := sealed[name]; ok {
+		return served
+	}
+	return errno(f.ParamTypes(), refusal(name))
 }
 
 // linkWASI offers a guest the functions of WASI that it imports: the sealed
-// ones, and for any other an error.
+// ones, and for any other an error. [checkModule] has compared the signatures.
 func linkWASI(ctx context.Context, r wazero.Runtime, m wazero.CompiledModule) error {
 	b := r.NewHostModuleBuilder(wasiModule)
 	for _, f := range m.ImportedFunctions() {
@@ -50,20 +72,13 @@ func linkWASI(ctx context.Context, r wazero.Runtime, m wazero.CompiledModule) er
 		if module != wasiModule {
 			continue
 		}
-		run, served := sealed[name]
-		if !served {
-			run = refusal(name)
-		}
-		results := len(f.ResultTypes())
+		offered := wasiFor(name, f)
 		b.NewFunctionBuilder().WithGoModuleFunction(api.GoModuleFunc(
 			func(ctx context.Context, m api.Module, stack []uint64) {
 				in := callerOf(ctx)
 				in.guest.memory, in.guest.stack = m.Memory(), stack
-				errno := run(&in.guest)
-				if results > 0 {
-					stack[0] = uint64(errno)
-				}
-			}), f.ParamTypes(), f.ResultTypes()).Export(name)
+				stack[0] = uint64(offered.call(&in.guest))
+			}), offered.params, offered.results).Export(name)
 	}
 	if _, err := b.Instantiate(ctx); err != nil {
 		return fmt.Errorf("offer the sealed WASI: %w", err)

@@ -17,11 +17,11 @@ func (d *driver) wasi(name string, args ...uint32) uint32 {
 		stack[i] = uint64(a) | 0xdead_beef_0000_0000
 	}
 	d.in.guest.memory, d.in.guest.stack = d.in.api.Memory(), stack
-	run, served := sealed[name]
+	f, served := sealed[name]
 	if !served {
-		run = refusal(name)
+		f.call = refusal(name)
 	}
-	return run(&d.in.guest)
+	return f.call(&d.in.guest)
 }
 
 func (d *driver) u64(at uint32) uint64 {
