@@ -19,6 +19,9 @@ const (
 	maxLines   = 16
 	maxLine    = 256
 	maxSaid    = 1024
+	// maxHeld bounds the bytes that one call has the host keep: a guest's own
+	// memory is capped, and copies of it must be too.
+	maxHeld = 64 << 20
 )
 
 // call is everything one callback's judgement holds. It is used again for the
@@ -34,6 +37,8 @@ type call struct {
 	views  []parsed
 	signed []signing
 	lines  int
+	// held counts towards maxHeld.
+	held int
 	// waited is how far the guest moved its clock, in nanoseconds.
 	waited uint64
 	// said is what it wrote to its standard output and error.
@@ -60,8 +65,11 @@ type signing struct {
 	secret *boundSecret
 	parts  [][]byte
 	// owned says that the last part is ours to append to.
-	owned  bool
-	body   bool
+	owned bool
+	body  bool
+	// short says that bytes were refused: what is left must not pass for the
+	// whole.
+	short  bool
 	checks int
 }
 
@@ -124,6 +132,15 @@ func (c *call) finish(verdict int32) (host.Result, error) {
 		c.res.Events, c.res.Aside = nil, nil
 	}
 	return c.res, nil
+}
+
+// hold reports whether n more bytes may be kept until the call ends.
+func (c *call) hold(n int) bool {
+	if n > maxHeld-c.held {
+		return false
+	}
+	c.held += n
+	return true
 }
 
 // breaks notes that an event cannot be accepted as it was said. A guest that

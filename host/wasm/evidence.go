@@ -63,7 +63,13 @@ func (g *guest) signedBytes() {
 		g.give(invalid)
 		return
 	}
-	s.append(g.in(1))
+	b := g.in(1)
+	if !g.hold(len(b)) {
+		s.short = true
+		g.give(overLimit)
+		return
+	}
+	s.append(b)
 	g.give(ok)
 }
 
@@ -85,7 +91,7 @@ func (g *guest) signedCheck() {
 		g.give(invalid)
 		return
 	}
-	if s.checks++; s.checks > maxChecks+1 {
+	if s.checks++; s.checks > maxChecks+1 || s.short {
 		g.give(overLimit)
 		return
 	}

@@ -93,6 +93,9 @@ func (c *call) setData(text []byte) code {
 	if !view.IsJSON(text) {
 		return malformed
 	}
+	if !c.hold(len(text)) {
+		return overLimit
+	}
 	d.ProviderData = append([]byte(nil), text...)
 	return ok
 }
@@ -227,6 +230,9 @@ func (c *call) setFrom(field uint32, v *view.View, path []byte) code {
 		if !found || v.Kind(path) == view.Null {
 			return absent
 		}
+		if !c.hold(len(data)) {
+			return overLimit
+		}
 		d.ProviderData = data
 		return ok
 	}
@@ -247,7 +253,7 @@ func (g *guest) setAside() {
 	switch {
 	case !found:
 		g.give(absent)
-	case len(g.res.Events)+len(g.res.Aside) >= host.MaxEvents:
+	case len(g.res.Events)+len(g.res.Aside) >= host.MaxEvents || !g.hold(len(item)):
 		g.give(overLimit)
 	default:
 		g.res.Aside = append(g.res.Aside, host.Aside{Reason: cut(g.in(3), maxDetail), Item: item})

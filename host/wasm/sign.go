@@ -75,6 +75,9 @@ func (g *guest) sign() {
 	case !known:
 		g.give(invalid)
 		return
+	case s.short:
+		g.give(overLimit)
+		return
 	}
 	mac, c := encode(g.u32(1), s.secret.keys[0].sum(nil, s.parts))
 	if c != ok {

@@ -64,7 +64,7 @@ func (g *guest) bytesOf() {
 		g.give(c)
 		return
 	}
-	if len(g.chunks) >= maxHandles {
+	if len(g.chunks) >= maxHandles || !g.hold(len(b)) {
 		g.give(overLimit)
 		return
 	}
