@@ -204,9 +204,7 @@ func (t *Token) takeQuery(cb *Callback) (got string, found bool) {
 			got = value
 		}
 	}
-	masked := path + "?" + strings.Join(parts, "&")
-	cb.PublicURL = strings.Replace(cb.PublicURL, cb.Target, masked, 1)
-	cb.Target = masked
+	cb.retarget(path + "?" + strings.Join(parts, "&"))
 	return got, n == 1
 }
 
@@ -225,9 +223,15 @@ func (t *Token) takePath(cb *Callback) (got string, found bool) {
 	if hasQuery {
 		masked += "?" + query
 	}
-	cb.PublicURL = strings.Replace(cb.PublicURL, cb.Target, masked, 1)
-	cb.Target = masked
+	cb.retarget(masked)
 	return got, got != ""
+}
+
+// retarget puts the masked target in place of the target, everywhere: a
+// configured URL that itself ends in a token has the target in it twice.
+func (c *Callback) retarget(masked string) {
+	c.PublicURL = strings.ReplaceAll(c.PublicURL, c.Target, masked)
+	c.Target = masked
 }
 
 // Algorithm names what a callback was verified with. The names are those of

@@ -88,6 +88,15 @@ func TestMask_namesTheToken(t *testing.T) {
 	}
 }
 
+func TestMask_everyCopyInTheURL(t *testing.T) {
+	ep := &Endpoint{Tokens: []Token{{Name: "p", In: InPath, Values: tokens("w")}}}
+	cb := &Callback{Target: "/in/a/b/w", PublicURL: "https://h/in/a/b/w/in/a/b/w"}
+	ep.maskTokens(cb)
+	if want := "https://h/in/a/b/[token:p]/in/a/b/[token:p]"; cb.PublicURL != want {
+		t.Errorf("URL %q, want %q", cb.PublicURL, want)
+	}
+}
+
 func TestCallback_header(t *testing.T) {
 	cb := &Callback{Headers: []Header{{"A", "1"}, {"b", "2"}, {"a", "3"}}}
 	for i, want := range []string{"1", "3"} {
