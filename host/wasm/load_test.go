@@ -97,11 +97,12 @@ func TestLoad_refusesWithFileAndReason(t *testing.T) {
 		"manifest is no JSON": {guest("counter", "{"), []string{"manifest"}},
 		"manifest is all wrong": {
 			guest("counter", `{"name":"A b","version":"1","methods":["get"],"unable":"drop","ack":{"status":500},"requires":["teleport"],
-				"secrets":[{"name":"k","use":"rot13"},{"name":"k","use":"hmac-sha256","form":"guess"},{"name":"t","use":"token","in":"body"},{"name":"r","use":"hmac-sha1","form":"utf8","respond":"a)|(?:b"}],
+				"secrets":[{"name":"k","use":"rot13"},{"name":"k","use":"hmac-sha256","form":"guess"},{"name":"t","use":"token","in":"body"},{"name":"r","use":"hmac-sha1","form":"utf8","respond":"a)|(?:b"},
+				{"name":"one","use":"token","in":"header:X-Key"},{"name":"two","use":"token","in":"header:x-key"}],
 				"settings":{"$ref":"file:///etc/passwd"}}`),
 			[]string{
 				`name "A b"`, `version "1"`, `"get" is no HTTP method`, `unable "drop"`, `ack.status 500`, `requires "teleport"`,
-				`secret "k": use "rot13"`, `stand once`, `form "guess"`, `in "body"`, `secret "r": respond:`, `must stand alone`,
+				`secret "k": use "rot13"`, `stand once`, `form "guess"`, `in "body"`, `secret "r": respond:`, `secret "two": in "header:x-key"`, `must stand alone`,
 			},
 		},
 		"unknown member": {guest("counter", `{"name":"a","version":"1.0.0","secretz":[]}`), []string{"secretz"}},

@@ -166,13 +166,22 @@ func (m *Manifest) check() []error {
 
 func (m *Manifest) checkSecrets() []error {
 	var wrong []error
-	seen := make(map[string]bool)
+	seen, taken := make(map[string]bool), make(map[string]bool)
 	for i := range m.Secrets {
 		s := &m.Secrets[i]
 		if !nameForm.MatchString(s.Name) || seen[s.Name] {
 			wrong = append(wrong, fmt.Errorf("secrets[%d].name %q must be 1 to 63 of a-z, 0-9 and -, and stand once", i, s.Name))
 		}
 		seen[s.Name] = true
+		// The first of two tokens would be masked before the second is compared.
+		place := s.In
+		if in, _, _ := s.Token(); in == host.InHeader {
+			place = strings.ToLower(place)
+		}
+		if place != "" && taken[place] {
+			wrong = append(wrong, fmt.Errorf("secret %q: in %q is the place of another token", s.Name, s.In))
+		}
+		taken[place] = true
 		if err := s.check(); err != nil {
 			wrong = append(wrong, fmt.Errorf("secret %q: %w", s.Name, err))
 		}
