@@ -55,9 +55,7 @@ settings. Nothing is served and no data directory is touched.`,
 func (p *program) printChecked(cfg *config.Config, problems error) error {
 	out := checked{File: p.configFile, Problems: []string{}, Warnings: []string{}}
 	if problems != nil {
-		for line := range strings.Lines(problems.Error()) {
-			out.Problems = append(out.Problems, strings.TrimSpace(line))
-		}
+		out.Problems = linesOf(problems)
 	}
 	if cfg != nil {
 		out.Warnings = append(out.Warnings, cfg.Warnings()...)
@@ -104,7 +102,7 @@ func checkPlugins(ctx context.Context, cfg *config.Config) error {
 		if m == nil {
 			if m, err = rt.Load(ctx, pluginFile(cfg.Plugins.Path, e.Plugin)); err != nil {
 				if !failed[e.Plugin] {
-					wrong = append(wrong, fmt.Errorf("%s.plugin: %w", path, err))
+					wrong = append(wrong, &config.Problem{Path: path + ".plugin", Text: err.Error()})
 				}
 				failed[e.Plugin] = true
 				continue
