@@ -1,11 +1,16 @@
 package cli
 
 import (
+	"context"
+	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"sync"
 	"testing"
+
+	"github.com/postern/postern/host/wasm"
 )
 
 // built holds the modules that a test of this package asked for.
@@ -30,8 +35,7 @@ func plugins(t *testing.T) string {
 			t.Logf("%s", out)
 			return
 		}
-		// Compiled once for all tests that name it as plugins.cache.
-		built.err = os.Mkdir(filepath.Join(built.dir, "cache"), 0o700)
+		built.err = compile(built.dir)
 	})
 	if built.err != nil {
 		t.Fatalf("build the plugins: %v", built.err)
@@ -39,7 +43,47 @@ func plugins(t *testing.T) string {
 	return built.dir
 }
 
+// cacheFor names the directory of plugins that a child process compiles.
+const cacheFor = "POSTERN_TEST_COMPILE"
+
+// compile fills the cache that all tests name as plugins.cache. Another process
+// does it, these same tests without the race detector: under it compiling takes
+// ten times as long.
+func compile(dir string) error {
+	if err := os.Mkdir(filepath.Join(dir, "cache"), 0o700); err != nil {
+		return err
+	}
+	child := exec.Command("go", "test", "-count=1", "-run", "^$", ".")
+	child.Env = append(os.Environ(), cacheFor+"="+dir)
+	if out, err := child.CombinedOutput(); err != nil {
+		return fmt.Errorf("%w: %s", err, out)
+	}
+	return nil
+}
+
+// compileAll is what the child does.
+func compileAll(dir string) error {
+	ctx := context.Background()
+	rt, err := wasm.New(ctx, wasm.Options{CacheDir: filepath.Join(dir, "cache"), Instances: 1})
+	if err != nil {
+		return err
+	}
+	names, err := available(dir)
+	for _, name := range names {
+		_, one := rt.Load(ctx, pluginFile(dir, name))
+		err = errors.Join(err, one)
+	}
+	return errors.Join(err, rt.Close(ctx))
+}
+
 func TestMain(m *testing.M) {
+	if dir := os.Getenv(cacheFor); dir != "" {
+		if err := compileAll(dir); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
 	code := m.Run()
 	if built.dir != "" {
 		_ = os.RemoveAll(built.dir)
