@@ -33,8 +33,8 @@ var (
 // form is the version of the files' form. A file of a later one is refused.
 const form = 1
 
-// Address space kept for a segment.
-const segmentMapped = 2 << 30
+// Address space kept for a segment: 2 GiB, none where an int has 32 bits.
+const segmentMapped = int(^uint(0)>>63) << 31
 
 // segment is one file of the log: the records from a sequence on, up to the
 // next segment's. The last one is active, and only that one is written to.
