@@ -49,13 +49,13 @@
 //
 // The mark of a clean end is taken away, and synced, before any other file is
 // opened, and put back after the last one is closed. Where it is missing, Open
-// brings the last transactions to the disk again before it returns: it syncs
-// both files, puts the last commit of the active segment again in a new
-// transaction, with a key of every page that this commit had split off, and
-// writes state.db anew. A process that ended because a sync
-// failed leaves pages in the page cache that the kernel takes for written and
-// that are not on the disk; what they say must not be acknowledged as a
-// duplicate.
+// brings the last transactions to the disk again before it returns: it writes
+// the meta page of the active segment again and syncs both files, puts the last
+// commit of that segment again in a new transaction, with a key of every page
+// that this commit had split off, and writes state.db anew. A process that ended
+// because a sync failed leaves pages in the page cache that the kernel takes for
+// written and that are not on the disk; what they say must not be acknowledged
+// as a duplicate.
 //
 // # Failure
 //

@@ -165,12 +165,14 @@ func (s *Store) open(clean bool) error {
 		return s.openSegments(firsts)
 	}
 	last := segmentPath(s.dir, firsts[len(firsts)-1])
-	if err := syncPath(last); err != nil {
-		return err
-	}
 	touches, err := pages.Fresh(last)
 	if err != nil {
 		return fmt.Errorf("%s is damaged: %w", last, err)
+	}
+	// Invariant 13: the last transaction is on the disk before the one of
+	// resync overwrites the tree of the one before it.
+	if err := pages.Rewrite(last); err != nil {
+		return fmt.Errorf("sync %s: %w", last, err)
 	}
 	if err := s.openSegments(firsts); err != nil {
 		return err

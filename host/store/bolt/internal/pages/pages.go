@@ -1,4 +1,4 @@
-// Package pages looks at a bbolt file from outside, before bbolt maps it: a
+// Package pages looks after a bbolt file from outside, before bbolt maps it: a
 // mapped file that is cut off or overwritten ends the process instead of
 // returning an error.
 package pages
@@ -44,6 +44,38 @@ func Check(path string) error {
 	defer f.Close() //nolint:errcheck // nothing was written
 	_, err = newest(f)
 	return err
+}
+
+// Rewrite writes the meta page of the newest transaction again, as it is, and
+// syncs the file: it may have been read from a page cache that takes it for
+// written, after a sync of it that failed. A new transaction must not come
+// first: it uses the pages that are free by this meta page, and they are those
+// of the transaction before, which the disk may still have as the newest.
+//
+// It is enough for the whole transaction to be on the disk, because bbolt writes
+// a meta page only after a sync of all other pages has succeeded.
+func Rewrite(path string) error {
+	f, err := os.OpenFile(path, os.O_RDWR, 0) //nolint:gosec // the store's own file
+	if err != nil {
+		return err
+	}
+	return errors.Join(rewrite(f), f.Close())
+}
+
+func rewrite(f *os.File) error {
+	m, err := newest(f)
+	if err != nil {
+		return err
+	}
+	at := m.pageSize * int64(m.tx%2)
+	b := make([]byte, m.pageSize)
+	if _, err := f.ReadAt(b, at); err != nil {
+		return err
+	}
+	if _, err := f.WriteAt(b, at); err != nil {
+		return err
+	}
+	return f.Sync()
 }
 
 // newest returns the meta page of the last transaction.
