@@ -303,3 +303,26 @@ func TestRead_everyFlippedByteIsFound(t *testing.T) {
 	}
 	closeStore(t, s)
 }
+
+// TestInvariant13_closeThatFailsLateIsNotClean fails the commit of a change
+// that comes while Close writes its own.
+func TestInvariant13_closeThatFailsLateIsNotClean(t *testing.T) {
+	var s *Store
+	var closing, late bool
+	s = open(t, t.TempDir(), Options{update: func(db *bbolt.DB, fn func(*bbolt.Tx) error) error {
+		if late {
+			return syscall.EIO
+		}
+		if closing {
+			late = s.changes.offer(&change{apply: func(*bbolt.Tx) error { return nil }, done: make(chan struct{})})
+		}
+		return db.Update(fn)
+	}})
+	closing = true
+	if err := s.Close(); !errors.Is(err, syscall.EIO) {
+		t.Errorf("close of a store that failed meanwhile: %v, want EIO", err)
+	}
+	if mark, err := os.ReadFile(filepath.Join(s.dir, "LOCK")); string(mark) != markInUse {
+		t.Errorf("mark after a failure: %q, %v", mark, err)
+	}
+}

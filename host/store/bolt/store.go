@@ -262,6 +262,10 @@ func (s *Store) Close() error {
 		err = s.change(&change{apply: func(tx *bbolt.Tx) error { return putReserved(tx, s.next-1) }})
 	}
 	s.changes.close()
+	if err == nil {
+		// What came in meanwhile may have failed.
+		err = s.broken()
+	}
 	if err != nil {
 		return errors.Join(fmt.Errorf("close store: %w", err), s.release(false))
 	}
