@@ -125,7 +125,8 @@ type chunk struct {
 }
 
 // scan reads forward from at: up to n events that want lets through, and no
-// more than one transaction should.
+// more than one transaction should. It ends before a damaged record, which is an
+// error only when it is the first: what is before it is not held up.
 func (s *Store) scan(at pos, n int, want *host.Filter) (chunk, error) {
 	last := s.last.Load()
 	out := chunk{next: at}
@@ -148,6 +149,9 @@ func (s *Store) scan(at pos, n int, want *host.Filter) (chunk, error) {
 			records++
 			bytes += len(v)
 			whole, err := out.take(v, seq, n, want)
+			if err != nil && records > 1 {
+				return nil
+			}
 			if err != nil {
 				return fmt.Errorf("record %d: %w", seq, err)
 			}
@@ -167,23 +171,26 @@ func (s *Store) scan(at pos, n int, want *host.Filter) (chunk, error) {
 
 // take adds the events of one record from c.next on, and moves it on. It
 // reports false when the record has more than there is room for.
-func (c *chunk) take(b []byte, seq uint64, n int, want *host.Filter) (whole bool, err error) {
+func (c *chunk) take(b []byte, seq uint64, n int, want *host.Filter) (bool, error) {
 	from := 0
 	if c.next.Seq == seq {
 		from = c.next.Index
 	}
-	c.next, whole = pos{Seq: seq + 1}, true
-	err = record.Events(b, seq, func(i int, ev *host.Event) bool {
+	next, whole := pos{Seq: seq + 1}, true
+	err := record.Events(b, seq, func(i int, ev *host.Event) bool {
 		if i < from || !want.Match(ev) {
 			return true
 		}
 		if len(c.events) == n {
-			c.next, whole = pos{Seq: seq, Index: i}, false
+			next, whole = pos{Seq: seq, Index: i}, false
 			return false
 		}
 		c.events = append(c.events, located{at: pos{Seq: seq, Index: i}, event: *ev})
 		return true
 	})
+	if err == nil {
+		c.next = next
+	}
 	return whole, err
 }
 
