@@ -27,8 +27,8 @@ type letter struct {
 }
 
 // letters reads up to n dead letters of a sink behind a key, the oldest first,
-// of which match says yes; a nil match takes all. It reports whether there may
-// be more.
+// of which match says yes; a nil match takes all. It ends early when what it
+// holds is large, and reports whether there may be more.
 func (s *Store) letters(
 	name string, after []byte, n int, match func(*record.Row) bool,
 ) (out []letter, more bool, err error) {
@@ -42,8 +42,8 @@ func (s *Store) letters(
 		if k != nil && bytes.Equal(k, after) {
 			k, v = c.Next()
 		}
-		for ; k != nil; k, v = c.Next() {
-			if len(out) == n {
+		for size := 0; k != nil; k, v = c.Next() {
+			if len(out) == n || size >= maxReadBytes {
 				more = true
 				return nil
 			}
@@ -60,6 +60,7 @@ func (s *Store) letters(
 			}
 			if match == nil || match(row) {
 				out = append(out, letter{key: clone(k), died: died, pos: at, row: row})
+				size += len(v)
 			}
 		}
 		return nil
