@@ -174,7 +174,8 @@ func TestAppend_fullDiskHeals(t *testing.T) {
 }
 
 func TestInvariant5_settleThatFailsComesBack(t *testing.T) {
-	s, fault := failing(t, Options{}, false)
+	now := time.Unix(1e9, 0)
+	s, fault := failing(t, Options{Now: func() time.Time { return now }}, false)
 	defer closeStore(t, s)
 	if err := s.Subscribe(t.Context(), "a", host.Filter{}, host.FromOldest); err != nil {
 		t.Fatal(err)
@@ -193,9 +194,15 @@ func TestInvariant5_settleThatFailsComesBack(t *testing.T) {
 			t.Errorf("settle: %v, want store.full", err)
 		}
 		*fault = nil
-	}
-	if got, err := s.Lag(t.Context(), "a"); err != nil || got != (host.Lag{Retrying: 1}) {
-		t.Errorf("lag %+v, %v, want one retrying", got, err)
+		if got, err := s.Lag(t.Context(), "a"); err != nil || got != (host.Lag{Retrying: 1}) {
+			t.Errorf("lag %+v, %v, want one retrying", got, err)
+		}
+		// Not at once: the sink would be called in a loop.
+		l, err = s.Lease(t.Context(), "a", 1, time.Hour)
+		if err != nil || len(l.Deliveries) != 0 || !l.Next.Equal(now.Add(time.Hour)) {
+			t.Errorf("after the settle: %d deliveries, next %v, %v, want none until the lease's end", len(l.Deliveries), l.Next, err)
+		}
+		now = now.Add(time.Hour)
 	}
 }
 

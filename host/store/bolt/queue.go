@@ -24,6 +24,9 @@ const (
 // Subscribe implements [host.Queue]. It returns when the sink is durable. A
 // changed filter counts for what was not looked at yet.
 func (s *Store) Subscribe(_ context.Context, name string, want host.Filter, from host.From) error {
+	if name == "" || len(name) > bbolt.MaxKeySize {
+		return fmt.Errorf("subscribe: a sink's name has 1 to %d bytes, not %d", bbolt.MaxKeySize, len(name))
+	}
 	s.subs.Lock()
 	defer s.subs.Unlock()
 	filter, err := json.Marshal(want)
@@ -321,9 +324,14 @@ func (s *Store) Settle(_ context.Context, name string, all ...host.Settlement) e
 		return nil
 	}
 	return s.change(&change{
-		apply:  func(tx *bbolt.Tx) error { return k.putMoves(tx, moves) },
+		apply: func(tx *bbolt.Tx) error {
+			if s.sink(name) != k {
+				return nil // unsubscribed since, and perhaps another of that name
+			}
+			return k.putMoves(tx, moves)
+		},
 		commit: func() { k.endMoves(moves) },
-		revert: func() { k.revertMoves(moves, s.options.Now()) },
+		revert: func() { k.revertMoves(moves) },
 	})
 }
 
@@ -417,15 +425,16 @@ func (k *sink) endMoves(moves []*move) {
 	}
 }
 
-// revertMoves says that the rows were not written: the deliveries come back.
-func (k *sink) revertMoves(moves []*move, now time.Time) {
+// revertMoves says that the rows were not written: the deliveries come back when
+// their leases would have ended, so that a full disk makes no sink be called in
+// a loop.
+func (k *sink) revertMoves(moves []*move) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	for _, m := range moves {
 		if m.d.entry != nil {
 			m.d.entry.settled = false
 		}
-		m.d.at = now
 		heap.Push(&k.due, m.d)
 	}
 }
