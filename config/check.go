@@ -35,6 +35,9 @@ func checkIntake(ps *problems, in *Intake) {
 	checkListen(ps, "intake.listen", in.Listen)
 	checkPublicURL(ps, "intake.public_url", in.PublicURL)
 	checkPositive(ps, "intake.max_body", int(in.MaxBody), "every body would be too large")
+	if in.MaxBody > maxBody {
+		ps.add("intake.max_body", fmt.Sprintf("%s is more than 64MiB: a body is held in memory several times over", in.MaxBody), "set at most 64MiB")
+	}
 	checkDuration(ps, "intake.read_timeout", in.ReadTimeout, "lets a slow client hold a connection for ever")
 	checkDuration(ps, "intake.write_timeout", in.WriteTimeout, "lets a client that does not read hold a connection for ever")
 	checkDuration(ps, "intake.idle_timeout", in.IdleTimeout, "lets idle clients hold connections for ever")
@@ -207,6 +210,9 @@ func checkPositive(ps *problems, path string, n int, why string) {
 		ps.add(path, fmt.Sprintf("%d is not positive: %s", n, why), "set at least 1, or remove the line to have the default")
 	}
 }
+
+// maxBody is the most that intake.max_body may be.
+const maxBody = 64 << 20
 
 // checkDuration notes a duration that is not positive; why is what a zero does.
 func checkDuration(ps *problems, path string, d time.Duration, why string) {

@@ -18,6 +18,7 @@ func TestLoad_refuses(t *testing.T) {
 		{"%", "intake: {listen: ':70000'}", "intake.listen: port \"70000\""},
 		{"%", "intake: {listen: ''}", "intake.listen: is empty"},
 		{"%", "intake: {max_body: 0}", "intake.max_body: 0 is not positive"},
+		{"%", "intake: {max_body: 65MiB}", "intake.max_body: 65MiB is more than 64MiB"},
 		{"%", "intake: {max_body: 99999999999GiB}", "intake.max_body: \"99999999999GiB\" is no size"},
 		{"%", "intake: {max_connections: 0}", "intake.max_connections: 0 is not positive"},
 		{"%", "intake: {read_timeout: 0s}", "a zero read timeout lets a slow client hold a connection for ever"},

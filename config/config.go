@@ -50,7 +50,8 @@ type Intake struct {
 	// for schemes that sign the URL. Empty, the default, means unknown: such
 	// schemes then verify nothing.
 	PublicURL string `json:"public_url"`
-	// MaxBody is the largest body taken, in bytes. Default 1MiB, never 0.
+	// MaxBody is the largest body taken, in bytes. Default 1MiB, never 0,
+	// at most 64MiB.
 	MaxBody Size `json:"max_body"`
 	// ReadTimeout bounds reading one request, from its first byte. Default 5s,
 	// never 0.

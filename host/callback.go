@@ -78,7 +78,8 @@ type Token struct {
 	In  Place
 	Key string
 	// Values are the accepted values, the newest first; several for rotation.
-	// None is empty: config refuses that.
+	// None of them is empty: config refuses that. No values at all means that
+	// the token is not bound: it is masked and not asked for.
 	Values [][]byte
 }
 
@@ -118,7 +119,7 @@ type Endpoint struct {
 	Plugin Plugin
 	// PluginVersion names the module for the record: "ottu@0.1.0+sha256:…".
 	PluginVersion string
-	// Tokens must all match before the plugin runs.
+	// Tokens must all match before the plugin runs, those that are bound.
 	Tokens []Token
 	// Unverified accepts events without evidence (verification: none).
 	Unverified bool
@@ -147,6 +148,9 @@ func (e *Endpoint) maskTokens(cb *Callback) bool {
 	for i := range e.Tokens {
 		t := &e.Tokens[i]
 		got, found := t.take(cb)
+		if len(t.Values) == 0 {
+			continue
+		}
 		which, ok := t.match(got)
 		if !found || !ok {
 			all = false

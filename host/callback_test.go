@@ -22,6 +22,7 @@ func TestInvariant8_tokensAreMaskedBeforeThePlugin(t *testing.T) {
 		{Name: "head", In: InHeader, Key: "X-Key", Values: tokens("head-secret", "head-older")},
 		{Name: "query", In: InQuery, Key: "key", Values: tokens("query secret")},
 		{Name: "path", In: InPath, Values: tokens("path-secret")},
+		{Name: "unbound", In: InHeader, Key: "X-Other"},
 	}
 	const right = "/in/acme/pay/path-secret?a=1&key=query%20secret&b=2"
 	for name, tt := range map[string]struct {
@@ -30,7 +31,7 @@ func TestInvariant8_tokensAreMaskedBeforeThePlugin(t *testing.T) {
 		status  int
 		which   int
 	}{
-		"all right":       {right, []Header{{"x-key", "head-secret"}}, 200, 0},
+		"all right":       {right, []Header{{"x-key", "head-secret"}, {"x-other", "unbound-secret"}}, 200, 0},
 		"rotated":         {right, []Header{{"X-Key", "head-older"}}, 200, 1},
 		"header missing":  {right, nil, 401, 0},
 		"header wrong":    {right, []Header{{"X-Key", "head-secretX"}}, 401, 0},

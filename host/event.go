@@ -7,6 +7,7 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"hash"
 	"path"
@@ -31,7 +32,9 @@ func (h Hash) ID() string { return idEncoding.EncodeToString(h[:]) }
 func ParseID(id string) (Hash, error) {
 	var h Hash
 	b, err := idEncoding.DecodeString(id)
-	if err != nil || len(b) != len(h) {
+	// One id has one spelling: the decoder passes over line breaks and the bits
+	// beyond the last byte.
+	if err != nil || len(b) != len(h) || idEncoding.EncodeToString(b) != id {
 		return h, fmt.Errorf("event id %q is not 26 characters of a-z and 2-7", id)
 	}
 	copy(h[:], b)
@@ -106,7 +109,7 @@ type cloudEvent struct {
 
 // MarshalJSON writes the event in the CloudEvents JSON format. Called through
 // json.Marshal it comes out with "<" escaped; called itself, as it is.
-func (e *Event) MarshalJSON() ([]byte, error) {
+func (e Event) MarshalJSON() ([]byte, error) {
 	ce := cloudEvent{
 		SpecVersion: "1.0", ID: e.ID(), Source: e.Source, Type: e.Type,
 		Subject: e.Subject, Time: e.Time, DataContentType: "application/json",
@@ -131,7 +134,7 @@ func encode(v any) ([]byte, error) {
 	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), nil
 }
 
-// data is the payload of a payment event; see docs/events.md.
+// data is the data of a payment event; see docs/events.md.
 type data struct {
 	Status         string          `json:"status,omitempty"`
 	ProviderStatus string          `json:"provider_status,omitempty"`
@@ -258,6 +261,21 @@ var (
 	amountForm   = regexp.MustCompile(`^-?(0|[1-9][0-9]{0,23})(\.[0-9]{1,12})?$`)
 	currencyForm = regexp.MustCompile(`^[A-Z]{3}$`)
 )
+
+// checkEvent reports what keeps the i-th draft from being an event.
+//
+// Invariant 14: where a signature speaks for some fields only, the rest of the
+// body is anybody's to change, and with it the body's hash. Such an event needs
+// components of its own, or says that it is a hint.
+func (r *Result) checkEvent(i int) error {
+	d := &r.Events[i]
+	if d.Evidence >= 0 && len(d.Key) == 0 && !d.Confirm {
+		if e := r.Evidence[d.Evidence]; e.Algorithm.Strength() == Cryptographic && e.Covers != CoversBody {
+			return errors.New("no dedup key, and the evidence does not cover the body whose hash would be one")
+		}
+	}
+	return d.check()
+}
 
 func (d *Draft) check() error {
 	if !IsType(d.Type) {

@@ -58,6 +58,30 @@ func TestInvariant14_keysAreScopedAndLengthPrefixed(t *testing.T) {
 	}
 }
 
+// TestInvariant14_aKeyComesFromVerifiedBytes: the body's hash is a key only
+// where the evidence covers the body; who has one valid callback could
+// otherwise make new events of it by adding a space.
+func TestInvariant14_aKeyComesFromVerifiedBytes(t *testing.T) {
+	for name, tt := range map[string]struct {
+		proof Evidence
+		draft Draft
+		ok    bool
+	}{
+		"fields, no key":          {Evidence{Algorithm: HMACSHA256, Covers: CoversFields}, Draft{}, false},
+		"fields, a key":           {Evidence{Algorithm: HMACSHA256, Covers: CoversFields}, Draft{Key: []string{"k"}}, true},
+		"fields, no key, a hint":  {Evidence{Algorithm: HMACSHA256, Covers: CoversFields}, Draft{Confirm: true}, true},
+		"the body, no key":        {Evidence{Algorithm: HMACSHA256, Covers: CoversBody}, Draft{}, true},
+		"a token proves no bytes": {Evidence{Algorithm: StaticToken}, Draft{}, true},
+		"verification none, fine": {Evidence{}, Draft{Evidence: -1}, true},
+	} {
+		tt.draft.Type = "payment.succeeded"
+		res := Result{Evidence: []Evidence{tt.proof}, Events: []Draft{tt.draft}}
+		if err := res.checkEvent(0); (err == nil) != tt.ok {
+			t.Errorf("%s: checkEvent = %v, want ok %v", name, err, tt.ok)
+		}
+	}
+}
+
 // TestContent: exactly what makes a conflict.
 func TestContent(t *testing.T) {
 	ep := &Endpoint{}
@@ -100,7 +124,7 @@ func TestID(t *testing.T) {
 	if back, err := ParseID(id); err != nil || back != h {
 		t.Errorf("ParseID = %v %v, want %v", back, err, h)
 	}
-	for _, bad := range []string{"", "x", strings.ToUpper(id), id + "a", id[:25] + "1"} {
+	for _, bad := range []string{"", "x", strings.ToUpper(id), id + "a", id[:25] + "1", id[:5] + "\n" + id[5:], id[:25] + "b"} {
 		if _, err := ParseID(bad); err == nil {
 			t.Errorf("ParseID(%q) succeeds", bad)
 		}
@@ -223,7 +247,7 @@ func TestCursor(t *testing.T) {
 	if CursorAt(9, 0) >= CursorAt(10, 0) || CursorAt(10, 1) >= CursorAt(10, 2) {
 		t.Error("cursors do not sort as text")
 	}
-	for _, bad := range []Cursor{"x", "00000000000000010001x", "-0000000000000010001"} {
+	for _, bad := range []Cursor{"x", "00000000000000010001x", "-0000000000000010001", " 000000000000000 001"} {
 		if _, _, err := bad.At(); err == nil {
 			t.Errorf("At(%q) succeeds", bad)
 		}

@@ -97,7 +97,7 @@ func (e *Endpoint) Judge(ctx context.Context, cb *Callback) (Result, error) {
 		}, nil
 	}
 	for i := range res.Events {
-		if err := res.Events[i].check(); err != nil {
+		if err := res.checkEvent(i); err != nil {
 			return Result{}, Errorf(PluginFailed, "plugin %s: event %d: %w", e.PluginVersion, i, err)
 		}
 	}

@@ -315,7 +315,7 @@ func (c Cursor) At() (seq uint64, index int, err error) {
 	if c == "" {
 		return 0, 0, nil
 	}
-	if _, err := fmt.Sscanf(string(c), cursorForm, &seq, &index); err != nil || len(c) != 20 {
+	if _, err := fmt.Sscanf(string(c), cursorForm, &seq, &index); err != nil || CursorAt(seq, index) != c {
 		return 0, 0, fmt.Errorf("cursor %q is not one of this store's", string(c))
 	}
 	return seq, index, nil

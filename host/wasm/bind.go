@@ -77,18 +77,23 @@ func (m *Module) undeclared(given map[string][]string) []error {
 	return wrong
 }
 
-// Tokens are the static tokens bound, for the endpoint to compare before the
-// plugin runs.
+// Tokens are the static tokens, for the endpoint to compare before the plugin
+// runs. Those that are declared and not bound are there to be masked.
 func (p *Plugin) Tokens() []host.Token {
 	var tokens []host.Token
 	for i := range p.module.manifest.Secrets {
 		s := &p.module.manifest.Secrets[i]
 		in, key, ok := s.Token()
-		bound := p.secrets[s.Name]
-		if !ok || bound == nil {
+		if !ok {
 			continue
 		}
-		tokens = append(tokens, host.Token{Name: s.Name, In: in, Key: key, Values: bound.values})
+		t := host.Token{Name: s.Name, In: in, Key: key}
+		if bound := p.secrets[s.Name]; bound != nil {
+			t.Values = bound.values
+		} else if in == host.InPath {
+			continue // an endpoint without a token has no such segment
+		}
+		tokens = append(tokens, t)
 	}
 	return tokens
 }

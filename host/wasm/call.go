@@ -104,6 +104,7 @@ func (c *call) end() {
 	clear(c.views)
 	clear(c.signed)
 	c.cb, c.signs, c.query, c.res = nobody, nil, nil, host.Result{}
+	c.ack, c.response = nil, nil
 }
 
 // finish turns what the guest said into a result.

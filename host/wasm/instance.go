@@ -75,7 +75,7 @@ func (in *instance) trap(err error) error {
 
 func (in *instance) begin() error {
 	if initialize := in.api.ExportedFunction(exportInitialize); initialize != nil {
-		if err := initialize.CallWithStack(in, in.stack[:]); err != nil {
+		if _, err := in.run(initialize); err != nil {
 			return fmt.Errorf("%s: %w", exportInitialize, err)
 		}
 	}

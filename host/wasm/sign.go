@@ -43,6 +43,9 @@ func (p *Plugin) Sign(ctx context.Context, cb *host.Callback) (*host.Callback, e
 // putTokens writes the static tokens where the provider would.
 func (p *Plugin) putTokens(cb *host.Callback) {
 	for _, t := range p.Tokens() {
+		if len(t.Values) == 0 {
+			continue
+		}
 		value := string(t.Values[0])
 		switch t.In {
 		case host.InHeader:

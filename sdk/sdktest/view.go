@@ -15,7 +15,12 @@ import (
 	"github.com/postern/postern/sdk/internal/abi"
 )
 
-const maxDepth = 128
+// Bounds of a document; docs/plugin-abi.md §5.
+const (
+	maxDepth  = 128
+	maxValues = 100_000
+	maxFields = 10_000
+)
 
 var errMalformed = errors.New("malformed")
 
@@ -41,10 +46,19 @@ func parseView(kind int32, doc []byte) (*node, error) {
 	if err != nil {
 		return nil, errMalformed
 	}
-	if _, err := d.ReadToken(); !errors.Is(err, io.EOF) {
+	if _, err := d.ReadToken(); !errors.Is(err, io.EOF) || n.values() > maxValues {
 		return nil, errMalformed
 	}
 	return n, nil
+}
+
+// values counts the value and all inside it.
+func (n *node) values() int {
+	count := 1
+	for _, child := range n.children {
+		count += child.values()
+	}
+	return count
 }
 
 func readJSON(d *jsontext.Decoder, doc []byte, depth int) (*node, error) {
@@ -119,6 +133,9 @@ func parseForm(doc string) (*node, error) {
 			return nil, errMalformed
 		}
 		root.addField(name, value)
+	}
+	if len(root.names) > maxFields {
+		return nil, errMalformed
 	}
 	root.json = root.formJSON()
 	return root, nil

@@ -8,7 +8,7 @@ import (
 
 // Form parses application/x-www-form-urlencoded text. Order and repeats are
 // kept, empty fields skipped; a bad escape and a ";" are malformed. A value need
-// not be UTF-8.
+// not be UTF-8. It has at most 10,000 fields.
 func Form(doc []byte) (*View, error) {
 	v := &View{nodes: []node{{kind: Object, raw: doc}}, fields: make(map[string][]int32)}
 	last := int32(0)
@@ -19,6 +19,9 @@ func Form(doc []byte) (*View, error) {
 		name, value, err := field(pair)
 		if err != nil {
 			return nil, err
+		}
+		if len(v.nodes) > maxFields {
+			return nil, ErrMalformed
 		}
 		at := int32(len(v.nodes)) //nolint:gosec // a body is far below 2 GiB, and so are its fields
 		v.nodes = append(v.nodes, node{kind: String, name: []byte(name), raw: []byte(value)})

@@ -9,30 +9,36 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// maxDepth bounds nesting: a document deeper than this is nobody's callback.
-const maxDepth = 128
+// Bounds of a document: one beyond them is nobody's callback. A value takes
+// some 70 bytes, and anyone may send a body.
+const (
+	maxDepth  = 128
+	maxValues = 100_000
+	maxFields = 10_000
+)
 
 // JSON parses RFC 8259 text: one value, no duplicate names, valid UTF-8, no
-// lone surrogates, nothing behind it, nesting of at most 128. Numbers stay
-// text. doc must not change while the view is in use.
+// lone surrogates, nothing behind it, at most 100,000 values nested at most 128
+// deep. Numbers stay text. doc must not change while the view is in use.
 func JSON(doc []byte) (*View, error) {
 	dec, _ := decoders.Get().(*jsontext.Decoder)
 	defer decoders.Put(dec)
 	dec.Reset(bytes.NewBuffer(doc))
-	p := parser{dec: dec, view: &View{nodes: make([]node, 0, 16+len(doc)/16)}, doc: doc}
+	p := parser{dec: dec, view: &View{nodes: make([]node, 0, min(16+len(doc)/16, maxValues))}, doc: doc}
 	if err := p.run(); err != nil {
 		return nil, err
 	}
 	return p.view, nil
 }
 
-// IsJSON reports whether [JSON] would take doc, and builds nothing.
+// IsJSON reports whether doc is as strict and as shallow as [JSON] takes it, and
+// builds nothing. Its bound is in tokens, three for each value.
 func IsJSON(doc []byte) bool {
 	dec, _ := decoders.Get().(*jsontext.Decoder)
 	defer decoders.Put(dec)
 	dec.Reset(bytes.NewBuffer(doc))
-	for {
-		if _, err := dec.ReadToken(); err != nil || dec.StackDepth() > maxDepth {
+	for n := 0; ; n++ {
+		if _, err := dec.ReadToken(); err != nil || dec.StackDepth() > maxDepth || n > 3*maxValues {
 			return false
 		}
 		if dec.StackDepth() == 0 {
@@ -61,7 +67,7 @@ type frame struct {
 func (p *parser) run() error {
 	for {
 		kind := p.dec.PeekKind()
-		if kind == 0 || len(p.open) > maxDepth {
+		if kind == 0 || len(p.open) > maxDepth || len(p.view.nodes) > maxValues {
 			return ErrMalformed
 		}
 		var name []byte

@@ -147,6 +147,26 @@ func TestLargeObjectsAndArraysAreIndexed(t *testing.T) {
 	}
 }
 
+// TestBounds: what anyone may send must not take up the memory of many.
+func TestBounds(t *testing.T) {
+	for name, tt := range map[string]struct {
+		kind  string
+		doc   string
+		taken bool
+	}{
+		"values":           {"json", "[" + strings.Repeat("1,", maxValues-2) + "1]", true},
+		"one value more":   {"json", "[" + strings.Repeat("1,", maxValues-1) + "1]", false},
+		"fields":           {"form", strings.Repeat("a&", maxFields), true},
+		"one field more":   {"form", strings.Repeat("a&", maxFields+1), false},
+		"a million":        {"json", "[" + strings.Repeat("1,", 1<<19) + "1]", false},
+		"a million fields": {"form", strings.Repeat("a&", 1<<19), false},
+	} {
+		if _, err := parse(tt.kind, []byte(tt.doc)); (err == nil) != tt.taken {
+			t.Errorf("%s: err = %v, want taken %v", name, err, tt.taken)
+		}
+	}
+}
+
 func TestFormAsJSON(t *testing.T) {
 	v, err := Form([]byte(`b=1&a=x+y&b=%22&c`))
 	if err != nil {
