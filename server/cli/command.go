@@ -65,5 +65,5 @@ func (p *program) serveHint(c *cobra.Command) string {
 	if c.Flags().Changed("data") || p.configFile == "" {
 		return ""
 	}
-	return "; start one: " + p.command(append([]string{"serve"}, p.sameConfig()...)...)
+	return "\nstart one: " + p.command(append([]string{"serve"}, p.sameConfig()...)...)
 }

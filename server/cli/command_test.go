@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 
@@ -100,7 +101,46 @@ func TestNextAfterDemo(t *testing.T) {
 		t.Fatal(err)
 	}
 	write(t, filepath.Join("config", "demo.yaml"), "")
+	write(t, "Makefile", "")
 	if got, want := p.nextAfterDemo(defaultPlugins), "make run, or ./bin/postern init ottu"; got != want {
 		t.Errorf("nextAfterDemo in the repository = %s, want %s", got, want)
+	}
+}
+
+// Whoever asks for help has 80 columns.
+func TestHelp_fits(t *testing.T) {
+	p := &program{name: "./bin/postern"}
+	var every func(c *cobra.Command, path []string)
+	every = func(c *cobra.Command, path []string) {
+		var out strings.Builder
+		q := &program{name: p.name, stdin: strings.NewReader(""), stdout: &out, stderr: &out, environ: []string{}}
+		if code := q.run(t.Context(), append(path, "--help")); code != exitDone {
+			t.Errorf("%v --help = code %d, want 0", path, code)
+		}
+		for line := range strings.Lines(out.String()) {
+			if n := utf8.RuneCountInString(strings.TrimRight(line, "\n")); n > 80 && !strings.HasPrefix(line, "Use \"") {
+				t.Errorf("%v --help: a line has %d characters, want at most 80: %q", path, n, line)
+			}
+		}
+		for _, sub := range c.Commands() {
+			every(sub, append(path[:len(path):len(path)], sub.Name()))
+		}
+	}
+	every(p.root(), nil)
+}
+
+// Where a server is missed, the one that has the configuration is proposed.
+func TestServeHint(t *testing.T) {
+	dir, plugged := t.TempDir(), plugins(t)
+	data, _ := shelved(t)
+	file := filepath.Join(dir, "x.yaml")
+	write(t, file, "plugins: {path: "+plugged+", cache: "+plugged+"/cache}\nstore: {path: "+data+"}\nintake: {listen: 127.0.0.1:1}\n"+
+		"tenants: {main: {endpoints: {ottu: {plugin: ottu, secrets: {hmac-key: value:x}}}}}\n")
+	want := "start one: postern serve --config " + file + "\n"
+	for _, args := range []string{"events tail", "send ottu"} {
+		got := postern(t, []string{}, append(strings.Fields(args), "--config", file)...)
+		if got.code != exitFailed || !strings.HasSuffix(got.stderr, want) {
+			t.Errorf("%s = %+v, want code 1 and %q", args, got, want)
+		}
 	}
 }

@@ -33,11 +33,11 @@ func (p *program) demoCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "demo",
 		Short: "Serve and send real callbacks, and show what became of each",
-		Long: `Starts a server on a port of its own with a data directory of its own, which goes
-when the demo ends, sends it callbacks as the providers would, genuine, repeated,
-changed, forged and broken ones, and reads back what became of each: from the
-store, and from the file that its sink writes. Exit code 1 if anything is not as
-it must be.`,
+		Long: `Starts a server on a port of its own with a data directory of its own, which
+goes when the demo ends, sends it callbacks as the providers would, genuine,
+repeated, changed, forged and broken ones, and reads back what became of each:
+from the store, and from the file that its sink writes. Exit code 1 if anything
+is not as it must be.`,
 		Args: takes(0, 0),
 		RunE: func(c *cobra.Command, _ []string) error {
 			cases := demoCases()
@@ -72,7 +72,9 @@ func (p *program) nextAfterDemo(plugins string) string {
 	}
 	line := p.command(words...)
 	// Only in the repository does make know it.
-	if _, err := os.Stat(filepath.Join("config", "demo.yaml")); err == nil && plugins == defaultPlugins {
+	_, noMake := os.Stat("Makefile")
+	_, noDemo := os.Stat(filepath.Join("config", "demo.yaml"))
+	if noMake == nil && noDemo == nil && plugins == defaultPlugins {
 		line = "make run, or " + line
 	}
 	return line

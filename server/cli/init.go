@@ -74,8 +74,8 @@ func (p *program) initCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "init [provider…]",
 		Short: "Write a first configuration",
-		Long: `Writes a commented configuration with one endpoint for each provider, by what its
-plugin says of itself: which secrets it needs (as environment variables) and
+		Long: `Writes a commented configuration with one endpoint for each provider, by what
+its plugin says of itself: which secrets it needs (as environment variables) and
 which settings it takes. Every endpoint gets a random token as the last part of
 its URL.`,
 		RunE: func(_ *cobra.Command, names []string) error {
@@ -252,7 +252,7 @@ func writeNew(file string, text []byte, force bool) error {
 	}
 	f, err := os.OpenFile(file, how, 0o600) //nolint:gosec // the operator names the file
 	if errors.Is(err, fs.ErrExist) {
-		return fmt.Errorf("%s is there already; --force overwrites it, --out names another", file)
+		return fmt.Errorf("%s exists; --force overwrites it, --out names another", file)
 	}
 	if err != nil {
 		return fmt.Errorf("write the configuration: %w", err)

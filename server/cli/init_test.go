@@ -67,7 +67,7 @@ func TestInit_keepsWhatIsThere(t *testing.T) {
 		t.Fatal(err)
 	}
 	got := postern(t, nil, "init", "ottu", "--plugins", dir, "--out", out)
-	want := result{exitFailed, "", "postern: " + out + " is there already; --force overwrites it, --out names another\n"}
+	want := result{exitFailed, "", "postern: " + out + " exists; --force overwrites it, --out names another\n"}
 	if got != want {
 		t.Errorf("init = %+v, want %+v", got, want)
 	}

@@ -46,7 +46,7 @@ callback is a .http file (a request line, headers, an empty line, a body), or
 	}
 	c.Flags().StringVar(&f.endpoint, "endpoint", "", "the endpoint, as `tenant/name`; needed where several fit")
 	c.Flags().StringVar(&f.url, "url", "", "the server's `URL`, if not intake.listen of the configuration")
-	c.Flags().StringVar(&f.data, "data", "", "the body; @`file` reads a file, - the standard input")
+	c.Flags().StringVar(&f.data, "data", "", "the `body`; @file reads a file, - the standard input")
 	c.Flags().StringArrayVar(&f.headers, "header", nil, "a header, as `Name:value`; may be repeated")
 	c.Flags().BoolVar(&f.unsigned, "unsigned", false, "post it as it is, without signature and tokens")
 	return c
@@ -80,7 +80,7 @@ func (p *program) send(c *cobra.Command, what string, f *sendFlags) error {
 	before, after := watch(ctx, cfg.Store.Path, s.where)
 	got, err := s.send(ctx, cb)
 	if errors.Is(err, syscall.ECONNREFUSED) && f.url == "" {
-		return fmt.Errorf("%w; no server is running there; start one: %s", err,
+		return fmt.Errorf("%w\nno server is running there; start one: %s", err,
 			p.command(append([]string{"serve"}, p.sameConfig()...)...))
 	}
 	if err != nil {

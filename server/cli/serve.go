@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/postern/postern/config"
 	"github.com/postern/postern/server"
@@ -19,8 +20,11 @@ func (p *program) serveCommand() *cobra.Command {
 		Use:   "serve",
 		Short: "Take callbacks in, keep them and hand them on",
 		Long: `Serves until SIGINT or SIGTERM, then lets what is under way end; a second signal
-ends it at once. Every key of the configuration's fixed sections is also a flag
-and an environment variable; see the flags below. Logs go to standard error.`,
+ends it at once. Logs go to standard error.
+
+Every key of the configuration's fixed sections is also a flag, which goes over
+everything, and a variable, which goes over the file: intake.listen is
+--intake.listen and POSTERN__INTAKE__LISTEN.`,
 		Args: takes(0, 0),
 		RunE: func(c *cobra.Command, _ []string) error {
 			cfg, err := p.loadConfig(c)
@@ -31,7 +35,45 @@ and an environment variable; see the flags below. Logs go to standard error.`,
 		},
 	}
 	config.AddFlags(c.Flags())
+	c.Flags().VisitAll(func(f *pflag.Flag) { f.Usage = meanings[f.Name] })
 	return c
+}
+
+// meanings say what the keys are, in the help.
+var meanings = map[string]string{
+	"admin.listen":           "where operators reach it",
+	"intake.drain_timeout":   "the longest that a stop waits for callbacks",
+	"intake.idle_timeout":    "how long a connection waits for its next request",
+	"intake.listen":          "where callbacks come in",
+	"intake.max_body":        "the largest body of a callback",
+	"intake.max_connections": "the most connections at once",
+	"intake.public_url":      "how providers reach the intake",
+	"intake.read_timeout":    "the longest that a callback takes to arrive",
+	"intake.write_timeout":   "the longest that an answer takes to leave",
+	"log.format":             "json or text",
+	"log.level":              "debug, info, warn or error",
+	"plugins.cache":          "compiled plugins; in store.path if empty",
+	"plugins.max_memory":     "the most memory of one plugin instance",
+	"plugins.path":           "the plugins' directory",
+	"plugins.pool":           "instances of each plugin; 0 for one a core",
+	"plugins.wait":           "how long a callback waits for an instance",
+	"store.engine":           "bolt, or mem, which forgets",
+	"store.max_kept":         "unjudged callbacks kept before the answer is 503",
+	"store.path":             "the data directory",
+}
+
+// warn logs what is notable of the configuration: each for machines, and for
+// people where all of it is told.
+func (p *program) warn(log *slog.Logger, cfg *config.Config) {
+	warnings := cfg.Warnings()
+	if cfg.Log.Format == "text" && len(warnings) > 1 {
+		log.Warn("the configuration has "+count(len(warnings), "warning"),
+			"see", p.command(append([]string{"config", "check"}, p.sameConfig()...)...))
+		return
+	}
+	for _, w := range warnings {
+		log.Warn("configuration", "warning", w)
+	}
 }
 
 // serve runs a server until ctx ends, and then until it has drained, or until
@@ -39,9 +81,7 @@ and an environment variable; see the flags below. Logs go to standard error.`,
 func (p *program) serve(c *cobra.Command, cfg *config.Config) error {
 	ctx := c.Context()
 	log := p.logger(cfg.Log)
-	for _, w := range cfg.Warnings() {
-		log.Warn("configuration", "warning", w)
-	}
+	p.warn(log, cfg)
 	srv, err := server.Start(ctx, cfg, server.Options{Version: p.version.Version, Log: log})
 	if err != nil {
 		return err

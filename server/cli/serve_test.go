@@ -12,6 +12,9 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/spf13/pflag"
+
+	"github.com/postern/postern/config"
 )
 
 // watched is a buffer that tells when it holds a text.
@@ -180,5 +183,41 @@ func TestServe_portInUse(t *testing.T) {
 	if got.code != exitFailed || got.stdout != "" || strings.Count(got.stderr, "\n") != 1 ||
 		!strings.Contains(got.stderr, ln.Addr().String()) {
 		t.Errorf("serve = %+v, want one line that names the address, and code 1", got)
+	}
+}
+
+func TestServe_everyFlagHasAMeaning(t *testing.T) {
+	flags := pflag.NewFlagSet("", pflag.ContinueOnError)
+	config.AddFlags(flags)
+	n := 0
+	flags.VisitAll(func(f *pflag.Flag) {
+		n++
+		if meanings[f.Name] == "" {
+			t.Errorf("--%s has no meaning", f.Name)
+		}
+	})
+	if n != len(meanings) {
+		t.Errorf("%d meanings for %d flags", len(meanings), n)
+	}
+}
+
+// People get one line in the place of many, which says where all of it is told.
+func TestServe_warnings(t *testing.T) {
+	for format, want := range map[string]string{
+		"text": `msg="the configuration has 3 warnings" see="./bin/postern config check --config x.yaml"`,
+		"json": `"msg":"configuration","warning":"sinks: `,
+	} {
+		cfg, err := config.Load(config.Options{
+			File: "x", Text: []byte("store: {engine: mem}\nlog: {format: " + format + "}\n"), Environ: []string{},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var logs strings.Builder
+		p := &program{name: "./bin/postern", configFile: "x.yaml", stderr: &logs}
+		p.warn(p.logger(cfg.Log), cfg)
+		if n := strings.Count(logs.String(), "\n"); !strings.Contains(logs.String(), want) || (n == 1) != (format == "text") {
+			t.Errorf("format %s: logged %d lines\n%s\nwant one with %s", format, n, logs.String(), want)
+		}
 	}
 }
