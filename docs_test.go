@@ -152,7 +152,7 @@ func TestDocs_readme(t *testing.T) {
 	dir := copyTree(t)
 	for _, s := range all {
 		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
-		cmd := exec.CommandContext(ctx, "sh", "-c", s.command)
+		cmd := exec.CommandContext(ctx, "/bin/sh", "-c", s.command)
 		cmd.Dir = dir
 		cmd.Env = append(os.Environ(), "NO_COLOR=1", "OTTU_HMAC_KEY=for-the-test", "WIBMO_CUSTOMER_ID=for-the-test")
 		if s.command == "make run" {
