@@ -386,3 +386,28 @@ func TestLease_isBounded(t *testing.T) {
 		t.Errorf("%d deliveries, next %v, %v; want none until a retry", len(l.Deliveries), l.Next, err)
 	}
 }
+
+// TestAppend_queueCountsWhatItHolds fills the queue with a callback that
+// compresses well: what it holds while it waits is not what will be stored.
+func TestAppend_queueCountsWhatItHolds(t *testing.T) {
+	g := newGate()
+	s := open(t, t.TempDir(), Options{update: g.update})
+	held := appendLater(s, storetest.SampleRecord(0))
+	<-g.entered
+	const size = 1 << 20
+	large := storetest.SampleRecord(1)
+	large.Callback.Body = make([]byte, size)
+	later := appendLater(s, large)
+	waitQueued(s, 1)
+	if got := s.appends.bytes.Load(); got < size {
+		t.Errorf("a body of %d bytes counts as %d in the queue", size, got)
+	}
+	g.pass <- nil
+	g.next(nil)
+	for _, c := range []chan answer{held, later} {
+		if a := <-c; a.err != nil {
+			t.Errorf("append: %v", a.err)
+		}
+	}
+	closeStore(t, s)
+}

@@ -135,7 +135,7 @@ func Open(dir string, o Options) (*Store, error) {
 	}
 	// Tokens of an earlier life must not fit this one.
 	s.token.Store(rand.Uint64()) //nolint:gosec // it tells leases apart and guards nothing
-	s.appends = newLoop(o.QueueRequests, o.QueueBytes, func(r *request) int { return len(r.coded) }, s.commitAppends)
+	s.appends = newLoop(o.QueueRequests, o.QueueBytes, func(r *request) int { return cap(r.coded) }, s.commitAppends)
 	s.changes = newLoop(maxBatch, maxBatchBytes, func(*change) int { return 0 }, s.commitChanges)
 	return s, nil
 }

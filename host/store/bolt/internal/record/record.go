@@ -31,6 +31,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"math"
+	"slices"
 	"time"
 
 	"github.com/klauspost/compress/s2"
@@ -75,7 +76,7 @@ func Encode(rec *host.Record) ([]byte, error) {
 		return nil, fmt.Errorf("a record of %d and %d bytes is too large", len(events), len(raw))
 	}
 	frames := dispositionsAt + n + crcSize
-	b := make([]byte, frames, frames+len(events)+len(raw)/2)
+	b := make([]byte, frames, frames+s2.MaxEncodedLen(len(events))+s2.MaxEncodedLen(len(raw)))
 	b[0], b[1], b[2] = version, codecS2, byte(rec.Kind)
 	putTime(b[12:], rec.Callback.Received)
 	binary.BigEndian.PutUint16(b[24:], uint16(len(rec.Events))) //nolint:gosec // bounded above
@@ -86,11 +87,13 @@ func Encode(rec *host.Record) ([]byte, error) {
 
 // appendFrame compresses frame to the end of b and describes it in the header.
 func appendFrame(b []byte, at int, frame []byte) []byte {
-	stored := s2.Encode(nil, frame)
+	start := len(b)
+	b = slices.Grow(b, s2.MaxEncodedLen(len(frame)))
+	stored := s2.Encode(b[start:cap(b)], frame)
 	binary.BigEndian.PutUint32(b[at:], uint32(len(stored)))  //nolint:gosec // frames are bounded
 	binary.BigEndian.PutUint32(b[at+4:], uint32(len(frame))) //nolint:gosec // frames are bounded
 	binary.BigEndian.PutUint32(b[at+8:], crc32.Checksum(stored, castagnoli))
-	return append(b, stored...)
+	return b[:start+len(stored)]
 }
 
 // Seal completes what Encode made with what is known only in the commit.
