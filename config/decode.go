@@ -1,6 +1,7 @@
 package config
 
 import (
+	"errors"
 	"fmt"
 	"iter"
 	"log/slog"
@@ -339,7 +340,11 @@ func (d *decoder) secret(raw any, to *Secret) (problem, fix string) {
 		return "must be text", "put the value in quotes: digits alone would be read as a number"
 	}
 	secret, err := resolve(s, d.lookup)
-	if err != nil {
+	var unset unsetError
+	switch {
+	case errors.As(err, &unset):
+		return err.Error(), "export " + string(unset) + " where postern starts, or write file:/path"
+	case err != nil:
 		return err.Error(), forms
 	}
 	*to = secret

@@ -91,6 +91,13 @@ func resolve(raw string, lookup func(string) (string, bool)) (Secret, error) {
 	return Secret{text: &text, plain: plain}, nil
 }
 
+// unsetError is the name of an environment variable that is not there.
+type unsetError string
+
+func (e unsetError) Error() string {
+	return fmt.Sprintf("environment variable %q is not set", string(e))
+}
+
 func fetch(raw string, lookup func(string) (string, bool)) (text string, plain bool, err error) {
 	if name, ok := strings.CutPrefix(raw, "env:"); ok {
 		if !variable.MatchString(name) {
@@ -98,7 +105,7 @@ func fetch(raw string, lookup func(string) (string, bool)) (text string, plain b
 			return "", false, errors.New("names no environment variable behind env")
 		}
 		if text, ok = lookup(name); !ok {
-			return "", false, fmt.Errorf("environment variable %q is not set", name)
+			return "", false, unsetError(name)
 		}
 		return text, false, nil
 	}

@@ -60,7 +60,8 @@ var (
 func checkModule(m wazero.CompiledModule) error {
 	var wrong []error
 	exported := m.ExportedFunctions()
-	for name, want := range exports {
+	for _, name := range sortedKeys(exports) {
+		want := exports[name]
 		f, ok := exported[name]
 		switch {
 		case !ok && (name == exportABI || name == exportHandle):

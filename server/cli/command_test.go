@@ -19,7 +19,7 @@ func TestCommand(t *testing.T) {
 	p := &program{name: "./my bin/postern"}
 	words := []string{"send", "ottu", "", "it's", "$HOME", "a b", "demo/ottu", "--config", "~/x;y", "ü*"}
 	line := p.command(words...)
-	out, err := exec.CommandContext(t.Context(), "sh", "-c", `show() { for w; do printf '<%s>' "$w"; done; }; show `+line).Output()
+	out, err := exec.CommandContext(t.Context(), "/bin/sh", "-c", `show() { for w; do printf '<%s>' "$w"; done; }; show `+line).Output()
 	want := "<./my bin/postern><" + strings.Join(words, "><") + ">"
 	if err != nil || string(out) != want {
 		t.Errorf("a shell reads %s as %s (%v), want %s", line, out, err, want)
