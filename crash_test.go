@@ -340,10 +340,16 @@ func TestCrash_nothingIsAckedAfterAFailedSync(t *testing.T) {
 			t.Errorf("callback %d after the failed sync was answered %d", i, status)
 		}
 	}
-	err := s.cmd.Wait()
-	var exit *exec.ExitError
-	if !errors.As(err, &exit) || exit.ExitCode() != 1 {
-		t.Fatalf("serve ended with %v, want exit status 1; the log:\n%s", err, s.logText())
+	ended := make(chan error, 1)
+	go func() { ended <- s.cmd.Wait() }()
+	select {
+	case err := <-ended:
+		var exit *exec.ExitError
+		if !errors.As(err, &exit) || exit.ExitCode() != 1 {
+			t.Fatalf("serve ended with %v, want exit status 1; the log:\n%s", err, s.logText())
+		}
+	case <-time.After(30 * time.Second): // it drains for two
+		t.Fatalf("serve goes on after a failed sync; the log:\n%s", s.logText())
 	}
 	s.cmd = nil
 	_ = inject.Process.Kill()
