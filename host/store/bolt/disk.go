@@ -71,11 +71,6 @@ func createDB(path string, fill func(*bbolt.Tx) error) error {
 	if err := errors.Join(db.Update(fill), db.Close()); err != nil {
 		return err
 	}
-	return install(temp, path)
-}
-
-// install puts a complete file at path, durably.
-func install(temp, path string) error {
 	if err := syncPath(temp); err != nil {
 		return err
 	}
@@ -85,8 +80,8 @@ func install(temp, path string) error {
 	return syncPath(filepath.Dir(path))
 }
 
-// tempSuffix marks a file that is not complete. Nothing but createDB and
-// compactState reads or writes such a file.
+// tempSuffix marks a file that is not complete. Nothing but createDB writes such
+// a file, and nothing reads it.
 const tempSuffix = ".tmp"
 
 // openDB opens a bbolt file that exists. mapped is how much address space to

@@ -48,14 +48,27 @@
 //     therefore damage, and refused, rather than started over.
 //
 // The mark of a clean end is taken away, and synced, before any other file is
-// opened, and put back after the last one is closed. Where it is missing, Open
-// brings the last transactions to the disk again before it returns: it writes
-// the meta page of the active segment again and syncs both files, puts the last
-// commit of that segment again in a new transaction, with a key of every page
-// that this commit had split off, and writes state.db anew. A process that ended
-// because a sync failed leaves pages in the page cache that the kernel takes for
-// written and that are not on the disk; what they say must not be acknowledged
-// as a duplicate.
+// opened, and put back after the last one is closed. A process that ended because
+// a sync failed leaves pages in the page cache that the kernel takes for written
+// and that are not on the disk; what they say must not be acknowledged as a
+// duplicate. Where the mark is missing, Open therefore writes the newest meta
+// page of state.db and of the active segment again, as it is, and syncs both
+// files, before it begins a transaction in either.
+//
+// That is enough, because of the order in bbolt's Tx.Commit: grow lengthens and
+// syncs the file, write writes all pages but the meta page, those of the freelist
+// among them, and syncs, and only then does writeMeta write the meta page, and
+// sync. An error on the way ends the commit before the next step. So when a meta
+// page can be read, all it leads to was synced with success, and nothing but the
+// page itself can be missing on the disk; and the pages of a commit that came no
+// further than write are free by that meta page. It must come first because the
+// next transaction overwrites what only the last but one uses, and that one may
+// be the newest the disk has.
+//
+// The records of the last commit are then put again, with their dedup keys and
+// kept marks, in a transaction of their own. Invariant 13 asks for this belt with
+// the braces: it is redundant as long as a sync that succeeds means what it says,
+// and no test can lose a record by leaving it out. On a full disk it is left out.
 //
 // # Failure
 //

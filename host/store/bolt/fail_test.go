@@ -226,8 +226,13 @@ func TestOpen_damaged(t *testing.T) {
 			if err := os.Truncate(path, 5000); err != nil {
 				t.Fatal(err)
 			}
-			if _, err := Open(dir, Options{}); err == nil || !strings.Contains(err.Error(), path+" is damaged") {
-				t.Errorf("open: %v, want an error naming %s", err, path)
+			for _, mark := range []string{markClean, markInUse} {
+				if err := os.WriteFile(filepath.Join(dir, "LOCK"), []byte(mark), fileMode); err != nil {
+					t.Fatal(err)
+				}
+				if _, err := Open(dir, Options{}); err == nil || !strings.Contains(err.Error(), path+" is damaged") {
+					t.Errorf("open: %v, want an error naming %s", err, path)
+				}
 			}
 		})
 	}

@@ -2,10 +2,7 @@ package bolt
 
 import (
 	"encoding/binary"
-	"errors"
 	"fmt"
-	"io/fs"
-	"os"
 
 	"go.etcd.io/bbolt"
 
@@ -14,33 +11,39 @@ import (
 	"github.com/postern/postern/host/store/bolt/internal/record"
 )
 
-// resync puts the records of the last transaction again, in a transaction with
-// syncs of its own.
+// durable brings the last transaction of a bbolt file to the disk, before the
+// file is opened for writing.
 //
 // Invariant 13: after a sync has failed the kernel shows pages that are not on
 // the disk. What was read back from them would be answered as a duplicate, and
 // lost with the power.
+func durable(path string) error {
+	if err := pages.Check(path); err != nil {
+		return fmt.Errorf("%s is damaged: %w", path, err)
+	}
+	if err := pages.Rewrite(path); err != nil {
+		return fmt.Errorf("sync %s: %w", path, err)
+	}
+	return nil
+}
+
+// resync puts the records of the last transaction again, in a transaction with
+// syncs of its own.
 //
-// touches are keys on pages that the last transaction wrote beside those of
-// its own keys, because they were split off.
-func (s *Store) resync(touches []pages.Touch) error {
+// Invariant 13 asks for it. It comes after durable, which alone is enough, and
+// is there for what the kernel or the disk may do against their word; that is
+// why a disk too full for it does not keep the store from opening.
+func (s *Store) resync() error {
 	n := 0
 	err := s.update(s.active().db, func(tx *bbolt.Tx) (err error) {
-		if n, err = putAgain(tx); err != nil {
-			return err
-		}
-		for _, t := range touches {
-			b := tx.Bucket([]byte(t.Bucket))
-			if t.Bucket == string(bucketLog) {
-				b.FillPercent = fillLog
-			}
-			if err := b.Put(t.Key, clone(b.Get(t.Key))); err != nil {
-				return err
-			}
-		}
-		return nil
+		n, err = putAgain(tx)
+		return err
 	})
-	if err != nil {
+	switch {
+	case isFull(err):
+		s.options.Log.Warn("store synced after an unclean end, last records not put again", "dir", s.dir, "err", err)
+		return nil
+	case err != nil:
 		return fmt.Errorf("resync %s: %w", s.active().path, err)
 	}
 	s.options.Log.Warn("store resynced after an unclean end", "dir", s.dir, "records", n)
@@ -88,25 +91,3 @@ func putKeysAgain(tx *bbolt.Tx, key, value []byte) error {
 }
 
 func clone(b []byte) []byte { return append([]byte(nil), b...) }
-
-// compactState writes state.db anew, into another file: it is small, and the
-// rows of its last transaction are not known.
-func (s *Store) compactState(path string) (err error) {
-	temp := path + tempSuffix
-	if err := os.Remove(temp); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	src, err := openDB(path, true, 0, s.options.openFile)
-	if err != nil {
-		return err
-	}
-	dst, err := bbolt.Open(temp, fileMode, &bbolt.Options{FreelistType: bbolt.FreelistMapType})
-	if err != nil {
-		return errors.Join(err, src.Close())
-	}
-	err = guard(func() error { return bbolt.Compact(dst, src, maxBatchBytes) })
-	if err := errors.Join(err, dst.Close(), src.Close()); err != nil {
-		return fmt.Errorf("write %s anew: %w", path, err)
-	}
-	return install(temp, path)
-}

@@ -43,7 +43,7 @@ const (
 // prepareState makes sure that state.db is there and whole. It is created
 // before the first segment, so that segments without it are never the work of
 // a crash.
-func (s *Store) prepareState(hasSegments, unclean bool) error {
+func (s *Store) prepareState(hasSegments, clean bool) error {
 	path := filepath.Join(s.dir, "state.db")
 	_, err := os.Stat(path)
 	switch {
@@ -60,15 +60,10 @@ func (s *Store) prepareState(hasSegments, unclean bool) error {
 			}
 			return errors.Join(m.Put(keyForm, seqKey(form)), m.Put(keyReserved, seqKey(0)))
 		})
-	case err != nil:
-		return err
-	case !unclean:
-		return nil
-	}
-	if err := syncPath(path); err != nil {
+	case err != nil || clean:
 		return err
 	}
-	return s.compactState(path)
+	return durable(path)
 }
 
 // loadState opens state.db and fills sinks, next and reserved from it.

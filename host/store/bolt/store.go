@@ -15,7 +15,6 @@ import (
 	"go.etcd.io/bbolt"
 
 	"github.com/postern/postern/host"
-	"github.com/postern/postern/host/store/bolt/internal/pages"
 )
 
 // Options of a store. The zero value is usable.
@@ -148,36 +147,31 @@ func (s *Store) open(clean bool) error {
 	if err != nil {
 		return err
 	}
-	unclean := !clean && len(firsts) > 0
-	if err := s.prepareState(len(firsts) > 0, unclean); err != nil {
+	if err := s.prepareState(len(firsts) > 0, clean); err != nil {
 		return err
 	}
 	if err := s.loadState(); err != nil {
 		return err
 	}
-	if len(firsts) == 0 {
+	created := len(firsts) == 0
+	if created {
 		firsts = []uint64{s.next}
 		if err := createSegment(s.dir, s.next); err != nil {
 			return err
 		}
 	}
-	if !unclean {
+	if clean || created {
 		return s.openSegments(firsts)
 	}
-	last := segmentPath(s.dir, firsts[len(firsts)-1])
-	touches, err := pages.Fresh(last)
-	if err != nil {
-		return fmt.Errorf("%s is damaged: %w", last, err)
-	}
-	// Invariant 13: the last transaction is on the disk before the one of
-	// resync overwrites the tree of the one before it.
-	if err := pages.Rewrite(last); err != nil {
-		return fmt.Errorf("sync %s: %w", last, err)
+	// Before the transaction of resync, which overwrites the tree of the last but
+	// one.
+	if err := durable(segmentPath(s.dir, firsts[len(firsts)-1])); err != nil {
+		return err
 	}
 	if err := s.openSegments(firsts); err != nil {
 		return err
 	}
-	return s.resync(touches)
+	return s.resync()
 }
 
 func (s *Store) openSegments(firsts []uint64) error {

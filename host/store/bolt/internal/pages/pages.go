@@ -29,7 +29,6 @@ const (
 // meta is what a meta page says.
 type meta struct {
 	pageSize int64
-	root     uint64
 	high     uint64 // the first page that is not used
 	tx       uint64
 }
@@ -53,7 +52,9 @@ func Check(path string) error {
 // of the transaction before, which the disk may still have as the newest.
 //
 // It is enough for the whole transaction to be on the disk, because bbolt writes
-// a meta page only after a sync of all other pages has succeeded.
+// a meta page only after a sync of all other pages, and of a file that has
+// grown, has succeeded. It takes no room on the disk where a file is overwritten
+// in place.
 func Rewrite(path string) error {
 	f, err := os.OpenFile(path, os.O_RDWR, 0) //nolint:gosec // the store's own file
 	if err != nil {
@@ -124,7 +125,6 @@ func readMeta(f io.ReaderAt, at int64) (meta, error) {
 	}
 	m := meta{
 		pageSize: int64(order.Uint32(b[8:])),
-		root:     order.Uint64(b[16:]),
 		high:     order.Uint64(b[40:]),
 		tx:       order.Uint64(b[48:]),
 	}
