@@ -9,12 +9,13 @@ measure() { go test -run '^$' "$@" . | while IFS= read -r line; do
 	case $line in goos:* | goarch:* | cpu:* | Benchmark*) echo "$line" ;; esac
 done | tee -a results.txt; }
 
-{
-	echo "# make bench: $(go version), revision $(git describe --tags --always --dirty)"
-} >results.txt
-measure -bench 'Ingest|Judge' -benchtime 1s -count 6
-measure -bench 'Append' -benchtime 0.5s -count 6
-measure -bench 'Process' -benchtime 5x -count 6
+# "run.sh tables" makes the tables of an earlier run again.
+if [ "${1:-}" != tables ]; then
+	echo "# make bench: $(go version), revision $(git describe --tags --always --dirty)" >results.txt
+	measure -bench 'Ingest|Judge' -benchtime 1s -count 6
+	measure -bench 'Append' -benchtime 0.5s -count 6
+	measure -bench 'Process' -benchtime 5x -count 6
+fi
 
 benchstat=../.tools/benchstat
 {
@@ -23,7 +24,7 @@ benchstat=../.tools/benchstat
 	echo "# A durable append: a raw file with one fdatasync for each group, and the bolt store"
 	$benchstat -filter '.name:Append' -row /writers -col '/engine@(raw bolt)' results.txt
 	echo "# The process: binary, time to ready with both plugins, resident memory when idle"
-	$benchstat -filter '.name:Process' -row .unit -col /start results.txt
+	$benchstat -filter '.name:Process' -col /start results.txt
 } 2>&1 | while IFS= read -r line; do
 	case $line in goos:* | goarch:* | cpu:*) ;; *) echo "$line" ;; esac
 done | tee tables.txt

@@ -163,6 +163,12 @@ func (s *Store) open(clean bool) error {
 	if clean || created {
 		return s.openSegments(firsts)
 	}
+	// The names first: a kill may have come between a rename and its sync.
+	for _, dir := range []string{filepath.Join(s.dir, "seg"), s.dir, filepath.Dir(s.dir)} {
+		if err := syncPath(dir); err != nil {
+			return err
+		}
+	}
 	// Before the transaction of resync, which overwrites the tree of the last but
 	// one.
 	if err := durable(segmentPath(s.dir, firsts[len(firsts)-1])); err != nil {
