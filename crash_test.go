@@ -97,6 +97,8 @@ func (s *served) start(wrapper ...string) {
 		s.t.Fatal(err)
 	}
 	s.cmd.Stdout, s.cmd.Stderr = s.log, s.log
+	// A group of its own: killing strace alone leaves what it traces running.
+	s.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if err := s.cmd.Start(); err != nil {
 		s.t.Fatal(err)
 	}
@@ -140,7 +142,7 @@ func (s *served) kill() {
 	if s.cmd == nil || s.cmd.Process == nil {
 		return
 	}
-	_ = s.cmd.Process.Kill()
+	_ = syscall.Kill(-s.cmd.Process.Pid, syscall.SIGKILL)
 	_ = s.cmd.Wait()
 	s.cmd = nil
 	_ = s.log.Close()
