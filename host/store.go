@@ -301,6 +301,45 @@ type Store interface {
 	Close() error
 }
 
+// Unsupported answers [ErrUnsupported] to whatever an engine does not do. An
+// engine embeds it and has methods of its own for the rest.
+type Unsupported struct{}
+
+// Replay answers ErrUnsupported.
+func (Unsupported) Replay(context.Context, string, Cursor, Cursor) error {
+	return fmt.Errorf("replay: %w", ErrUnsupported)
+}
+
+// Timeline answers ErrUnsupported.
+func (Unsupported) Timeline(context.Context, string, string) ([]StoredEvent, error) {
+	return nil, fmt.Errorf("timeline: %w", ErrUnsupported)
+}
+
+// Search answers ErrUnsupported.
+func (Unsupported) Search(context.Context, string, Page) ([]StoredEvent, Cursor, error) {
+	return nil, "", fmt.Errorf("search: %w", ErrUnsupported)
+}
+
+// Put answers ErrUnsupported.
+func (Unsupported) Put(context.Context, *Rejected) error {
+	return fmt.Errorf("quarantine: %w", ErrUnsupported)
+}
+
+// List answers ErrUnsupported.
+func (Unsupported) List(context.Context, string, string, Cursor, int) ([]Rejected, Cursor, error) {
+	return nil, "", fmt.Errorf("list the quarantine: %w", ErrUnsupported)
+}
+
+// Get answers ErrUnsupported.
+func (Unsupported) Get(context.Context, uint64) (*Rejected, error) {
+	return nil, fmt.Errorf("read the quarantine: %w", ErrUnsupported)
+}
+
+// Drop answers ErrUnsupported.
+func (Unsupported) Drop(context.Context, uint64) error {
+	return fmt.Errorf("drop from the quarantine: %w", ErrUnsupported)
+}
+
 // cursorForm has a fixed width, so that cursors sort as text; for engines whose
 // position is a sequence and an index.
 const cursorForm = "%016x%04x"

@@ -1,7 +1,6 @@
 package bolt
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -79,6 +78,8 @@ func (o *Options) fill() {
 // Put, List, Get, Drop, Replay, Timeline and Search answer
 // [host.ErrUnsupported].
 type Store struct {
+	host.Unsupported
+
 	dir     string
 	options Options
 	lock    *dirLock
@@ -293,39 +294,4 @@ func (s *Store) free(db *bbolt.DB) error {
 		return nil
 	}
 	return db.Close()
-}
-
-// Replay is not supported.
-func (s *Store) Replay(context.Context, string, host.Cursor, host.Cursor) error {
-	return fmt.Errorf("replay: %w", host.ErrUnsupported)
-}
-
-// Timeline is not supported.
-func (s *Store) Timeline(context.Context, string, string) ([]host.StoredEvent, error) {
-	return nil, fmt.Errorf("timeline: %w", host.ErrUnsupported)
-}
-
-// Search is not supported.
-func (s *Store) Search(context.Context, string, host.Page) ([]host.StoredEvent, host.Cursor, error) {
-	return nil, "", fmt.Errorf("search: %w", host.ErrUnsupported)
-}
-
-// Put is not supported.
-func (s *Store) Put(context.Context, *host.Rejected) error {
-	return fmt.Errorf("quarantine: %w", host.ErrUnsupported)
-}
-
-// List is not supported.
-func (s *Store) List(context.Context, string, string, host.Cursor, int) ([]host.Rejected, host.Cursor, error) {
-	return nil, "", fmt.Errorf("list the quarantine: %w", host.ErrUnsupported)
-}
-
-// Get is not supported.
-func (s *Store) Get(context.Context, uint64) (*host.Rejected, error) {
-	return nil, fmt.Errorf("read the quarantine: %w", host.ErrUnsupported)
-}
-
-// Drop is not supported.
-func (s *Store) Drop(context.Context, uint64) error {
-	return fmt.Errorf("drop from the quarantine: %w", host.ErrUnsupported)
 }

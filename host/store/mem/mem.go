@@ -5,7 +5,6 @@ package mem
 
 import (
 	"context"
-	"fmt"
 	"math/rand/v2"
 	"sync"
 	"time"
@@ -29,6 +28,8 @@ type Options struct {
 // for concurrent use; every call holds one lock. Put, List, Get, Drop, Replay,
 // Timeline and Search answer [host.ErrUnsupported].
 type Store struct {
+	host.Unsupported
+
 	mu      sync.Mutex
 	now     func() time.Time
 	maxKept int
@@ -154,38 +155,3 @@ func (s *Store) Failed() <-chan struct{} { return s.failed }
 
 // Close implements [host.Store].
 func (s *Store) Close() error { return nil }
-
-// Replay is not supported.
-func (s *Store) Replay(context.Context, string, host.Cursor, host.Cursor) error {
-	return fmt.Errorf("replay: %w", host.ErrUnsupported)
-}
-
-// Timeline is not supported.
-func (s *Store) Timeline(context.Context, string, string) ([]host.StoredEvent, error) {
-	return nil, fmt.Errorf("timeline: %w", host.ErrUnsupported)
-}
-
-// Search is not supported.
-func (s *Store) Search(context.Context, string, host.Page) ([]host.StoredEvent, host.Cursor, error) {
-	return nil, "", fmt.Errorf("search: %w", host.ErrUnsupported)
-}
-
-// Put is not supported.
-func (s *Store) Put(context.Context, *host.Rejected) error {
-	return fmt.Errorf("quarantine: %w", host.ErrUnsupported)
-}
-
-// List is not supported.
-func (s *Store) List(context.Context, string, string, host.Cursor, int) ([]host.Rejected, host.Cursor, error) {
-	return nil, "", fmt.Errorf("list the quarantine: %w", host.ErrUnsupported)
-}
-
-// Get is not supported.
-func (s *Store) Get(context.Context, uint64) (*host.Rejected, error) {
-	return nil, fmt.Errorf("read the quarantine: %w", host.ErrUnsupported)
-}
-
-// Drop is not supported.
-func (s *Store) Drop(context.Context, uint64) error {
-	return fmt.Errorf("drop from the quarantine: %w", host.ErrUnsupported)
-}
