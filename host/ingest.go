@@ -11,7 +11,7 @@ import (
 
 // Host takes callbacks in: it runs the plugin, completes the events, makes
 // them durable and says what to answer. Make one with a literal; every field
-// but Wake and Observe is required. It is safe for concurrent use.
+// but Wake, Observe and Refusal is required. It is safe for concurrent use.
 type Host struct {
 	Store interface {
 		Appender
@@ -22,6 +22,10 @@ type Host struct {
 	Wake func()
 	// Observe is told of every callback; it must not block.
 	Observe func(Observation)
+	// Refusal is how long after its receipt a rejection is answered at the
+	// earliest: where a callback's verification failed cannot be told from the
+	// time, as long as judging it took less. Zero means at once.
+	Refusal time.Duration
 }
 
 // Observation is what happened to one callback, for metrics.
@@ -51,6 +55,9 @@ func (h *Host) Ingest(ctx context.Context, ep *Endpoint, cb *Callback) Answer {
 		seen.Took = time.Since(start)
 		h.Observe(seen)
 	}
+	if seen.Verdict == Reject {
+		wait(ctx, h.Refusal-time.Since(start))
+	}
 	return answer
 }
 
@@ -77,6 +84,19 @@ func (h *Host) ingest(ctx context.Context, ep *Endpoint, cb *Callback, seen *Obs
 	}
 	seen.Receipt = receipt
 	return h.ack(ep, res.Answer, receipt)
+}
+
+// wait returns after d, or when ctx ends.
+func wait(ctx context.Context, d time.Duration) {
+	if d <= 0 {
+		return
+	}
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	}
 }
 
 // Judge masks and compares the tokens, runs the plugin and checks what it

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -18,10 +19,13 @@ type fakePlugin struct {
 	res  Result
 	err  error
 	seen *Callback
+	// takes is how long it works on a callback.
+	takes time.Duration
 }
 
 func (p *fakePlugin) Handle(_ context.Context, cb *Callback) (Result, error) {
 	p.seen = cb
+	time.Sleep(p.takes)
 	return p.res, p.err
 }
 
@@ -247,4 +251,46 @@ func TestIngest_asideItemsHaveIdentities(t *testing.T) {
 	if rec.Kind != Accepted || len(rec.Aside) != 2 || rec.Aside[0].Key == rec.Aside[1].Key || rec.Aside[0].Key == (Hash{}) {
 		t.Errorf("record = %+v, want two items with keys of their own", rec)
 	}
+}
+
+// TestIngest_rejectionsTakeTheSameTime: however long the judgement took, the
+// answer goes out at the same moment; an acceptance does not wait.
+func TestIngest_rejectionsTakeTheSameTime(t *testing.T) {
+	const floor = 2 * time.Millisecond
+	for _, judging := range []time.Duration{0, time.Microsecond, time.Millisecond, floor, 3 * floor} {
+		for _, verdict := range []Verdict{Reject, Accept} {
+			synctest.Test(t, func(t *testing.T) {
+				p := newPipeline()
+				p.host.Refusal = floor
+				p.plugin.res.Verdict, p.plugin.takes = verdict, judging
+				start := time.Now()
+				p.ingest()
+				want := judging
+				if verdict == Reject {
+					want = max(floor, judging)
+				}
+				if got := time.Since(start); got != want {
+					t.Errorf("%s after %v of judging: answered after %v, want %v", verdict, judging, got, want)
+				}
+				if got := p.seen[0].Took; got != judging {
+					t.Errorf("observed %v, want %v: the wait is no work", got, judging)
+				}
+			})
+		}
+	}
+}
+
+func TestIngest_rejectionDoesNotOutlastItsContext(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPipeline()
+		p.host.Refusal = time.Hour
+		p.plugin.res.Verdict = Reject
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		start := time.Now()
+		p.host.Ingest(ctx, p.ep, &Callback{Method: "POST", Target: "/in/acme/pay"})
+		if got, want := time.Since(start), time.Second; got != want {
+			t.Errorf("answered after %v, want %v", got, want)
+		}
+	})
 }
