@@ -25,7 +25,7 @@ type fakePlugin struct {
 
 func (p *fakePlugin) Handle(_ context.Context, cb *Callback) (Result, error) {
 	p.seen = cb
-	time.Sleep(p.takes)
+	<-time.After(p.takes)
 	return p.res, p.err
 }
 
