@@ -27,11 +27,7 @@ func (cb *Callback) Form() (View, error) { return cb.Body().Form() }
 // Decode gives the host text to decode: ErrMalformed if it is not of the
 // encoding.
 func (cb *Callback) Decode(text string, encoding Encoding) (Bytes, error) {
-	handle := abi.Bytes(int32(encoding), text)
-	if handle < 0 {
-		return Bytes{-1}, Error(handle)
-	}
-	return Bytes{handle}, nil
+	return held(abi.Bytes(int32(encoding), text))
 }
 
 // Header returns the value of a header, its name in any case. It is empty

@@ -9,8 +9,9 @@ type Plugin struct {
 	Handle func(cb *Callback) Verdict
 	// Sign turns an unsigned callback into one the provider could have sent,
 	// for "postern send" and "postern demo". Nil if the plugin cannot. A
-	// plugin whose callbacks carry only tokens returns nil here: the host puts
-	// tokens in.
+	// plugin whose callbacks carry only static tokens returns nil here: the
+	// host puts tokens in. Of a signed token it says the text, see
+	// [Unsigned.SetToken].
 	Sign func(u *Unsigned) error
 }
 

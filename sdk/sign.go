@@ -26,6 +26,22 @@ func (u *Unsigned) Sign(s *Signed, encoding Encoding) (string, error) {
 	return string(out[:n]), nil
 }
 
+// Encrypt encrypts plaintext with the newest value of a cipher's secret: what
+// [Callback.Decrypt] decrypts. The result is not sealed. Make the plaintext with
+// [Callback.Decode]. The error is ErrDenied where the secret is not bound or no
+// cipher, and in serve; ErrMalformed where iv is not 16 bytes.
+func (u *Unsigned) Encrypt(secret string, iv []byte, plaintext Bytes) (Bytes, error) {
+	return held(abi.Encrypt(secret, iv, plaintext.handle))
+}
+
+// SetToken sets what a signed token of the signed callback speaks for, usually
+// the transaction's id. The host makes the MAC and puts both in their place.
+func (u *Unsigned) SetToken(secret, text string) {
+	if code := abi.OutToken(secret, text); code < 0 && u.failed == nil {
+		u.failed = Error(code)
+	}
+}
+
 // SetHeader sets a header of the signed callback.
 func (u *Unsigned) SetHeader(name, value string) {
 	if code := abi.OutHeader(name, value); code < 0 && u.failed == nil {

@@ -2,13 +2,24 @@ package postern
 
 import "github.com/postern/postern/sdk/internal/abi"
 
-// Bytes are bytes that the host holds: the body, or what [Callback.Decode]
-// made. The zero value is the body.
+// Bytes are bytes that the host holds: the body, or what [Callback.Decode] or
+// [Callback.Decrypt] made. The zero value is the body; what came with an error
+// is nothing, and every use of it fails.
 type Bytes struct{ handle int32 }
+
+// held is what a call that makes bytes returns.
+func held(handle int32) (Bytes, error) {
+	if handle < 0 {
+		return Bytes{-1}, Error(handle)
+	}
+	return Bytes{handle}, nil
+}
 
 // JSON parses the bytes, in the host, by one strict parser: duplicate names,
 // invalid UTF-8 and trailing data are ErrMalformed. On an error the View is
-// empty: everything in it is absent.
+// empty: everything in it is absent. Of the body it is a view without the
+// Content-Encoding, gzip or deflate. Of sealed bytes there is always a view, see
+// [Callback.Decrypt].
 func (b Bytes) JSON() (View, error) { return b.view(abi.ViewJSON) }
 
 // Form parses the bytes as application/x-www-form-urlencoded; order and
@@ -23,8 +34,9 @@ func (b Bytes) view(kind int32) (View, error) {
 	return View{handle, true}, nil
 }
 
-// Read copies the bytes into the guest. It costs their length; most plugins
-// need it only for texts that the provider signs in its own way.
+// Read copies the bytes into the guest, nothing of sealed ones; the body as it
+// was sent. It costs their length; most plugins need it only for texts that the
+// provider signs in its own way.
 func (b Bytes) Read() []byte {
 	n := abi.Read(b.handle, 0, nil)
 	if n <= 0 {
@@ -38,8 +50,7 @@ func (b Bytes) Read() []byte {
 // Hash names a digest.
 type Hash int32
 
-// The digests. They prove nothing: only [Signed.Check] and [Callback.Token]
-// give evidence.
+// The digests. They prove nothing and give no evidence.
 const (
 	SHA256 = Hash(abi.SHA256)
 	SHA512 = Hash(abi.SHA512)

@@ -175,9 +175,39 @@ func SignedCheck(signed int32, signature string, encoding int32) int32
 //go:noescape
 func CoversBody(evidence, hash int32, digest string, encoding int32) int32
 
+//go:wasmimport postern1 token_text
+//go:noescape
+func hostTokenText(secret string, out unsafe.Pointer, size int32) int32
+
+//go:wasmimport postern1 decrypt
+//go:noescape
+func hostDecrypt(secret string, iv unsafe.Pointer, size, bytes int32) int32
+
+// Same is the host's same.
+//
+//go:wasmimport postern1 same
+//go:noescape
+func Same(outer, inner int32, except string) int32
+
+// SameBytes is the host's same_bytes.
+//
+//go:wasmimport postern1 same_bytes
+//go:noescape
+func SameBytes(a, b int32) int32
+
 //go:wasmimport postern1 sign
 //go:noescape
 func hostSign(signed, encoding int32, out unsafe.Pointer, size int32) int32
+
+//go:wasmimport postern1 encrypt
+//go:noescape
+func hostEncrypt(secret string, iv unsafe.Pointer, size, bytes int32) int32
+
+// OutToken is the host's out_token.
+//
+//go:wasmimport postern1 out_token
+//go:noescape
+func OutToken(secret, text string) int32
 
 // OutHeader is the host's out_header.
 //
@@ -244,6 +274,21 @@ func Get(view int32, path string, out []byte) int32 {
 // NameAt is the host's name_at.
 func NameAt(view int32, path string, i int32, out []byte) int32 {
 	return hostNameAt(view, path, i, unsafe.Pointer(unsafe.SliceData(out)), int32(len(out)))
+}
+
+// TokenText is the host's token_text.
+func TokenText(secret string, out []byte) int32 {
+	return hostTokenText(secret, unsafe.Pointer(unsafe.SliceData(out)), int32(len(out)))
+}
+
+// Decrypt is the host's decrypt.
+func Decrypt(secret string, iv []byte, bytes int32) int32 {
+	return hostDecrypt(secret, unsafe.Pointer(unsafe.SliceData(iv)), int32(len(iv)), bytes)
+}
+
+// Encrypt is the host's encrypt.
+func Encrypt(secret string, iv []byte, bytes int32) int32 {
+	return hostEncrypt(secret, unsafe.Pointer(unsafe.SliceData(iv)), int32(len(iv)), bytes)
 }
 
 // Sign is the host's sign.

@@ -37,7 +37,13 @@ type Host interface {
 	SignedBody(signed int32) int32
 	SignedCheck(signed int32, signature string, encoding int32) int32
 	CoversBody(evidence, hash int32, digest string, encoding int32) int32
+	TokenText(secret string, out []byte) int32
+	Decrypt(secret string, iv []byte, bytes int32) int32
+	Same(outer, inner int32, except string) int32
+	SameBytes(a, b int32) int32
 	Sign(signed, encoding int32, out []byte) int32
+	Encrypt(secret string, iv []byte, bytes int32) int32
+	OutToken(secret, text string) int32
 	OutHeader(name, value string) int32
 	OutBody(body string) int32
 }
@@ -154,8 +160,26 @@ func CoversBody(evidence, hash int32, digest string, encoding int32) int32 {
 	return host.CoversBody(evidence, hash, digest, encoding)
 }
 
+// TokenText is the host's token_text.
+func TokenText(secret string, out []byte) int32 { return host.TokenText(secret, out) }
+
+// Decrypt is the host's decrypt.
+func Decrypt(secret string, iv []byte, bytes int32) int32 { return host.Decrypt(secret, iv, bytes) }
+
+// Same is the host's same.
+func Same(outer, inner int32, except string) int32 { return host.Same(outer, inner, except) }
+
+// SameBytes is the host's same_bytes.
+func SameBytes(a, b int32) int32 { return host.SameBytes(a, b) }
+
 // Sign is the host's sign.
 func Sign(signed, encoding int32, out []byte) int32 { return host.Sign(signed, encoding, out) }
+
+// Encrypt is the host's encrypt.
+func Encrypt(secret string, iv []byte, bytes int32) int32 { return host.Encrypt(secret, iv, bytes) }
+
+// OutToken is the host's out_token.
+func OutToken(secret, text string) int32 { return host.OutToken(secret, text) }
 
 // OutHeader is the host's out_header.
 func OutHeader(name, value string) int32 { return host.OutHeader(name, value) }
