@@ -29,6 +29,9 @@ type Options struct {
 	Version string
 	// Log takes the logs; nil discards them.
 	Log *slog.Logger
+	// Observe, if not nil, is told what became of each callback, before its
+	// answer goes out. It must not block.
+	Observe func(host.Observation)
 }
 
 // Server is a running Postern. Make one with [Start].
@@ -52,6 +55,8 @@ type Server struct {
 	// ended; both nil until it runs.
 	stopDispatch context.CancelFunc
 	dispatched   chan struct{}
+
+	observeCallback func(host.Observation) // nil for none
 
 	phase    atomic.Pointer[string] // why the intake is not ready; nil when it is
 	fatal    chan error             // what makes the server stop by itself
@@ -85,7 +90,7 @@ func start(ctx context.Context, cfg *config.Config, o Options, p parts) (*Server
 		o.Log = slog.New(slog.DiscardHandler)
 	}
 	s := &Server{
-		cfg: cfg, log: o.Log, metrics: admin.NewMetrics(o.Version),
+		cfg: cfg, log: o.Log, metrics: admin.NewMetrics(o.Version), observeCallback: o.Observe,
 		routes: make(map[name]intake.Route), fatal: make(chan error, 4),
 		stopping: make(chan struct{}), done: make(chan struct{}),
 	}
@@ -214,6 +219,12 @@ func (s *Server) serveAdmin(ctx context.Context, version string) error {
 
 func (s *Server) serveIntake(ctx context.Context) error {
 	h := &host.Host{Store: s.store, Log: s.log, Wake: s.dispatch.Wake, Observe: s.metrics.Callback}
+	if s.observeCallback != nil {
+		h.Observe = func(o host.Observation) {
+			s.metrics.Callback(o)
+			s.observeCallback(o)
+		}
+	}
 	c := &s.cfg.Intake
 	in, err := intake.New(intake.Options{
 		Limits: intake.Limits{
