@@ -5,7 +5,6 @@ import (
 	"maps"
 	"mime"
 	"net"
-	"net/netip"
 	"net/url"
 	"regexp"
 	"slices"
@@ -21,6 +20,10 @@ func check(ps *problems, c *Config) {
 	ps.choice("log.format", c.Log.Format, "json", "text")
 	checkStore(ps, &c.Store)
 	checkPlugins(ps, &c.Plugins)
+	for _, tenant := range slices.Sorted(maps.Keys(c.Tenants)) {
+		limit := c.Tenants[tenant].RateLimit
+		checkRate(ps, "tenants."+tenant+".rate_limit", &limit)
+	}
 	for path, e := range c.endpoints() {
 		checkEndpoint(ps, path, e)
 	}
@@ -43,34 +46,74 @@ func checkIntake(ps *problems, in *Intake) {
 	checkDuration(ps, "intake.idle_timeout", in.IdleTimeout, "lets idle clients hold connections for ever")
 	checkDuration(ps, "intake.drain_timeout", in.DrainTimeout, "cuts off what is under way at every stop")
 	checkPositive(ps, "intake.max_connections", in.MaxConnections, "nobody could connect")
+	checkTLS(ps, "intake.tls", &in.TLS)
+	for _, p := range in.TrustedProxies {
+		if p.Bits() == 0 {
+			ps.add("intake.trusted_proxies", fmt.Sprintf("%s is everybody, who could then name any address as theirs", p),
+				"name the proxies' own addresses")
+		}
+	}
 }
 
-// checkListen notes an address that cannot be listened on, and returns its host.
-func checkListen(ps *problems, path, address string) (host string, ok bool) {
+func checkTLS(ps *problems, path string, t *TLS) {
+	switch {
+	case t.Cert != "" && t.Key == "":
+		ps.add(path+".key", "is missing beside "+path+".cert", "name the file of the certificate's private key")
+	case t.Cert == "" && t.Key != "":
+		ps.add(path+".cert", "is missing beside "+path+".key", "name the file of the certificate")
+	case t.ClientCA != "" && t.Cert == "":
+		ps.add(path+".cert", "is missing: without TLS nobody can show a client certificate", "name the file of the certificate")
+	}
+}
+
+// Bounds of a rate: below the least a refused provider would be told to wait for
+// hours, and above the most nothing is bounded.
+const (
+	minRate = 0.001
+	maxRate = 1e6
+)
+
+func checkRate(ps *problems, path string, r *RateLimit) {
+	const fix = "0 means no limit"
+	switch {
+	case r.PerSecond < 0:
+		ps.add(path+".per_second", fmt.Sprintf("%v is negative", r.PerSecond), fix)
+	case r.PerSecond != 0 && (r.PerSecond < minRate || r.PerSecond > maxRate):
+		ps.add(path+".per_second", fmt.Sprintf("%v is not between %v and %v", r.PerSecond, minRate, int(maxRate)), fix)
+	}
+	switch {
+	case r.Burst < 0:
+		ps.add(path+".burst", fmt.Sprintf("%d is negative", r.Burst), "0 means per_second, rounded up")
+	case r.Burst > 0 && r.PerSecond == 0 && !ps.below(path):
+		ps.add(path+".per_second", "is missing beside burst: nothing would be limited", "set it, or leave out burst")
+	}
+}
+
+// checkListen notes an address that cannot be listened on.
+func checkListen(ps *problems, path, address string) (ok bool) {
 	const form = "write host:port, for example 127.0.0.1:8080"
 	if address == "" {
 		ps.add(path, "is empty", form)
-		return "", false
+		return false
 	}
-	host, port, err := net.SplitHostPort(address)
+	_, port, err := net.SplitHostPort(address)
 	if err != nil {
 		ps.add(path, fmt.Sprintf("%q is not host:port", address), form)
-		return "", false
+		return false
 	}
 	if _, err := strconv.ParseUint(port, 10, 16); err != nil {
 		ps.add(path, fmt.Sprintf("port %q is not a number from 0 to 65535", port), form)
-		return "", false
+		return false
 	}
-	return host, true
+	return true
 }
 
 func checkAdmin(ps *problems, c *Config) {
 	const path = "admin.listen"
-	host, ok := checkListen(ps, path, c.Admin.Listen)
-	if !ok {
+	if !checkListen(ps, path, c.Admin.Listen) {
 		return
 	}
-	if addr, err := netip.ParseAddr(host); host != "localhost" && (err != nil || !addr.IsLoopback()) {
+	if !loopback(c.Admin.Listen) {
 		// The admin API shows callbacks and changes what is delivered, and asks
 		// nobody who they are.
 		ps.add(path, fmt.Sprintf("%q is reachable from other machines and the admin API has no authentication", c.Admin.Listen),
@@ -121,6 +164,7 @@ func checkEndpoint(ps *problems, path string, e *Endpoint) {
 			"a rejection is the provider's fault: 400, 401 or 403")
 	}
 	checkPublicURL(ps, path+".public_url", e.PublicURL)
+	checkRate(ps, path+".rate_limit", &e.RateLimit)
 	checkAck(ps, path+".ack", &e.Ack)
 	for i, t := range e.Token {
 		at := path + ".token"

@@ -8,6 +8,7 @@ import (
 
 const (
 	inEndpoint = "tenants: {t: {endpoints: {e: {plugin: p, %}}}}"
+	inTenant   = "tenants: {t: {%, endpoints: {e: {plugin: p}}}}"
 	inWebhook  = "sinks: {s: {type: webhook, url: 'https://example.com', secrets: " + validSigning + ", %}}"
 	inFile     = "sinks: {s: {type: file, path: a, %}}"
 )
@@ -28,6 +29,30 @@ func TestLoad_refuses(t *testing.T) {
 		{"%", "intake: {public_url: 'ftp://x'}", "intake.public_url: is no http"},
 		{"%", "intake: {public_url: 'https://'}", "intake.public_url: names no host"},
 		{"%", "intake: {public_url: 'https://x?a=b'}", "intake.public_url: has a query"},
+		{"%", "intake: {tls: {cert: c.pem}}", "intake.tls.key: is missing beside"},
+		{"%", "intake: {tls: {key: k.pem}}", "intake.tls.cert: is missing beside"},
+		{"%", "intake: {tls: {client_ca: ca.pem}}", "intake.tls.cert: is missing: without TLS"},
+		{"%", "intake: {tls: {Cert: c.pem}}", "did you mean \"cert\"?"},
+		{"%", "intake: {tls: c.pem}", "intake.tls: must be a mapping"},
+		{"%", "intake: {trusted_proxies: [10.0.0.0/8, '::/0']}", "intake.trusted_proxies: ::/0 is everybody"},
+		{"%", "intake: {trusted_proxies: 10.0.0.1/8}", "intake.trusted_proxies: \"10.0.0.1/8\" has bits set behind its length (write 10.0.0.0/8,"},
+		{"%", "intake: {trusted_proxies: [10.0.0.1, proxy.example.com]}", "intake.trusted_proxies.1: \"proxy.example.com\" is neither"},
+		{"%", "intake: {trusted_proxies: ['10.0.0.1:80']}", "is neither an address nor a range"},
+		{"%", "intake: {trusted_proxies: 'fe80::1%eth0'}", "intake.trusted_proxies: \"fe80::1%eth0\" has a zone"},
+		{"%", "intake: {trusted_proxies: '::ffff:10.0.0.0/104'}", "intake.trusted_proxies: \"::ffff:10.0.0.0/104\" is IPv4 written as IPv6"},
+		{"%", "intake: {trusted_proxies: ''}", "intake.trusted_proxies: is empty (write [] for an empty list)"},
+		{"%", "intake: {trusted_proxies: }", "intake.trusted_proxies: must be a list"},
+		{inTenant, "allow_from: [192.0.2.1, '']", "tenants.t.allow_from.1: \"\" is neither"},
+		{inTenant, "allow_from: [1]", "tenants.t.allow_from.0: must be text"},
+		{inTenant, "rate_limit: {per_second: -1}", "tenants.t.rate_limit.per_second: -1 is negative"},
+		{inTenant, "rate_limit: {per_second: .inf}", "tenants.t.rate_limit.per_second: is no number"},
+		{inTenant, "rate_limit: {per_second: 1e-9}", "tenants.t.rate_limit.per_second: 1e-09 is not between"},
+		{inTenant, "rate_limit: {per_second: 10, burst: -1}", "tenants.t.rate_limit.burst: -1 is negative"},
+		{inTenant, "rate_limit: {per_second: 10, burst: 1.5}", "tenants.t.rate_limit.burst: is no whole number"},
+		{inTenant, "rate_limit: 10", "tenants.t.rate_limit: must be a mapping"},
+		{inEndpoint, "rate_limit: {burst: 3}", "rate_limit.per_second: is missing beside burst"},
+		{inEndpoint, "rate_limit: {per_second: 10/s}", "rate_limit.per_second: is no number"},
+		{inEndpoint, "allow_from: 192.0.2.300", "tenants.t.endpoints.e.allow_from: \"192.0.2.300\" is neither"},
 		{"%", "admin: {listen: ':8081'}", "admin.listen: \":8081\" is reachable"},
 		{"%", "admin: {listen: 'example.com:1'}", "admin.listen: \"example.com:1\" is reachable"},
 		{"%", "admin: {listen: '127.0.0.1:8080'}", "admin.listen: is also intake.listen"},
@@ -104,6 +129,10 @@ func TestLoad_takes(t *testing.T) {
 		"intake: {max_body: 512KiB, read_timeout: 1m30s}",
 		"intake: {max_body: 4096}",
 		"admin: {listen: 'localhost:9'}",
+		"intake: {tls: {cert: c.pem, key: k.pem, client_ca: ca.pem}}",
+		"intake: {trusted_proxies: [10.0.0.1, 10.1.0.0/16, 2001:db8::1, '2001:db8::/32']}",
+		strings.Replace(inTenant, "%", "allow_from: 192.0.2.1, rate_limit: {per_second: 0.5, burst: 3}", 1),
+		strings.Replace(inEndpoint, "%", "allow_from: [0.0.0.0/0], rate_limit: {per_second: 100}", 1),
 		strings.Replace(inEndpoint, "%", "verification: none, unable: keep, reject_status: 403", 1),
 		strings.Replace(inEndpoint, "%", "secrets: {k: 'value:a:b', l: 'value:$x'}", 1),
 		strings.Replace(inWebhook, "%", "retry: {over: 2d}, filter: {types: 'payment.*', providers: [ottu]}", 1),
@@ -140,5 +169,24 @@ sinks: {s: {type: webhook, url: 'http://x', secrets: env:S, allow_private: true,
 	}
 	if !slices.EqualFunc(got, want, strings.HasPrefix) {
 		t.Errorf("Warnings = %q, want these beginnings: %q", got, want)
+	}
+}
+
+func TestWarnings_openWithoutTLS(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]bool{
+		"{}":                                            false,
+		"{listen: '[::1]:1'}":                           false,
+		"{listen: 'localhost:1'}":                       false,
+		"{listen: ':1'}":                                true,
+		"{listen: '192.0.2.1:1'}":                       true,
+		"{listen: 'example.com:1'}":                     true,
+		"{listen: ':1', tls: {cert: c, key: k}}":        false,
+		"{listen: ':1', trusted_proxies: [192.0.2.80]}": false,
+	} {
+		all := strings.Join(mustLoad(t, "intake: "+text).Warnings(), "\n")
+		if got := strings.Contains(all, "intake.listen: is open to other machines without TLS"); got != want {
+			t.Errorf("%s: warned %t, want %t:\n%s", text, got, want, all)
+		}
 	}
 }

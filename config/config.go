@@ -3,6 +3,7 @@ package config
 import (
 	_ "embed" // the two files below
 	"log/slog"
+	"net/netip"
 	"slices"
 	"time"
 
@@ -67,7 +68,28 @@ type Intake struct {
 	// DrainTimeout is how long a stopping server waits for what is under way.
 	// Default 20s, never 0.
 	DrainTimeout time.Duration `json:"drain_timeout"`
+	// TLS, if its files are named, makes the listener speak TLS and nothing
+	// else. Default none: a proxy in front does.
+	TLS TLS `json:"tls"`
+	// TrustedProxies are the machines whose X-Forwarded-For is believed. None,
+	// the default, means that the connection's own address is the client's.
+	TrustedProxies []netip.Prefix `json:"trusted_proxies"`
 }
+
+// TLS names the files of a listener's identity, PEM each. They are read by
+// whoever listens, not by Load.
+type TLS struct {
+	// Cert is the certificate and what leads to its root, Key its private key.
+	// Both are set or neither is.
+	Cert string `json:"cert"`
+	Key  string `json:"key"`
+	// ClientCA, if set, holds the roots of the certificates that clients must
+	// show.
+	ClientCA string `json:"client_ca"`
+}
+
+// On says that the listener speaks TLS.
+func (t TLS) On() bool { return t.Cert != "" }
 
 // Admin is the listener of operators.
 type Admin struct {
@@ -133,8 +155,24 @@ func (p Plugins) MemoryPages() uint32 {
 
 // Tenant is on whose behalf callbacks are taken.
 type Tenant struct {
+	// AllowFrom are the addresses that may call any of the tenant's endpoints.
+	// None, the default, means everybody.
+	AllowFrom []netip.Prefix `json:"allow_from"`
+	// RateLimit is for all endpoints of the tenant together.
+	RateLimit RateLimit `json:"rate_limit"`
 	// Endpoints by name; one is served under /in/{tenant}/{endpoint}.
 	Endpoints map[string]Endpoint `json:"endpoints"`
+}
+
+// RateLimit bounds how many callbacks are let in. The zero RateLimit bounds
+// nothing.
+type RateLimit struct {
+	// PerSecond is how many are let in on average, a whole number or a fraction.
+	// 0, the default, means no limit.
+	PerSecond float64 `json:"per_second"`
+	// Burst is how many may come at once. 0, the default, means PerSecond,
+	// rounded up, which Load fills in.
+	Burst int `json:"burst"`
 }
 
 // Values of Endpoint.Verification.
@@ -175,6 +213,11 @@ type Endpoint struct {
 	// PublicURL overrides Intake.PublicURL, which Load fills in where this is
 	// empty.
 	PublicURL string `json:"public_url"`
+	// AllowFrom are the addresses that may call; Tenant.AllowFrom holds as well.
+	// None, the default, means everybody.
+	AllowFrom []netip.Prefix `json:"allow_from"`
+	// RateLimit is for this endpoint; Tenant.RateLimit holds as well.
+	RateLimit RateLimit `json:"rate_limit"`
 }
 
 // Ack is an answer to a provider.

@@ -3,6 +3,7 @@ package config
 import (
 	"flag"
 	"log/slog"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -51,7 +52,10 @@ func mustFail(t *testing.T, text string, environ ...string) string {
 	return err.Error()
 }
 
-var sameConfig = cmpopts.IgnoreUnexported(Config{})
+var (
+	sameConfig   = cmpopts.IgnoreUnexported(Config{})
+	samePrefixes = cmpopts.EquateComparable(netip.Prefix{})
+)
 
 func TestLoad_nothingIsTheDefault(t *testing.T) {
 	t.Parallel()
@@ -75,7 +79,7 @@ func TestLoad_everyFaultInOneRun(t *testing.T) {
 	got := err.Error() + "\n"
 	golden(t, "testdata/faults.golden", got)
 
-	const planted = 26
+	const planted = 31
 	if n := strings.Count(got, "\n"); n != planted {
 		t.Errorf("%d problems, want %d", n, planted)
 	}
@@ -227,6 +231,12 @@ sinks: {out: {type: file, path: a}}`,
 		"POSTERN__SINKS__OUT__FILTER__TYPES=payment.*, payout.*",
 		"POSTERN__SINKS__OUT__FILTER__CONFLICTS=true",
 		"POSTERN__LOG__LEVEL=debug",
+		"POSTERN__INTAKE__TRUSTED_PROXIES=10.0.0.5, 2001:db8::/32",
+		"POSTERN__INTAKE__TLS__CERT=c.pem", "POSTERN__INTAKE__TLS__KEY=k.pem",
+		"POSTERN__TENANTS__ACME_EU__ALLOW_FROM=[]",
+		"POSTERN__TENANTS__ACME_EU__RATE_LIMIT__PER_SECOND=100",
+		"POSTERN__TENANTS__ACME_EU__ENDPOINTS__PAY_IN__ALLOW_FROM=192.0.2.0/24",
+		"POSTERN__TENANTS__ACME_EU__ENDPOINTS__PAY_IN__RATE_LIMIT__PER_SECOND=0.5",
 		"KEY=a-key",
 	)
 	e := got.Tenants["acme-eu"].Endpoints["pay-in"]
@@ -239,6 +249,21 @@ sinks: {out: {type: file, path: a}}`,
 	}
 	if e.RejectStatus != 403 || got.Log.Level != slog.LevelDebug {
 		t.Errorf("RejectStatus, Level = %d, %s", e.RejectStatus, got.Log.Level)
+	}
+	in := Default().Intake
+	in.TLS = TLS{Cert: "c.pem", Key: "k.pem"}
+	in.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("10.0.0.5/32"), netip.MustParsePrefix("2001:db8::/32")}
+	if diff := cmp.Diff(in, got.Intake, samePrefixes); diff != "" {
+		t.Errorf("Intake (-want +got):\n%s", diff)
+	}
+	allowed := [][]netip.Prefix{nil, {netip.MustParsePrefix("192.0.2.0/24")}}
+	if diff := cmp.Diff(allowed, [][]netip.Prefix{got.Tenants["acme-eu"].AllowFrom, e.AllowFrom}, samePrefixes); diff != "" {
+		t.Errorf("AllowFrom (-want +got):\n%s", diff)
+	}
+	// A burst left out is a second's worth, and at least one.
+	rates := []RateLimit{{PerSecond: 100, Burst: 100}, {PerSecond: 0.5, Burst: 1}}
+	if diff := cmp.Diff(rates, []RateLimit{got.Tenants["acme-eu"].RateLimit, e.RateLimit}); diff != "" {
+		t.Errorf("RateLimit (-want +got):\n%s", diff)
 	}
 	filter := host.Filter{Types: []string{"payment.*", "payout.*"}, Conflicts: true}
 	if diff := cmp.Diff(filter, got.Sinks["out"].Filter); diff != "" {
@@ -296,7 +321,7 @@ func TestLoad_flagsNotGivenAreNotBlamed(t *testing.T) {
 func TestAddFlags_coversTheFixedSections(t *testing.T) {
 	t.Parallel()
 	fs := flags(t)
-	for _, name := range []string{"intake.listen", "admin.listen", "log.level", "store.path", "plugins.max_memory"} {
+	for _, name := range []string{"intake.listen", "intake.tls.client_ca", "admin.listen", "log.level", "store.path", "plugins.max_memory"} {
 		if fs.Lookup(name) == nil {
 			t.Errorf("no flag --%s", name)
 		}

@@ -6,6 +6,8 @@ import (
 	"iter"
 	"log/slog"
 	"maps"
+	"math"
+	"net/netip"
 	"reflect"
 	"regexp"
 	"slices"
@@ -145,6 +147,8 @@ func (d *decoder) leaf(to any) func(path string, raw any) (problem, fix string) 
 		return func(path string, raw any) (string, string) { return d.secrets(path, raw, to) }
 	case *[]string:
 		return func(path string, raw any) (string, string) { return d.texts(path, raw, to) }
+	case *[]netip.Prefix:
+		return func(path string, raw any) (string, string) { return d.prefixes(path, raw, to) }
 	case *map[string]any:
 		return func(_ string, raw any) (string, string) { return settings(raw, to) }
 	}
@@ -185,6 +189,8 @@ func otherLeaf(to any) converter {
 		return func(raw any) (string, string) { return boolean(raw, to) }
 	case *int:
 		return func(raw any) (string, string) { return whole(raw, to) }
+	case *float64:
+		return func(raw any) (string, string) { return number(raw, to) }
 	case *Size:
 		return func(raw any) (string, string) { return size(raw, to) }
 	}
@@ -236,6 +242,29 @@ func whole(raw any, to *int) (problem, fix string) {
 		return "is no whole number", "write it in digits, without a unit"
 	}
 	*to = n
+	return "", ""
+}
+
+// number takes a whole number or a fraction, in digits.
+func number(raw any, to *float64) (problem, fix string) {
+	var f float64
+	ok := true
+	switch raw := raw.(type) {
+	case int:
+		f = float64(raw)
+	case float64:
+		f = raw
+	case string:
+		var err error
+		f, err = strconv.ParseFloat(raw, 64)
+		ok = err == nil
+	default:
+		ok = false
+	}
+	if !ok || math.IsNaN(f) || math.IsInf(f, 0) {
+		return "is no number", "write it in digits, without a unit: 10 or 0.5"
+	}
+	*to = f
 	return "", ""
 }
 
@@ -300,6 +329,60 @@ func (d *decoder) texts(path string, raw any, to *[]string) (problem, fix string
 		d.scalar(at, elem, func(_ string, raw any) (string, string) { return text(raw, &(*to)[i]) })
 	}
 	return "", ""
+}
+
+// prefixes takes what texts takes. An empty text is not an empty list: a
+// variable that was never set would open a door to everybody. [] is one, in the
+// environment and in flags as well.
+func (d *decoder) prefixes(path string, raw any, to *[]netip.Prefix) (problem, fix string) {
+	if raw == "" {
+		return "is empty", "write [] for an empty list"
+	}
+	*to = nil
+	if raw == "[]" {
+		return "", ""
+	}
+	var list []string
+	if problem, fix = d.texts(path, raw, &list); problem != "" {
+		return problem, fix
+	}
+	for i, s := range list {
+		at := join(path, strconv.Itoa(i))
+		if d.below(at) {
+			continue // no text
+		}
+		if len(list) == 1 {
+			at = path
+		}
+		p, problem, fix := prefix(s)
+		if problem != "" {
+			d.add(at, problem, fix)
+			continue
+		}
+		*to = append(*to, p)
+	}
+	return "", ""
+}
+
+// prefix is an address, or the first of a range with its length.
+func prefix(s string) (p netip.Prefix, problem, fix string) {
+	const forms = "write an address like 192.0.2.7, or a range like 192.0.2.0/24 or 2001:db8::/32"
+	p, err := netip.ParsePrefix(s)
+	if addr, one := netip.ParseAddr(s); one == nil {
+		p, err = netip.PrefixFrom(addr.WithZone(""), addr.BitLen()), nil
+		if addr.Zone() != "" {
+			return p, fmt.Sprintf("%q has a zone, which names no other machine", s), forms
+		}
+	}
+	switch {
+	case err != nil:
+		return p, fmt.Sprintf("%q is neither an address nor a range", s), forms
+	case p.Addr().Is4In6():
+		return p, fmt.Sprintf("%q is IPv4 written as IPv6, which no client's address is", s), "write it as IPv4"
+	case p.Masked() != p:
+		return p, fmt.Sprintf("%q has bits set behind its length", s), "write " + p.Masked().String() + ", or the address alone"
+	}
+	return p, "", ""
 }
 
 // secrets takes one secret or a list of them. The problems name no value.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -79,13 +80,22 @@ func inherit(cfg *Config) {
 	if cfg.Plugins.Cache == "" {
 		cfg.Plugins.Cache = filepath.Join(cfg.Store.Path, "cache")
 	}
-	for _, t := range cfg.Tenants {
+	for tenant, t := range cfg.Tenants {
+		t.RateLimit.inherit()
+		cfg.Tenants[tenant] = t
 		for name, e := range t.Endpoints {
+			e.RateLimit.inherit()
 			if e.PublicURL == "" {
 				e.PublicURL = cfg.Intake.PublicURL
-				t.Endpoints[name] = e
 			}
+			t.Endpoints[name] = e
 		}
+	}
+}
+
+func (r *RateLimit) inherit() {
+	if r.Burst == 0 {
+		r.Burst = int(math.Ceil(r.PerSecond))
 	}
 }
 
@@ -283,11 +293,18 @@ func AddFlags(flags *pflag.FlagSet) {
 		if v.Kind() != reflect.Struct {
 			continue
 		}
-		for key, leaf := range fields(v) {
-			name := section + "." + key
-			usage := "overrides " + name + " of the file and " + EnvName(name)
-			flags.String(name, fmt.Sprint(leaf.Interface()), usage)
+		addFlags(flags, section, v)
+	}
+}
+
+func addFlags(flags *pflag.FlagSet, above string, level reflect.Value) {
+	for key, v := range fields(level) {
+		name := above + "." + key
+		if v.Kind() == reflect.Struct {
+			addFlags(flags, name, v)
+			continue
 		}
+		flags.String(name, fmt.Sprint(v.Interface()), "overrides "+name+" of the file and "+EnvName(name))
 	}
 }
 

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
+	"net"
+	"net/netip"
 	"os"
 	"slices"
 	"strings"
@@ -14,6 +16,7 @@ import (
 func warn(c *Config, file string) []string {
 	var out []string
 	say := func(path, text string) { out = append(out, path+": "+text) }
+	warnIntake(say, &c.Intake)
 	if c.Store.Engine == EngineMem {
 		say("store.engine", "mem forgets everything when the process ends; use it only to try things out")
 	}
@@ -48,6 +51,21 @@ func warn(c *Config, file string) []string {
 		say(file, fmt.Sprintf("holds secrets and its mode is %04o, so others can read it; chmod 600 it", mode))
 	}
 	return out
+}
+
+func warnIntake(say func(path, text string), in *Intake) {
+	if !in.TLS.On() && len(in.TrustedProxies) == 0 && !loopback(in.Listen) {
+		say("intake.listen", "is open to other machines without TLS, so tokens and callbacks can be read on the way; "+
+			"set intake.tls, or name the proxy that has it in intake.trusted_proxies")
+	}
+}
+
+// loopback reports whether an address to listen on is reachable from this
+// machine only.
+func loopback(listen string) bool {
+	host, _, _ := net.SplitHostPort(listen)
+	addr, err := netip.ParseAddr(host)
+	return host == "localhost" || err == nil && addr.IsLoopback()
 }
 
 func warnSink(say func(path, text string), path string, s *Sink) {
