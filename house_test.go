@@ -40,6 +40,7 @@ var confined = map[string]string{
 	"github.com/standard-webhooks":     "host/sink/webhook",
 	"github.com/santhosh-tekuri":       "host/wasm",
 	"github.com/go-json-experiment":    "host/wasm",
+	"golang.org/x/time":                "server",
 	"github.com/postern/postern/sdk":   "nowhere: the host and the SDK share no code",
 	"github.com/google/go-cmp":         "tests",
 	"github.com/stretchr/testify":      "nowhere",

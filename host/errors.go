@@ -15,9 +15,13 @@ type Code uint8
 const (
 	Internal Code = iota // a defect of ours
 	EndpointUnknown
+	AddressRefused
 	MethodNotAllowed
+	RateLimited
 	HeadMalformed
 	HeadTooLarge
+	HeadTooMany
+	EncodingUnsupported
 	RequestTimeout
 	BodyTooLarge
 	CallbackNotVerified
@@ -40,9 +44,13 @@ var codes = map[Code]struct {
 }{
 	Internal:              {"internal", http.StatusServiceUnavailable},
 	EndpointUnknown:       {"endpoint.unknown", http.StatusNotFound},
+	AddressRefused:        {"address.refused", http.StatusForbidden},
 	MethodNotAllowed:      {"method.not-allowed", http.StatusMethodNotAllowed},
+	RateLimited:           {"rate.limited", http.StatusTooManyRequests},
 	HeadMalformed:         {"head.malformed", http.StatusBadRequest},
 	HeadTooLarge:          {"head.too-large", http.StatusRequestHeaderFieldsTooLarge},
+	HeadTooMany:           {"head.too-many", http.StatusRequestHeaderFieldsTooLarge},
+	EncodingUnsupported:   {"encoding.unsupported", http.StatusUnsupportedMediaType},
 	RequestTimeout:        {"request.timeout", http.StatusRequestTimeout},
 	BodyTooLarge:          {"body.too-large", http.StatusRequestEntityTooLarge},
 	CallbackNotVerified:   {"callback.not-verified", http.StatusUnauthorized},

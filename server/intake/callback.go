@@ -2,7 +2,6 @@ package intake
 
 import (
 	"bytes"
-	"net"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -23,6 +22,10 @@ func (s *Server) handle(c *fiber.Ctx) error {
 	if !ok || c.Params("token") != "" && !route.hasPathToken() {
 		return s.answer(c, host.EndpointUnknown)
 	}
+	client := s.client(c.Context().RemoteAddr(), c.Context().Request.Header.RawHeaders())
+	if !route.Gate.knows(client) {
+		return s.answer(c, host.AddressRefused)
+	}
 	if !slices.Contains(route.Methods, c.Method()) {
 		c.Set(fiber.HeaderAllow, strings.Join(route.Methods, ", "))
 		return s.answer(c, host.MethodNotAllowed)
@@ -34,7 +37,12 @@ func (s *Server) handle(c *fiber.Ctx) error {
 		s.refuse(c.Context(), host.Draining)
 		return nil
 	}
-	write(c.Context(), s.o.Ingest(s.ctx, route.Endpoint, callback(c, route.PublicURL)))
+	if wait := route.Gate.admit(); wait > 0 {
+		s.o.Refused(host.RateLimited)
+		write(c.Context(), limited(wait))
+		return nil
+	}
+	write(c.Context(), s.o.Ingest(s.ctx, route.Endpoint, callback(c, route.PublicURL, client)))
 	return nil
 }
 
@@ -46,7 +54,7 @@ func (s *Server) answer(c *fiber.Ctx, code host.Code) error {
 
 // callback copies the request: every byte of it lies in buffers that the
 // server uses again after the handler.
-func callback(c *fiber.Ctx, publicURL string) *host.Callback {
+func callback(c *fiber.Ctx, publicURL string, client netip.Addr) *host.Callback {
 	h := &c.Context().Request.Header
 	cb := &host.Callback{
 		Method:   string(h.Method()),
@@ -54,22 +62,12 @@ func callback(c *fiber.Ctx, publicURL string) *host.Callback {
 		Headers:  headers(h.RawHeaders()),
 		Body:     bytes.Clone(c.BodyRaw()),
 		Received: time.Now().UTC(),
-		Remote:   remote(c.Context().RemoteAddr()),
+		Remote:   client,
 	}
 	if publicURL != "" {
 		cb.PublicURL = publicURL + cb.Target
 	}
 	return cb
-}
-
-// remote is the address of the connection. Headers that name another one are
-// anybody's to write.
-func remote(a net.Addr) netip.Addr {
-	tcp, ok := a.(*net.TCPAddr)
-	if !ok {
-		return netip.Addr{}
-	}
-	return tcp.AddrPort().Addr().Unmap()
 }
 
 // write sends an answer as it is.

@@ -15,6 +15,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/netip"
 	"runtime/debug"
 	"slices"
 	"sync"
@@ -58,6 +59,8 @@ type Route struct {
 	// PublicURL is what stands before the target in the URL that the provider
 	// knows, without a slash at its end; empty means unknown.
 	PublicURL string
+	// Gate says who may call and how often; nil lets everyone in.
+	Gate *Gate
 }
 
 // hasPathToken says that the route's path ends in a token.
@@ -65,9 +68,13 @@ func (r *Route) hasPathToken() bool {
 	return slices.ContainsFunc(r.Endpoint.Tokens, func(t host.Token) bool { return t.In == host.InPath })
 }
 
-// Options say what a Server needs. Every field but Refused is required.
+// Options say what a Server needs. Every field but TrustedProxies and Refused is
+// required.
 type Options struct {
 	Limits Limits
+	// TrustedProxies are the machines whose X-Forwarded-For is believed. Without
+	// any the client is who connects.
+	TrustedProxies []netip.Prefix
 	// Lookup finds an endpoint. It is called concurrently and must neither
 	// block nor keep the names, whose memory is used again.
 	Lookup func(tenant, endpoint string) (Route, bool)

@@ -1,0 +1,109 @@
+package intake
+
+import (
+	"net/netip"
+	"slices"
+	"sync"
+	"time"
+
+	"golang.org/x/time/rate"
+
+	"github.com/postern/postern/host"
+)
+
+// Limit bounds how many callbacks a [Gate] lets in. The zero Limit bounds
+// nothing.
+type Limit struct {
+	// PerSecond is how many on average; 0 means no limit.
+	PerSecond float64
+	// Burst is how many at once; less than 1 counts as 1.
+	Burst int
+}
+
+// Gate lets some callbacks in and turns others away, by the client's address
+// and by how many came already. It stands before everything that costs
+// something: what it turns away is not copied, judged or stored.
+//
+// It counts what it lets in, forgeries included: it cannot tell. A nil Gate
+// lets everyone in. It is safe for concurrent use.
+type Gate struct {
+	above   *Gate
+	allowed []netip.Prefix
+	// clock is held while buckets are looked at and drawn from: those of one
+	// tenant's gates are one matter.
+	clock  *sync.Mutex
+	bucket *rate.Limiter
+}
+
+// NewGate makes the gate of an endpoint, or of a tenant. An empty allowed lets
+// any address in. A gate above, if there is one, must let in as well; it is the
+// tenant's, which all its endpoints share. Each gate begins with its whole
+// burst.
+func NewGate(above *Gate, allowed []netip.Prefix, l Limit) *Gate {
+	g := &Gate{above: above, allowed: slices.Clone(allowed), clock: new(sync.Mutex)}
+	if above != nil {
+		g.clock = above.clock
+	}
+	if l.PerSecond > 0 {
+		g.bucket = rate.NewLimiter(rate.Limit(l.PerSecond), max(l.Burst, 1))
+	}
+	return g
+}
+
+// knows says that an address may call. One that is not known to be anybody's is
+// on no list.
+func (g *Gate) knows(client netip.Addr) bool {
+	for ; g != nil; g = g.above {
+		on := slices.ContainsFunc(g.allowed, func(p netip.Prefix) bool { return p.Contains(client) })
+		if len(g.allowed) > 0 && !on {
+			return false
+		}
+	}
+	return true
+}
+
+// longest is the longest wait that a client is told.
+const longest = time.Hour
+
+// admit takes one from each bucket, or from none: then it returns how long until
+// all of them have one.
+func (g *Gate) admit() (wait time.Duration) {
+	if g == nil {
+		return 0
+	}
+	g.clock.Lock()
+	defer g.clock.Unlock()
+	now := time.Now()
+	for at := g; at != nil; at = at.above {
+		wait = max(wait, at.short(now))
+	}
+	if wait > 0 {
+		return wait
+	}
+	for at := g; at != nil; at = at.above {
+		if at.bucket != nil {
+			at.bucket.AllowN(now, 1)
+		}
+	}
+	return 0
+}
+
+// short is how long until the bucket has one.
+func (g *Gate) short(now time.Time) time.Duration {
+	if g.bucket == nil {
+		return 0
+	}
+	missing := 1 - g.bucket.TokensAt(now)
+	if missing <= 0 {
+		return 0
+	}
+	seconds := missing / float64(g.bucket.Limit())
+	return max(time.Duration(min(seconds, longest.Seconds())*float64(time.Second)), 1)
+}
+
+// limited is the answer to a callback that came too soon.
+func limited(wait time.Duration) host.Answer {
+	a := host.Failure(host.RateLimited)
+	a.RetryAfter = wait
+	return a
+}
