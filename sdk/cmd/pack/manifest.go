@@ -135,25 +135,21 @@ var (
 	summaryForm = regexp.MustCompile(`^[^\x00-\x1f]+$`)
 	placeForm   = regexp.MustCompile(`^(header:[!#$%&'*+.^_|~0-9A-Za-z-]+|query:.+|path)$`)
 	typeForm    = regexp.MustCompile(`^[ -~]*$`)
-
-	uses = []string{
-		"hmac-sha1", "hmac-sha256", "hmac-sha384", "hmac-sha512", "rsa-pkcs1v15-sha256",
-		"ecdsa-p256-sha256", "ecdsa-p256-sha256-der", "ed25519", "aes-128-cbc", "token",
-	}
-	forms = []string{"utf8", "hex", "base64", "whsec", "sha1", "md5", "pem", "jwk"}
 )
 
 func (c *checker) manifest(m *object) {
 	c.known("", m, "name", "version", "summary", "methods", "secrets", "settings", "unable",
-		"ack", "requires", "memory_pages", "fuel")
+		"ack", "unverified", "calibrate", "requires", "memory_pages", "fuel")
 	c.match("name", m.get("name"), nameForm, "must be 1 to 63 of a-z, 0-9 and -")
 	c.match("version", m.get("version"), versionForm, "must be a semantic version such as 0.1.0")
 	c.match("summary", m.get("summary"), summaryForm, "must be one line of text")
 	for i, v := range c.list("methods", m.get("methods")) {
 		c.match(at("methods", i), v, methodForm, "must be a method in capitals such as POST")
 	}
-	c.secrets(m.get("secrets"))
-	c.settings(m.get("settings"))
+	properties := c.settings(m.get("settings"))
+	c.secrets(m.get("secrets"), properties)
+	c.unverified(m.get("unverified"), properties)
+	c.calibrate(m.get("calibrate"), properties)
 	c.oneOf("unable", m.get("unable"), "retry", "keep")
 	c.ack(m.get("ack"))
 	for i, v := range c.list("requires", m.get("requires")) {
@@ -161,82 +157,6 @@ func (c *checker) manifest(m *object) {
 	}
 	c.number("memory_pages", m.get("memory_pages"), 1, 65536)
 	c.number("fuel", m.get("fuel"), 1, 1<<62)
-}
-
-func (c *checker) secrets(v any) {
-	var seen []string
-	for i, v := range c.list("secrets", v) {
-		path := at("secrets", i)
-		s, ok := v.(*object)
-		if !ok {
-			c.bad(path, "must be an object")
-			continue
-		}
-		c.known(path+".", s, "name", "summary", "use", "form", "in", "respond", "optional")
-		c.match(path+".name", s.get("name"), nameForm, "must be 1 to 63 of a-z, 0-9 and -")
-		if name, _ := s.get("name").(string); slices.Contains(seen, name) {
-			c.bad(path+".name", "%q stands twice; give each secret its own name", name)
-		} else {
-			seen = append(seen, name)
-		}
-		c.need(path+".use", s.get("use"))
-		c.oneOf(path+".use", s.get("use"), uses...)
-		if v := s.get("summary"); v != nil {
-			c.match(path+".summary", v, summaryForm, "must be one line of text")
-		}
-		if v := s.get("optional"); v != nil && v != true && v != false {
-			c.bad(path+".optional", "must be true or false")
-		}
-		c.secretForm(path, s)
-	}
-}
-
-// secretForm checks what goes with a secret's use: a place for a token, a form
-// for everything else.
-func (c *checker) secretForm(path string, s *object) {
-	if s.get("use") == "token" {
-		c.match(path+".in", s.get("in"), placeForm, "must be header:NAME, query:NAME or path")
-		for _, name := range []string{"form", "respond"} {
-			if s.get(name) != nil {
-				c.bad(path+"."+name, "is not for a token; take it out")
-			}
-		}
-		return
-	}
-	c.need(path+".form", s.get("form"))
-	c.oneOf(path+".form", s.get("form"), forms...)
-	if s.get("in") != nil {
-		c.bad(path+".in", "is only for a token; take it out")
-	}
-	if v := s.get("respond"); v != nil {
-		text, ok := v.(string)
-		if _, err := regexp.Compile(text); !ok || text == "" || err != nil {
-			c.bad(path+".respond", "must be an RE2 pattern")
-		}
-	}
-}
-
-func (c *checker) settings(v any) {
-	if v == nil {
-		return
-	}
-	s, ok := v.(*object)
-	if !ok || s.get("type") != "object" {
-		c.bad("settings", `must be a JSON Schema of an object; add "type": "object"`)
-		return
-	}
-	properties, ok := s.get("properties").(*object)
-	if !ok {
-		if s.get("properties") != nil {
-			c.bad("settings.properties", "must be an object")
-		}
-		return
-	}
-	for i, name := range properties.names {
-		if _, ok := properties.values[i].(*object); !ok {
-			c.bad("settings.properties."+name, "must be a JSON Schema")
-		}
-	}
 }
 
 func (c *checker) ack(v any) {
@@ -310,6 +230,12 @@ func (c *checker) number(path string, v any, least, most int64) {
 	if n, err := strconv.ParseInt(text.String(), 10, 64); err != nil || n < least || n > most {
 		c.bad(path, "must be a whole number from %d to %d", least, most)
 	}
+}
+
+// text returns a member that is text, "" for anything else.
+func (o *object) text(name string) string {
+	text, _ := o.get(name).(string)
+	return text
 }
 
 func at(path string, i int) string { return path + "[" + strconv.Itoa(i) + "]" }
