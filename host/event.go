@@ -298,8 +298,12 @@ func (d *Draft) check() error {
 	if d.Currency != "" && !IsCurrency(d.Currency) {
 		return fmt.Errorf("currency %q is not an ISO 4217 code", d.Currency)
 	}
-	if y := d.Time.Year(); !d.Time.IsZero() && (y < 1970 || y > 9999) {
-		return fmt.Errorf("time %v is out of range", d.Time)
+	// In UTC, as the event has it: the year of another zone may be the next one.
+	if y := d.Time.UTC().Year(); !d.Time.IsZero() && (y < 1970 || y > 9999) {
+		return fmt.Errorf("time %v is not of the years 1970 to 9999", d.Time)
+	}
+	if err := d.checkWords(); err != nil {
+		return err
 	}
 	return d.checkText()
 }

@@ -74,7 +74,7 @@ func TestInvariant14_aKeyComesFromVerifiedBytes(t *testing.T) {
 		"a token proves no bytes": {Evidence{Algorithm: StaticToken}, Draft{}, true},
 		"verification none, fine": {Evidence{}, Draft{Evidence: -1}, true},
 	} {
-		tt.draft.Type = "payment.succeeded"
+		tt.draft.Type, tt.draft.Status = "payment.succeeded", "succeeded"
 		res := Result{Evidence: []Evidence{tt.proof}, Events: []Draft{tt.draft}}
 		if err := res.checkEvent(0); (err == nil) != tt.ok {
 			t.Errorf("%s: checkEvent = %v, want ok %v", name, err, tt.ok)
@@ -137,11 +137,12 @@ func TestID(t *testing.T) {
 
 func TestDraft_check(t *testing.T) {
 	minor := int64(5)
+	east, west := time.FixedZone("", 5*3600+1800), time.FixedZone("", -3600)
 	for name, tt := range map[string]struct {
 		draft Draft
 		want  string
 	}{
-		"fine":              {Draft{Type: "payment.succeeded", Amount: "-0.05", Currency: "EUR", Minor: &minor}, ""},
+		"fine":              {Draft{Type: "payment.succeeded", Status: "succeeded", Amount: "-0.05", Currency: "EUR", Minor: &minor}, ""},
 		"no type":           {Draft{}, "type"},
 		"type of one word":  {Draft{Type: "payment"}, "type"},
 		"type with capital": {Draft{Type: "Payment.ok"}, "type"},
@@ -154,6 +155,9 @@ func TestDraft_check(t *testing.T) {
 		"long key":          {Draft{Type: "a.b", Key: []string{strings.Repeat("x", MaxKeyLength+1)}}, "component"},
 		"many keys":         {Draft{Type: "a.b", Key: make([]string, MaxKeyParts+1)}, "components"},
 		"year 0":            {Draft{Type: "a.b", Time: time.Date(1, 1, 1, 0, 0, 1, 0, time.UTC)}, "time"},
+		"1969 in UTC":       {Draft{Type: "a.b", Time: time.Date(1970, 1, 1, 0, 0, 0, 0, east)}, "time"},
+		"1970 in UTC":       {Draft{Type: "a.b", Time: time.Date(1970, 1, 1, 5, 30, 0, 0, east)}, ""},
+		"10000 in UTC":      {Draft{Type: "a.b", Time: time.Date(9999, 12, 31, 23, 0, 0, 0, west)}, "time"},
 		"not UTF-8":         {Draft{Type: "a.b", Subject: "\xff"}, "subject"},
 		"long":              {Draft{Type: "a.b", Party: strings.Repeat("x", MaxText+1)}, "party"},
 	} {

@@ -65,7 +65,7 @@ func newPipeline() *pipeline {
 		store: &fakeStore{receipt: Receipt{Seq: 7, Events: []Disposition{Stored}}},
 		plugin: &fakePlugin{res: Result{
 			Verdict: Accept, Evidence: []Evidence{proof},
-			Events: []Draft{{Type: "payment.succeeded", Key: []string{"r1"}}},
+			Events: []Draft{{Type: "payment.succeeded", Status: "succeeded", Key: []string{"r1"}}},
 		}},
 	}
 	p.host = &Host{
