@@ -11,7 +11,7 @@
   (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))
   (memory (export "memory") 1)
   (data (i32.const 0) "key")
-  (data (i32.const 16) "payment.notified")
+  (data (i32.const 16) "counter.notified")
   (global $count (mut i32) (i32.const 48))
   (func (export "postern_abi") (result i32) (i32.const 1))
   (func (export "postern_handle") (result i32)
