@@ -1,7 +1,10 @@
 package host
 
 import (
+	"crypto/hmac"
+	"crypto/sha256"
 	"crypto/subtle"
+	"encoding/hex"
 	"encoding/json"
 	"net/netip"
 	"net/url"
@@ -34,6 +37,10 @@ type Callback struct {
 	// Tokens are the evidence of the endpoint's static tokens, one for each
 	// bound [Token], filled by [Host.Ingest] before the plugin runs.
 	Tokens []Evidence
+	// TokenTexts are what the endpoint's signed tokens speak for, by the token's
+	// name, filled with Tokens and as good as they are. They are not stored: they
+	// stand before the mask.
+	TokenTexts map[string]string
 }
 
 // Header is one header field of a callback.
@@ -67,7 +74,7 @@ const (
 	InPath                    // the last path segment, /in/{tenant}/{endpoint}/{token}
 )
 
-// Token is a static credential that a provider sends as it is. The host
+// Token is a credential that a provider sends as it is. The host
 // compares it, in constant time, before any plugin runs, and masks it: the
 // value reaches neither the sandbox nor the store.
 type Token struct {
@@ -81,20 +88,72 @@ type Token struct {
 	// None of them is empty: config refuses that. No values at all means that
 	// the token is not bound: it is masked and not asked for.
 	Values [][]byte
+	// Signed says that Values are keys and that what stands in the place is
+	// TEXT.MAC: a text of 1 to 128 characters ([IsTokenText]) and the lower-case
+	// hexadecimal HMAC-SHA256 of it. The text is no secret and stays.
+	Signed bool
 }
 
 func (t *Token) mask() string { return "[token:" + t.Name + "]" }
 
 // match compares every bound value, so that the time taken does not tell which
-// one was near, and returns the index of the one that is equal.
-func (t *Token) match(got string) (which int, ok bool) {
+// one was near, and returns the index of the one that is equal, -1 for none,
+// and of a signed token the text that it speaks for.
+func (t *Token) match(got string) (which int, text string) {
+	mac := got
+	if t.Signed {
+		text, mac, _ = cutLast(got, '.')
+	}
 	which = -1
 	for i, v := range t.Values {
-		if subtle.ConstantTimeCompare(v, []byte(got)) == 1 && which < 0 {
+		right := v
+		if t.Signed {
+			right = []byte(SignToken(v, text))
+		}
+		if subtle.ConstantTimeCompare(right, []byte(mac)) == 1 && which < 0 {
 			which = i
 		}
 	}
-	return which, which >= 0
+	if t.Signed && !IsTokenText(text) || which < 0 {
+		return -1, ""
+	}
+	return which, text
+}
+
+// cutLast is [strings.Cut] at the last separator; without one all is behind it.
+func cutLast(s string, separator byte) (before, after string, found bool) {
+	i := strings.LastIndexByte(s, separator)
+	return s[:max(i, 0)], s[i+1:], i >= 0
+}
+
+// maxTokenText bounds what a signed token may speak for.
+const maxTokenText = 128
+
+// IsTokenText reports whether text is 1 to 128 of the characters that stand in
+// a URL as they are: A-Z a-z 0-9 . _ ~ -.
+func IsTokenText(text string) bool {
+	return text != "" && len(text) <= maxTokenText && IsUnreserved(text)
+}
+
+// IsUnreserved reports whether text stands in a URL as it is: nothing but A-Z
+// a-z 0-9 . _ ~ - (RFC 3986 §2.3).
+func IsUnreserved(text string) bool {
+	for i := range len(text) {
+		switch c := text[i]; {
+		case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c >= '0' && c <= '9':
+		case c == '.', c == '_', c == '~', c == '-':
+		default:
+			return false
+		}
+	}
+	return true
+}
+
+// SignToken is the MAC of a signed token: who has it may speak for text.
+func SignToken(key []byte, text string) string {
+	mac := hmac.New(sha256.New, key)
+	mac.Write([]byte(text))
+	return hex.EncodeToString(mac.Sum(nil))
 }
 
 // Unable says what becomes of a callback when Postern itself cannot judge it.
@@ -141,59 +200,72 @@ func (e *Endpoint) Source() string { return "/" + e.Tenant + "/" + e.Name }
 // evidence and whether all matched.
 //
 // Invariant 8: a secret that travels as it is stands as "[token:name]" from
-// here on, in the sandbox, the store and every log.
+// here on, in the sandbox, the store and every log. Of a signed token that is
+// right the text stays: "TEXT.[token:name]".
 func (e *Endpoint) maskTokens(cb *Callback) bool {
 	all := true
-	cb.Tokens = nil
+	cb.Tokens, cb.TokenTexts = nil, nil
 	for i := range e.Tokens {
 		t := &e.Tokens[i]
-		got, found := t.take(cb)
+		which, text := -1, ""
+		found := t.take(cb, func(got string) string {
+			if which, text = t.match(got); which >= 0 && t.Signed {
+				return text + "." + t.mask()
+			}
+			return t.mask()
+		})
 		if len(t.Values) == 0 {
 			continue
 		}
-		which, ok := t.match(got)
-		if !found || !ok {
+		if !found || which < 0 {
 			all = false
 			continue
 		}
+		algorithm := StaticToken
+		if t.Signed {
+			algorithm = SignedToken
+			if cb.TokenTexts == nil {
+				cb.TokenTexts = make(map[string]string)
+			}
+			cb.TokenTexts[t.Name] = text
+		}
 		cb.Tokens = append(cb.Tokens, Evidence{
-			Secret: t.Name, Value: which, Algorithm: StaticToken, Covers: CoversNone,
+			Secret: t.Name, Value: which, Algorithm: algorithm, Covers: CoversNone,
 		})
 	}
 	return all
 }
 
-// take returns the token's value in cb and leaves the mask in its place. A
-// repeated header or parameter is no token: two parties could read it
-// differently.
-func (t *Token) take(cb *Callback) (string, bool) {
+// take puts what mask makes of the token's value in cb in its place, and
+// reports whether there is exactly one. A repeated header or parameter is no
+// token: two parties could read it differently.
+func (t *Token) take(cb *Callback, mask func(got string) string) bool {
 	switch t.In {
 	case InHeader:
-		return t.takeHeader(cb)
+		return t.takeHeader(cb, mask)
 	case InQuery:
-		return t.takeQuery(cb)
+		return t.takeQuery(cb, mask)
 	case InPath:
-		return t.takePath(cb)
+		return t.takePath(cb, mask)
 	}
-	return "", false
+	return false
 }
 
-func (t *Token) takeHeader(cb *Callback) (got string, found bool) {
+func (t *Token) takeHeader(cb *Callback, mask func(string) string) bool {
 	n := 0
 	for i := range cb.Headers {
 		if strings.EqualFold(cb.Headers[i].Name, t.Key) {
-			got = cb.Headers[i].Value
-			cb.Headers[i].Value = t.mask()
+			cb.Headers[i].Value = mask(cb.Headers[i].Value)
 			n++
 		}
 	}
-	return got, n == 1
+	return n == 1
 }
 
-func (t *Token) takeQuery(cb *Callback) (got string, found bool) {
+func (t *Token) takeQuery(cb *Callback, mask func(string) string) bool {
 	path, query, ok := strings.Cut(cb.Target, "?")
 	if !ok {
-		return "", false
+		return false
 	}
 	n := 0
 	parts := strings.Split(query, "&")
@@ -203,32 +275,32 @@ func (t *Token) takeQuery(cb *Callback) (got string, found bool) {
 			continue
 		}
 		n++
-		parts[i] = rawName + "=" + t.mask()
-		if value, err := url.QueryUnescape(rawValue); err == nil {
-			got = value
+		value, err := url.QueryUnescape(rawValue)
+		if err != nil {
+			value = ""
 		}
+		parts[i] = rawName + "=" + mask(value)
 	}
 	cb.retarget(path + "?" + strings.Join(parts, "&"))
-	return got, n == 1
+	return n == 1
 }
 
 // pathPrefix is the number of slashes before the token: /in/tenant/endpoint/.
 const pathPrefix = 4
 
-func (t *Token) takePath(cb *Callback) (got string, found bool) {
+func (t *Token) takePath(cb *Callback, mask func(string) string) bool {
 	path, query, hasQuery := strings.Cut(cb.Target, "?")
 	parts := strings.SplitN(path, "/", pathPrefix+1)
 	if len(parts) != pathPrefix+1 {
-		return "", false
+		return false
 	}
-	got = parts[pathPrefix]
-	parts[pathPrefix] = t.mask()
+	parts[pathPrefix] = mask(parts[pathPrefix])
 	masked := strings.Join(parts, "/")
 	if hasQuery {
 		masked += "?" + query
 	}
 	cb.retarget(masked)
-	return got, got != ""
+	return true
 }
 
 // retarget puts the masked target in place of the target, everywhere: a
@@ -246,6 +318,8 @@ type Algorithm string
 const (
 	None        Algorithm = "none"
 	StaticToken Algorithm = "static-token"
+	// SignedToken is a token that speaks for a text: TEXT.MAC.
+	SignedToken Algorithm = "signed-token"
 	HMACSHA1    Algorithm = "hmac-sha1"
 	HMACSHA256  Algorithm = "hmac-sha256"
 	HMACSHA384  Algorithm = "hmac-sha384"
@@ -254,6 +328,8 @@ const (
 	ECDSAP256   Algorithm = "ecdsa-p256-sha256"
 	Ed25519     Algorithm = "ed25519"
 	AES128CBC   Algorithm = "aes-128-cbc"
+	// AES128CBCZero is AES128CBC with zero bytes as padding.
+	AES128CBCZero Algorithm = "aes-128-cbc-zero"
 )
 
 // Strength orders the ways of verification for the scope of dedup keys.
@@ -271,7 +347,7 @@ func (a Algorithm) Strength() Strength {
 	switch a {
 	case None, "":
 		return Unproven
-	case StaticToken:
+	case StaticToken, SignedToken:
 		return Bearer
 	default:
 		return Cryptographic
