@@ -164,12 +164,14 @@ var functions = map[string]function{
 	"signed_body":  takes(1, (*guest).signedBody),
 	"signed_check": takes(4, (*guest).signedCheck),
 	"covers_body":  takes(5, (*guest).coversBody),
-	"decrypt":      takes(5, nil),
-	"same":         takes(4, nil),
-	"same_bytes":   takes(2, nil),
+	"token_text":   takes(4, (*guest).tokenText),
+	"decrypt":      takes(5, (*guest).decrypt),
+	"same":         takes(4, (*guest).same),
+	"same_bytes":   takes(2, (*guest).sameBytes),
 
 	"sign":       takes(4, (*guest).sign),
-	"encrypt":    takes(5, nil),
+	"encrypt":    takes(5, (*guest).encrypt),
+	"out_token":  takes(4, (*guest).outToken),
 	"out_header": takes(4, (*guest).outHeader),
 	"out_body":   takes(2, (*guest).outBody),
 

@@ -3,10 +3,13 @@ package wasm
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
 	"github.com/postern/postern/host"
+	"github.com/postern/postern/host/wasm/internal/manifest"
+	"github.com/postern/postern/host/wasm/internal/secret"
 )
 
 // Binding is what an operator gives a plugin for one endpoint.
@@ -15,6 +18,9 @@ type Binding struct {
 	Secrets map[string][]string
 	// Settings are as decoded from the configuration.
 	Settings map[string]any
+	// Unverified says that the endpoint takes events without evidence
+	// (verification: none), and with it the settings that need that.
+	Unverified bool
 	// Signing grants the functions of postern_sign. Never in serve.
 	Signing bool
 }
@@ -29,37 +35,144 @@ type Plugin struct {
 
 var _ host.Plugin = (*Plugin)(nil)
 
+// boundSecret is a declared secret with the operator's values, the newest
+// first. One of the three lists has them, by its use.
+type boundSecret struct {
+	decl *Secret
+	// use is the declared one or the setting's.
+	use     secret.Use
+	macs    []secret.MAC
+	ciphers []secret.Cipher
+	// values are a token's texts, a signed token's keys.
+	values [][]byte
+}
+
 // Bind checks the secrets and settings of an endpoint against the manifest.
 // The error joins every problem, each line beginning with its place
-// ("secrets.hmac-key: …", "settings.ack_status: …").
+// ("secrets.hmac-key: …", "settings.ack_status: …"). It never quotes a secret.
 func (m *Module) Bind(b Binding) (*Plugin, error) {
 	p := &Plugin{module: m, secrets: make(map[string]*boundSecret), signing: b.Signing}
-	var wrong []error
+	var err error
+	p.settings, err = m.manifest.Settle(b.Settings)
+	wrong := []error{err}
+	if !b.Unverified {
+		wrong = append(wrong, m.manifest.CheckVerified(p.settings))
+	}
 	for i := range m.manifest.Secrets {
 		s := &m.manifest.Secrets[i]
-		values := b.Secrets[s.Name]
-		if len(values) == 0 {
-			if !s.Optional {
-				wrong = append(wrong, fmt.Errorf("secrets.%s: is not set (%s)", s.Name, s.Summary))
-			}
-			continue
-		}
-		bound, err := s.bind(values)
+		bound, err := p.bindSecret(s, b.Secrets[s.Name])
 		if err != nil {
 			wrong = append(wrong, err)
 			continue
 		}
-		p.secrets[s.Name] = bound
+		if bound != nil {
+			p.secrets[s.Name] = bound
+		}
 	}
+	wrong = append(wrong, m.sharedPlaces(b.Secrets)...)
 	wrong = append(wrong, m.undeclared(b.Secrets)...)
-	var err error
-	if p.settings, err = m.manifest.settle(b.Settings); err != nil {
-		wrong = append(wrong, err)
-	}
-	if len(wrong) > 0 {
-		return nil, errors.Join(wrong...)
+	if err := errors.Join(wrong...); err != nil {
+		return nil, err
 	}
 	return p, nil
+}
+
+// bindSecret is the secret with its values; nil if it has none and needs none,
+// or if the settings that say what it is are wrong, which is reported already.
+func (p *Plugin) bindSecret(s *Secret, values []string) (*boundSecret, error) {
+	use, useErr := p.said(s, s.Use, len(values) > 0)
+	form, formErr := p.said(s, s.Form, len(values) > 0)
+	if err := errors.Join(useErr, formErr); err != nil {
+		return nil, err
+	}
+	if len(values) == 0 {
+		if s.Optional {
+			return nil, nil
+		}
+		return nil, fmt.Errorf("secrets.%s: is not set (%s)", s.Name, s.Summary)
+	}
+	if use == "" || form == "" && secret.Use(use) != secret.Token {
+		return nil, nil
+	}
+	b := &boundSecret{decl: s, use: secret.Use(use)}
+	var wrong []error
+	for i, text := range values {
+		if err := b.add(form, text); err != nil {
+			at := "secrets." + s.Name
+			if len(values) > 1 {
+				at = fmt.Sprintf("%s[%d]", at, i)
+			}
+			wrong = append(wrong, fmt.Errorf("%s: %w", at, err))
+		}
+	}
+	return b, errors.Join(wrong...)
+}
+
+// said is a declared use or form, or what the operator's setting says it is;
+// empty if the settings are wrong, or if neither setting nor secret is there.
+// Secret and setting go together: one without the other would verify nothing
+// that the operator believes to be verified.
+func (p *Plugin) said(s *Secret, declared string, bound bool) (string, error) {
+	name, by := manifest.BySetting(declared)
+	if !by || p.settings == nil {
+		if by {
+			declared = ""
+		}
+		return declared, nil
+	}
+	value, set := p.settings[name]
+	switch {
+	case bound && !set:
+		return "", fmt.Errorf("settings.%s: is not set; secrets.%s needs it (one of %s)",
+			name, s.Name, strings.Join(p.module.manifest.Choices(name), ", "))
+	case set && !bound:
+		return "", fmt.Errorf("secrets.%s: is not set, and settings.%s asks for it", s.Name, name)
+	}
+	return value, nil
+}
+
+// add decodes one of the operator's values.
+func (b *boundSecret) add(form, text string) error {
+	if b.use == secret.Token {
+		in, _, _ := b.decl.Token()
+		if err := secret.CheckToken(text, in == host.InPath); err != nil {
+			return err
+		}
+		b.values = append(b.values, []byte(text))
+		return nil
+	}
+	key, err := secret.Key(b.use, form, text)
+	switch {
+	case err != nil:
+		return err
+	case b.use.IsMAC():
+		b.macs = append(b.macs, secret.NewMAC(b.use, key))
+	case b.use.IsCipher():
+		c, err := secret.NewCipher(b.use, key)
+		if err != nil {
+			return err
+		}
+		b.ciphers = append(b.ciphers, c)
+	default:
+		b.values = append(b.values, key)
+	}
+	return nil
+}
+
+// sharedPlaces reports tokens of one place that are both set: the first would
+// be masked before the second is compared.
+func (m *Module) sharedPlaces(given map[string][]string) []error {
+	var wrong []error
+	for i := range m.manifest.Secrets {
+		s := &m.manifest.Secrets[i]
+		for j := range i {
+			other := &m.manifest.Secrets[j]
+			if s.SharesPlace(other) && len(given[s.Name]) > 0 && len(given[other.Name]) > 0 {
+				wrong = append(wrong, fmt.Errorf("secrets.%s: stands in the same place as secrets.%s; set one of the two", s.Name, other.Name))
+			}
+		}
+	}
+	return wrong
 }
 
 func (m *Module) undeclared(given map[string][]string) []error {
@@ -68,7 +181,7 @@ func (m *Module) undeclared(given map[string][]string) []error {
 	for i := range m.manifest.Secrets {
 		known = append(known, m.manifest.Secrets[i].Name)
 	}
-	for _, name := range sortedKeys(given) {
+	for _, name := range slices.Sorted(maps.Keys(given)) {
 		if !slices.Contains(known, name) {
 			wrong = append(wrong, fmt.Errorf("secrets.%s: the plugin %s does not use it (it uses %s)",
 				name, m.manifest.Name, strings.Join(known, ", ")))
@@ -77,8 +190,8 @@ func (m *Module) undeclared(given map[string][]string) []error {
 	return wrong
 }
 
-// Tokens are the static tokens, for the endpoint to compare before the plugin
-// runs. Those that are declared and not bound are there to be masked.
+// Tokens are the tokens, static and signed, for the endpoint to compare before
+// the plugin runs. Those that are declared and not bound are there to be masked.
 func (p *Plugin) Tokens() []host.Token {
 	var tokens []host.Token
 	for i := range p.module.manifest.Secrets {
@@ -87,13 +200,25 @@ func (p *Plugin) Tokens() []host.Token {
 		if !ok {
 			continue
 		}
-		t := host.Token{Name: s.Name, In: in, Key: key}
+		t := host.Token{Name: s.Name, In: in, Key: key, Signed: s.Signed()}
 		if bound := p.secrets[s.Name]; bound != nil {
 			t.Values = bound.values
-		} else if in == host.InPath {
-			continue // an endpoint without a token has no such segment
+		} else if in == host.InPath || p.bindsPlaceOf(s) {
+			// An endpoint without a token has no such segment, and what another
+			// token's place holds is that token's to mask.
+			continue
 		}
 		tokens = append(tokens, t)
 	}
 	return tokens
+}
+
+// bindsPlaceOf reports whether another token is bound where s would stand.
+func (p *Plugin) bindsPlaceOf(s *Secret) bool {
+	for _, bound := range p.secrets {
+		if bound.decl.SharesPlace(s) {
+			return true
+		}
+	}
+	return false
 }

@@ -41,7 +41,7 @@ func TestBind_reportsEverything(t *testing.T) {
 	if strings.Contains(err.Error(), "not-hex") || strings.Contains(err.Error(), "hidden") {
 		t.Errorf("a secret stands in the error: %v", err)
 	}
-	p, err := m.Bind(Binding{Secrets: map[string][]string{"a": {"00ff"}, "b": {"whsec_AAAA"}, "c": {"new", "old"}}})
+	p, err := m.Bind(Binding{Secrets: map[string][]string{"a": {"00ff"}, "b": {"whsec_AAAA"}, "c": {"test-token-of-today", "test-token-of-old"}}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"sync"
 
 	"github.com/postern/postern/host"
 	"github.com/postern/postern/host/wasm/internal/view"
@@ -13,6 +14,7 @@ import (
 const (
 	maxHandles = 1024
 	maxChecks  = 64
+	maxOpened  = 64
 	maxPath    = 1024
 	maxDetail  = 256
 	maxAnswer  = 64 << 10
@@ -33,10 +35,14 @@ type call struct {
 	query  url.Values
 
 	// chunks are the bytes handles; 0 is the body.
-	chunks [][]byte
+	chunks []chunk
 	views  []parsed
 	signed []signing
-	lines  int
+	// decoded is the body without its Content-Encoding, once asked for.
+	decoded func() ([]byte, error)
+	lines   int
+	// opened counts decryptions.
+	opened int
 	// held counts towards maxHeld.
 	held int
 	// waited is how far the guest moved its clock, in nanoseconds.
@@ -50,11 +56,21 @@ type call struct {
 	// broken is the first thing said wrongly that no verdict may pass over.
 	broken string
 
-	// signs is the callback being signed; nil but in postern_sign.
-	signs *host.Callback
+	// signs is the callback being signed; nil but in postern_sign. spoken are
+	// what its signed tokens speak for, by name.
+	signs  *host.Callback
+	spoken map[string]string
 }
 
-// parsed is a view and what it is of.
+// chunk is what a bytes handle stands for.
+type chunk struct {
+	bytes []byte
+	// seal is set while the handle is sealed; bytes are nil then.
+	seal *seal
+}
+
+// parsed is a view and what it is of. Over a sealed handle it is nil; so it is
+// where the text that gave evidence is no JSON.
 type parsed struct {
 	kind, of uint32
 	view     *view.View
@@ -87,14 +103,15 @@ func (s *signing) append(b []byte) {
 var nobody = &host.Callback{}
 
 func newCall(m *Module) *call {
-	return &call{module: m, plugin: &Plugin{module: m}, cb: nobody, chunks: [][]byte{nil}}
+	return &call{module: m, plugin: &Plugin{module: m}, cb: nobody, chunks: []chunk{{}}}
 }
 
 // start makes the call ready for a callback.
 func (c *call) start(p *Plugin, cb *host.Callback) {
 	*c = call{
 		module: c.module, plugin: p, cb: cb,
-		chunks: append(c.chunks[:0], cb.Body), views: c.views[:0], signed: c.signed[:0], said: c.said[:0],
+		chunks: append(c.chunks[:0], chunk{bytes: cb.Body}), views: c.views[:0], signed: c.signed[:0], said: c.said[:0],
+		decoded: sync.OnceValues(func() ([]byte, error) { return decodedBody(cb) }),
 	}
 }
 
@@ -103,7 +120,7 @@ func (c *call) end() {
 	clear(c.chunks)
 	clear(c.views)
 	clear(c.signed)
-	c.cb, c.signs, c.query, c.res = nobody, nil, nil, host.Result{}
+	c.cb, c.signs, c.spoken, c.query, c.res, c.decoded = nobody, nil, nil, nil, host.Result{}, nil
 	c.ack, c.response = nil, nil
 }
 
@@ -135,7 +152,8 @@ func (c *call) finish(verdict int32) (host.Result, error) {
 	return c.res, nil
 }
 
-// hold reports whether n more bytes may be kept until the call ends.
+// hold reports whether n more bytes may be kept until the call ends, and counts
+// them.
 func (c *call) hold(n int) bool {
 	if n > maxHeld-c.held {
 		return false
@@ -143,6 +161,9 @@ func (c *call) hold(n int) bool {
 	c.held += n
 	return true
 }
+
+// room reports whether a handle for n more bytes may be given.
+func (c *call) room(n int) bool { return len(c.chunks) < maxHandles && n <= maxHeld-c.held }
 
 // breaks notes that an event cannot be accepted as it was said. A guest that
 // passes over the code it got must not make an event with a shorter key.

@@ -3,6 +3,7 @@ package wasm
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 
 	"github.com/tetratelabs/wazero"
@@ -60,7 +61,7 @@ var (
 func checkModule(m wazero.CompiledModule) error {
 	var wrong []error
 	exported := m.ExportedFunctions()
-	for _, name := range sortedKeys(exports) {
+	for _, name := range slices.Sorted(maps.Keys(exports)) {
 		want := exports[name]
 		f, ok := exported[name]
 		switch {

@@ -29,10 +29,21 @@ func (g *guest) token() {
 	g.give(denied)
 }
 
+// tokenText is what a signed token speaks for. It was compared, or the plugin
+// would not run.
+func (g *guest) tokenText() {
+	text, bound := g.cb.TokenTexts[g.text(0)]
+	if !bound {
+		g.give(denied)
+		return
+	}
+	g.give(g.out(2, []byte(text)))
+}
+
 // mac finds a bound secret that makes MACs.
 func (g *guest) mac(i int) (*boundSecret, bool) {
 	s := g.plugin.secrets[g.text(i)]
-	return s, s != nil && len(s.keys) > 0
+	return s, s != nil && len(s.macs) > 0
 }
 
 func (g *guest) signedBegin() {
@@ -102,8 +113,8 @@ func (g *guest) signedCheck() {
 	}
 	which := -1
 	var buffer [64]byte
-	for i, key := range s.secret.keys {
-		if hmac.Equal(key.sum(buffer[:0], s.parts), signature) && which < 0 {
+	for i, key := range s.secret.macs {
+		if hmac.Equal(key.Sum(buffer[:0], s.parts), signature) && which < 0 {
 			which = i
 		}
 	}
@@ -117,7 +128,7 @@ func (g *guest) signedCheck() {
 	}
 	g.give(g.prove(host.Evidence{
 		Secret: s.secret.decl.Name, Value: which,
-		Algorithm: host.Algorithm(s.secret.decl.Use), Covers: covers,
+		Algorithm: host.Algorithm(s.secret.use), Covers: covers,
 	}))
 }
 

@@ -22,7 +22,8 @@ type driver struct {
 	next uint32
 }
 
-func drive(t *testing.T, secrets string, b Binding, cb *host.Callback) *driver {
+// load is a module with these secrets.
+func load(t *testing.T, secrets string) *Module {
 	t.Helper()
 	manifest := fmt.Sprintf(`{"name":"driven","version":"0.1.0","secrets":%s,
 		"settings":{"type":"object","properties":{"ack_status":{"type":"integer","enum":[200,201],"default":200},"zone":{"type":"string"}},"additionalProperties":false}}`, secrets)
@@ -30,6 +31,12 @@ func drive(t *testing.T, secrets string, b Binding, cb *host.Callback) *driver {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return m
+}
+
+func drive(t *testing.T, secrets string, b Binding, cb *host.Callback) *driver {
+	t.Helper()
+	m := load(t, secrets)
 	p, err := m.Bind(b)
 	if err != nil {
 		t.Fatal(err)
@@ -121,18 +128,15 @@ func TestEvidenceVectors(t *testing.T) {
 	for _, v := range vectors {
 		seen[v.Name] = true
 		t.Run(v.Name, func(t *testing.T) {
-			s := &Secret{Name: "k", Use: v.Use, Form: v.Form}
-			if err := s.check(); err != nil {
-				t.Fatal(err)
-			}
-			if _, err := s.bind(v.Keys); (err != nil) != (v.Result == "key-refused") {
-				t.Fatalf("bind = %v, want result %s", err, v.Result)
-			}
+			declared := fmt.Sprintf(`[{"name":"k","use":%q,"form":%q}]`, v.Use, v.Form)
+			b := Binding{Secrets: map[string][]string{"k": v.Keys}}
 			if v.Result == "key-refused" {
+				if _, err := load(t, declared).Bind(b); err == nil {
+					t.Error("Bind takes the key")
+				}
 				return
 			}
-			d := drive(t, fmt.Sprintf(`[{"name":"k","use":%q,"form":%q}]`, v.Use, v.Form),
-				Binding{Secrets: map[string][]string{"k": v.Keys}}, callback(v.Signed))
+			d := drive(t, declared, b, callback(v.Signed))
 			signed := d.do("signed_begin", "k")
 			d.want(ok, "signed_bytes", signed, v.Signed)
 			got := d.do("signed_check", signed, v.Signature, encodings[v.Encoding])

@@ -7,6 +7,8 @@ import (
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/postern/postern/host/wasm/internal/manifest"
 )
 
 // Golden is a callback that a module carries, and what the plugin must make of
@@ -44,7 +46,7 @@ func ReadGoldens(file string) ([]Golden, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read plugin: %w", err)
 	}
-	section, err := customSection(module, sectionGoldens)
+	section, err := manifest.Section(module, manifest.GoldensSection)
 	if err != nil {
 		return nil, fmt.Errorf("plugin %s: %w", file, err)
 	}

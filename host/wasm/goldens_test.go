@@ -47,7 +47,7 @@ func TestGoldens(t *testing.T) {
 
 func prove(t *testing.T, m *Module, g *Golden) {
 	t.Helper()
-	p, err := m.Bind(Binding{Secrets: g.Secrets, Settings: g.Settings})
+	p, err := m.Bind(Binding{Secrets: g.Secrets, Settings: g.Settings, Unverified: g.Unverified})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -177,7 +177,7 @@ func TestInvariant11_theSameCallbackGivesTheSameResult(t *testing.T) {
 			t.Fatal(err)
 		}
 		judge := func(g *Golden) string {
-			p, err := m.Bind(Binding{Secrets: g.Secrets, Settings: g.Settings})
+			p, err := m.Bind(Binding{Secrets: g.Secrets, Settings: g.Settings, Unverified: g.Unverified})
 			if err != nil {
 				t.Fatal(err)
 			}

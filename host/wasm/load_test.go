@@ -9,10 +9,14 @@ import (
 	"testing"
 
 	"github.com/tetratelabs/wazero/api"
+
+	about "github.com/postern/postern/host/wasm/internal/manifest"
 )
 
 const tokenManifest = `{"name":"counter","version":"0.1.0","secrets":[
 	{"name":"key","summary":"a token","use":"token","in":"header:X-Key","optional":true}]}`
+
+const sectionManifest = about.ManifestSection
 
 // packed is a guest of testdata with a manifest.
 func packed(t testing.TB, guest, manifest string) []byte {
@@ -117,7 +121,7 @@ func TestLoad_refusesWithFileAndReason(t *testing.T) {
 		"imports": {guest("imports", tokenManifest), []string{
 			"imports env.abort", "imports postern1.fetch, which the ABI does not have",
 			"postern1.read is [i32 i32] -> [i32], must be [i32 i32 i32 i32] -> [i32]",
-			"postern1.decrypt, which this version of Postern does not serve yet",
+			"postern1.annotate, which this version of Postern does not serve yet",
 			"export postern_handle is [] -> [i64], must be [] -> [i32]",
 			"wasi_snapshot_preview1.fd_write is [] -> [], must be [i32 i32 i32 i32] -> [i32]",
 			"wasi_snapshot_preview1.path_open is [i32] -> [i64], must be [i32] -> [i32]",

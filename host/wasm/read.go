@@ -11,9 +11,9 @@ import (
 // docs/plugin-abi.md §4.
 
 func (g *guest) read() {
-	chunk, ok := g.chunk(g.u32(0))
-	if !ok {
-		g.give(invalid)
+	chunk, c := g.chunk(g.u32(0))
+	if c != ok {
+		g.give(c)
 		return
 	}
 	offset := min(uint64(g.u32(1)), uint64(len(chunk)))
@@ -97,12 +97,15 @@ func (c *call) line(level slog.Level, line []byte) {
 		"plugin", c.module.version, "line", strings.ToValidUTF8(string(line), "\uFFFD"))
 }
 
-// chunk is the bytes behind a handle.
-func (c *call) chunk(handle uint32) ([]byte, bool) {
-	if uint64(handle) >= uint64(len(c.chunks)) {
-		return nil, false
+// chunk is the bytes behind a handle. A sealed one tells nothing.
+func (c *call) chunk(handle uint32) ([]byte, code) {
+	switch {
+	case uint64(handle) >= uint64(len(c.chunks)):
+		return nil, invalid
+	case c.chunks[handle].seal != nil:
+		return nil, denied
 	}
-	return c.chunks[handle], true
+	return c.chunks[handle].bytes, ok
 }
 
 // cut shortens text to at most n bytes of whole, valid UTF-8.

@@ -14,6 +14,8 @@ import (
 
 	"github.com/tetratelabs/wazero"
 	"github.com/tetratelabs/wazero/api"
+
+	"github.com/postern/postern/host/wasm/internal/manifest"
 )
 
 // Defaults and caps.
@@ -135,7 +137,7 @@ func (r *Runtime) load(ctx context.Context, code []byte) (*Module, error) {
 	if len(code) > maxModule {
 		return nil, fmt.Errorf("it has %d bytes, the limit is %d", len(code), maxModule)
 	}
-	manifest, err := manifestOf(code)
+	manifest, err := manifest.Of(code, serves)
 	if err != nil {
 		return nil, err
 	}

@@ -5,6 +5,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/postern/postern/host"
+	"github.com/postern/postern/host/wasm/internal/manifest"
 	"github.com/postern/postern/host/wasm/internal/view"
 )
 
@@ -265,7 +266,7 @@ func (g *guest) setAside() {
 func (g *guest) answer() (host.Answer, code) {
 	status, contentType, body := g.u32(0), g.text(1), g.in(3)
 	switch {
-	case status < 200 || status > 299 || !headerText(contentType):
+	case status < 200 || status > 299 || !manifest.HeaderText(contentType):
 		return host.Answer{}, invalid
 	case len(body) > maxAnswer:
 		return host.Answer{}, overLimit
@@ -307,11 +308,11 @@ func (c *call) appendResponse(a host.Answer) code {
 func (g *guest) respondMAC() {
 	secret, bound := g.mac(0)
 	text := g.in(2)
-	if !bound || secret.decl.respond == nil || !secret.decl.respond.Match(text) {
+	if !bound || !secret.decl.Allows(text) {
 		g.give(denied)
 		return
 	}
-	mac, c := encode(g.u32(4), secret.keys[0].sum(nil, [][]byte{text}))
+	mac, c := encode(g.u32(4), secret.macs[0].Sum(nil, [][]byte{text}))
 	if c != ok || g.response == nil {
 		g.give(invalid)
 		return

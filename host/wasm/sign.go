@@ -10,6 +10,8 @@ import (
 	"strings"
 
 	"github.com/postern/postern/host"
+	"github.com/postern/postern/host/wasm/internal/manifest"
+	"github.com/postern/postern/host/wasm/internal/secret"
 )
 
 // docs/plugin-abi.md §8.
@@ -24,9 +26,10 @@ func (p *Plugin) Sign(ctx context.Context, cb *host.Callback) (*host.Callback, e
 	out := *cb
 	out.Headers = slices.Clone(cb.Headers)
 	out.Body = bytes.Clone(cb.Body)
+	spoken := make(map[string]string)
 	if p.module.signs {
 		if err := p.enter(ctx, cb, func(in *instance) error {
-			in.guest.signs = &out
+			in.guest.signs, in.guest.spoken = &out, spoken
 			result, err := in.run(in.sign)
 			if err == nil && result != 0 {
 				err = fmt.Errorf("%s returned %d", exportSign, result)
@@ -36,17 +39,27 @@ func (p *Plugin) Sign(ctx context.Context, cb *host.Callback) (*host.Callback, e
 			return nil, fmt.Errorf("sign a callback: %w", err)
 		}
 	}
-	p.putTokens(&out)
+	if err := p.putTokens(&out, spoken); err != nil {
+		return nil, fmt.Errorf("sign a callback: %w", err)
+	}
 	return &out, nil
 }
 
-// putTokens writes the static tokens where the provider would.
-func (p *Plugin) putTokens(cb *host.Callback) {
+// putTokens writes the tokens where the provider would. spoken are the texts of
+// the signed ones, by name.
+func (p *Plugin) putTokens(cb *host.Callback, spoken map[string]string) error {
 	for _, t := range p.Tokens() {
 		if len(t.Values) == 0 {
 			continue
 		}
 		value := string(t.Values[0])
+		if t.Signed {
+			text, said := spoken[t.Name]
+			if !said {
+				return fmt.Errorf("the plugin did not say what the signed token %s speaks for (out_token)", t.Name)
+			}
+			value = text + "." + host.SignToken(t.Values[0], text)
+		}
 		switch t.In {
 		case host.InHeader:
 			setHeader(cb, t.Key, value)
@@ -60,6 +73,7 @@ func (p *Plugin) putTokens(cb *host.Callback) {
 			cb.Target = strings.TrimSuffix(cb.Target, "/") + "/" + value
 		}
 	}
+	return nil
 }
 
 func setHeader(cb *host.Callback, name, value string) {
@@ -82,7 +96,7 @@ func (g *guest) sign() {
 		g.give(overLimit)
 		return
 	}
-	mac, c := encode(g.u32(1), s.secret.keys[0].sum(nil, s.parts))
+	mac, c := encode(g.u32(1), s.secret.macs[0].Sum(nil, s.parts))
 	if c != ok {
 		g.give(c)
 		return
@@ -95,7 +109,7 @@ func (g *guest) outHeader() {
 	switch {
 	case g.signs == nil:
 		g.give(denied)
-	case name == "" || !headerText(name) || !headerText(value):
+	case name == "" || !manifest.HeaderText(name) || !manifest.HeaderText(value):
 		g.give(invalid)
 	default:
 		setHeader(g.signs, name, value)
@@ -111,4 +125,40 @@ func (g *guest) outBody() {
 	}
 	g.signs.Body = bytes.Clone(body)
 	g.give(ok)
+}
+
+// encrypt is decrypt's inverse, for the signer: what it gives is not sealed.
+func (g *guest) encrypt() {
+	s, bound := g.cipher(0)
+	iv := g.in(2)
+	if g.signs == nil || !bound {
+		g.give(denied)
+		return
+	}
+	text, c := g.chunk(g.u32(4))
+	switch {
+	case c != ok:
+		g.give(c)
+	case len(iv) != secret.BlockSize:
+		g.give(malformed)
+	case !g.room(len(text) + secret.BlockSize):
+		g.give(overLimit)
+	default:
+		sealed := s.ciphers[0].Seal(iv, text)
+		g.give(g.keep(chunk{bytes: sealed}, len(sealed)))
+	}
+}
+
+func (g *guest) outToken() {
+	name, text := g.text(0), g.text(2)
+	s := g.plugin.secrets[name]
+	switch {
+	case g.signs == nil || s == nil || s.use != secret.SignedToken:
+		g.give(denied)
+	case !host.IsTokenText(text):
+		g.give(malformed)
+	default:
+		g.spoken[name] = text
+		g.give(ok)
+	}
 }

@@ -7,7 +7,11 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"hash/crc32"
+	"strings"
 
+	"github.com/postern/postern/host"
+	"github.com/postern/postern/host/wasm/internal/content"
+	"github.com/postern/postern/host/wasm/internal/secret"
 	"github.com/postern/postern/host/wasm/internal/view"
 )
 
@@ -31,9 +35,9 @@ func decode(encoding uint32, b []byte) ([]byte, code) {
 	case encodingHex:
 		out, err = hex.DecodeString(string(b))
 	case encodingBase64:
-		out, err = strictBase64(base64.StdEncoding, string(b))
+		out, err = secret.StrictBase64(base64.StdEncoding, string(b))
 	case encodingBase64URL:
-		out, err = strictBase64(base64.RawURLEncoding, string(b))
+		out, err = secret.StrictBase64(base64.RawURLEncoding, string(b))
 	default:
 		return nil, invalid
 	}
@@ -64,12 +68,17 @@ func (g *guest) bytesOf() {
 		g.give(c)
 		return
 	}
-	if len(g.chunks) >= maxHandles || !g.hold(len(b)) {
-		g.give(overLimit)
-		return
+	g.give(g.keep(chunk{bytes: b}, len(b)))
+}
+
+// keep gives a handle to bytes, of which n are counted.
+func (c *call) keep(b chunk, n int) code {
+	if !c.room(n) {
+		return overLimit
 	}
-	g.chunks = append(g.chunks, b)
-	g.give(count(len(g.chunks) - 1))
+	c.held += n
+	c.chunks = append(c.chunks, b)
+	return count(len(c.chunks) - 1)
 }
 
 // The hashes of the ABI.
@@ -95,9 +104,13 @@ func digest(algorithm uint32, b []byte) ([]byte, bool) {
 }
 
 func (g *guest) hash() {
-	chunk, known := g.chunk(g.u32(1))
+	chunk, c := g.chunk(g.u32(1))
+	if c != ok {
+		g.give(c)
+		return
+	}
 	sum, served := digest(g.u32(0), chunk)
-	if !known || !served {
+	if !served {
 		g.give(invalid)
 		return
 	}
@@ -112,9 +125,14 @@ const (
 
 func (g *guest) view() {
 	kind, of := g.u32(0), g.u32(1)
-	chunk, known := g.chunk(of)
-	if !known || (kind != viewJSON && kind != viewForm) {
+	text, c := g.chunk(of)
+	sealed := c == denied && kind == viewJSON
+	switch {
+	case kind != viewJSON && kind != viewForm:
 		g.give(invalid)
+		return
+	case c != ok && !sealed:
+		g.give(c)
 		return
 	}
 	// Bytes are parsed once: the same bytes give the same view.
@@ -128,33 +146,77 @@ func (g *guest) view() {
 		g.give(overLimit)
 		return
 	}
-	parse := view.JSON
-	if kind == viewForm {
-		parse = view.Form
-	}
-	v, err := parse(chunk)
-	if err != nil {
-		g.give(malformed)
+	var v *view.View
+	if sealed {
+		g.chunks[of].seal.parse()
+	} else if v, c = g.parse(kind, of, text); c != ok {
+		g.give(c)
 		return
 	}
 	g.views = append(g.views, parsed{kind, of, v})
 	g.give(count(len(g.views) - 1))
 }
 
+// parse makes a view of a chunk; of the body without its Content-Encoding.
+func (c *call) parse(kind, of uint32, text []byte) (*view.View, code) {
+	var err error
+	if of == 0 {
+		if text, err = c.decoded(); err != nil {
+			return nil, malformed
+		}
+	}
+	parse := view.JSON
+	if kind == viewForm {
+		parse = view.Form
+	}
+	v, err := parse(text)
+	if err != nil {
+		return nil, malformed
+	}
+	return v, ok
+}
+
+// decodedBody takes the Content-Encoding off a body, as a provider that signs
+// its body sends it: what was verified is the body as sent.
+func decodedBody(cb *host.Callback) ([]byte, error) {
+	var fields []string
+	for i := range cb.Headers {
+		if strings.EqualFold(cb.Headers[i].Name, "Content-Encoding") {
+			fields = append(fields, cb.Headers[i].Value)
+		}
+	}
+	return content.Decode(fields, cb.Body)
+}
+
 // at finds the view in argument i and the path in arguments i+1 and i+2, which
 // stands in the guest's memory.
 func (g *guest) at(i int) (*view.View, []byte, code) {
 	handle, path := g.u32(i), g.in(i+1)
-	if uint64(handle) >= uint64(len(g.views)) {
-		return nil, nil, invalid
-	}
-	if len(path) > maxPath {
+	v, c := g.viewed(handle)
+	switch {
+	case c != ok:
+		return nil, nil, c
+	case len(path) > maxPath:
 		return nil, nil, overLimit
-	}
-	if !view.IsPointer(path) {
+	case !view.IsPointer(path):
 		return nil, nil, malformed
 	}
-	return g.views[handle].view, path, ok
+	return v, path, ok
+}
+
+// viewed is the view behind a handle. One over a sealed handle tells nothing.
+func (c *call) viewed(handle uint32) (*view.View, code) {
+	if uint64(handle) >= uint64(len(c.views)) {
+		return nil, invalid
+	}
+	p := &c.views[handle]
+	switch {
+	case c.chunks[p.of].seal != nil:
+		return nil, denied
+	case p.view == nil:
+		return nil, malformed
+	}
+	return p.view, ok
 }
 
 // without is the code for a question that the value at the path has no answer

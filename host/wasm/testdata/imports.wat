@@ -5,7 +5,7 @@
   (import "env" "abort" (func (param i32)))
   (import "postern1" "fetch" (func (param i32 i32) (result i32)))
   (import "postern1" "read" (func (param i32 i32) (result i32)))
-  (import "postern1" "decrypt" (func (param i32 i32 i32 i32 i32) (result i32)))
+  (import "postern1" "annotate" (func (param i32 i32 i32 i32 i32) (result i32)))
   (import "wasi_snapshot_preview1" "fd_write" (func))
   (import "wasi_snapshot_preview1" "path_open" (func (param i32) (result i64)))
   (memory (export "memory") 1)

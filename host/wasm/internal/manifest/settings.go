@@ -1,10 +1,11 @@
-package wasm
+package manifest
 
 import (
 	"bytes"
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"strings"
 
 	"github.com/go-json-experiment/json"
@@ -39,27 +40,74 @@ func (m *Manifest) compileSettings() error {
 	if m.schema, err = c.Compile("settings"); err != nil {
 		return fmt.Errorf("settings: %w", err)
 	}
-	var defaults struct {
+	var declared struct {
 		Properties map[string]struct {
 			Default jsontext.Value `json:"default"`
+			Enum    jsontext.Value `json:"enum"`
 		} `json:"properties"`
 	}
-	if err := json.Unmarshal(m.Settings, &defaults); err != nil {
+	if err := json.Unmarshal(m.Settings, &declared); err != nil {
 		return fmt.Errorf("settings: %w", err)
 	}
-	m.defaults = make(map[string]jsontext.Value)
-	for name, property := range defaults.Properties {
+	m.defaults, m.choices = make(map[string]jsontext.Value), make(map[string][]string)
+	for name, property := range declared.Properties {
 		if len(property.Default) > 0 {
 			m.defaults[name] = property.Default
+		}
+		// An enum of anything but strings is a setting like any other.
+		var choices []string
+		if len(property.Enum) > 0 && json.Unmarshal(property.Enum, &choices) == nil {
+			m.choices[name] = choices
 		}
 	}
 	return nil
 }
 
-// settle applies the defaults, checks the operator's settings against the
+// Choices are the values of a setting whose schema has an enum of strings, in
+// its order; nil for any other. They must not be changed.
+func (m *Manifest) Choices(setting string) []string { return m.choices[setting] }
+
+// checkChoices compares what the manifest says of its settings by name with
+// their schema.
+func (m *Manifest) checkChoices() []error {
+	var wrong []error
+	for _, name := range slices.Sorted(maps.Keys(m.Unverified)) {
+		choices := m.Choices(name)
+		if choices == nil {
+			wrong = append(wrong, fmt.Errorf("unverified: settings has no %q with an enum of strings", name))
+			continue
+		}
+		for _, value := range m.Unverified[name] {
+			if !slices.Contains(choices, value) {
+				wrong = append(wrong, fmt.Errorf("unverified: %q is no value of settings.%s", value, name))
+			}
+		}
+	}
+	for _, name := range m.Calibrate {
+		if m.Choices(name) == nil {
+			wrong = append(wrong, fmt.Errorf("calibrate: settings has no %q with an enum of strings", name))
+		}
+	}
+	return wrong
+}
+
+// CheckVerified reports the settings, as [Manifest.Settle] returns them, that
+// take events without evidence. An endpoint that verifies has none.
+func (m *Manifest) CheckVerified(settings map[string]string) error {
+	var wrong []error
+	for _, name := range slices.Sorted(maps.Keys(m.Unverified)) {
+		if value, set := settings[name]; set && slices.Contains(m.Unverified[name], value) {
+			wrong = append(wrong, fmt.Errorf(
+				"settings.%s: %q takes events that nobody verified; set verification: none, or another value", name, value))
+		}
+	}
+	return errors.Join(wrong...)
+}
+
+// Settle applies the defaults, checks the operator's settings against the
 // schema and returns them as the texts that a plugin reads: a string as it is,
 // anything else as JSON.
-func (m *Manifest) settle(given map[string]any) (map[string]string, error) {
+func (m *Manifest) Settle(given map[string]any) (map[string]string, error) {
 	all := maps.Clone(m.defaults)
 	for name, v := range given {
 		text, err := json.Marshal(v, json.Deterministic(true))

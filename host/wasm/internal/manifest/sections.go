@@ -1,4 +1,4 @@
-package wasm
+package manifest
 
 import (
 	"encoding/binary"
@@ -8,15 +8,15 @@ import (
 
 // The custom sections that a packed module carries.
 const (
-	sectionManifest = "postern.manifest"
-	sectionGoldens  = "postern.goldens"
+	ManifestSection = "postern.manifest"
+	GoldensSection  = "postern.goldens"
 )
 
 var errNotWasm = errors.New("not a core WebAssembly module")
 
-// customSection returns the contents of the custom section called name. It
+// Section returns the contents of the custom section called name. It
 // reads nothing else of the module, which need not be valid beyond that.
-func customSection(module []byte, name string) ([]byte, error) {
+func Section(module []byte, name string) ([]byte, error) {
 	const header = "\x00asm\x01\x00\x00\x00"
 	if len(module) < len(header) || string(module[:len(header)]) != header {
 		return nil, errNotWasm
