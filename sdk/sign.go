@@ -36,10 +36,11 @@ func (u *Unsigned) Encrypt(secret string, iv []byte, plaintext Bytes) (Bytes, er
 
 // SetToken sets what a signed token of the signed callback speaks for, usually
 // the transaction's id. The host makes the MAC and puts both in their place.
-// Where the secret is not bound it sets nothing: the endpoint is known by
-// something else.
+// Where the secret is declared and not bound nothing is put in: the endpoint is
+// known by something else. A text that no signed token can have fails the
+// signing.
 func (u *Unsigned) SetToken(secret, text string) {
-	if code := abi.OutToken(secret, text); code < 0 && code != abi.Absent && u.failed == nil {
+	if code := abi.OutToken(secret, text); code < 0 && u.failed == nil {
 		u.failed = Error(code)
 	}
 }
