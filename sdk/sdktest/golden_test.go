@@ -46,30 +46,38 @@ func TestParseRequest(t *testing.T) {
 func TestTake(t *testing.T) {
 	for name, c := range map[string]struct {
 		in, head string
-		got      string
+		value    string
 		ok       bool
 		masked   string
 	}{
 		"header":           {"header:Key", "POST /a HTTP/1.1\nKEY: v\n", "v", true, "POST /a HTTP/1.1\nKEY: [token:t]\n"},
-		"repeated header":  {"header:Key", "POST /a HTTP/1.1\nKey: v\nkey: w\n", "", false, "POST /a HTTP/1.1\nKey: [token:t]\nkey: [token:t]\n"},
-		"no header":        {"header:Key", "POST /a HTTP/1.1\nKeys: v\n", "", false, "POST /a HTTP/1.1\nKeys: v\n"},
+		"repeated header":  {"header:Key", "POST /a HTTP/1.1\nKey: v\nkey: w\n", "v", false, "POST /a HTTP/1.1\nKey: [token:t]\nkey: [token:t]\n"},
+		"no header":        {"header:Key", "POST /a HTTP/1.1\nKeys: v\n", "v", false, "POST /a HTTP/1.1\nKeys: v\n"},
 		"query":            {"query:k", "POST /a?x=1&%6b=v%2B&y HTTP/1.1\n", "v+", true, "POST /a?x=1&%6b=[token:t]&y HTTP/1.1\n"},
-		"repeated query":   {"query:k", "POST /a?k=v&k=v HTTP/1.1\n", "", false, "POST /a?k=[token:t]&k=[token:t] HTTP/1.1\n"},
-		"no query":         {"query:k", "POST /a HTTP/1.1\n", "", false, "POST /a HTTP/1.1\n"},
+		"repeated query":   {"query:k", "POST /a?k=v&k=v HTTP/1.1\n", "v", false, "POST /a?k=[token:t]&k=[token:t] HTTP/1.1\n"},
+		"no query":         {"query:k", "POST /a HTTP/1.1\n", "v", false, "POST /a HTTP/1.1\n"},
 		"path":             {"path", "POST /in/a/b/v?x=1 HTTP/1.1\n", "v", true, "POST /in/a/b/[token:t]?x=1 HTTP/1.1\n"},
 		"path with slash":  {"path", "POST /in/a/b/v/w HTTP/1.1\n", "v/w", true, "POST /in/a/b/[token:t] HTTP/1.1\n"},
-		"path too short":   {"path", "POST /in/a/b HTTP/1.1\n", "", false, "POST /in/a/b HTTP/1.1\n"},
-		"path, empty end":  {"path", "POST /in/a/b/ HTTP/1.1\n", "", false, "POST /in/a/b/[token:t] HTTP/1.1\n"},
-		"query in a value": {"query:k", "POST /a?x=k=v HTTP/1.1\n", "", false, "POST /a?x=k=v HTTP/1.1\n"},
+		"path too short":   {"path", "POST /in/a/b HTTP/1.1\n", "v", false, "POST /in/a/b HTTP/1.1\n"},
+		"path, empty end":  {"path", "POST /in/a/b/ HTTP/1.1\n", "v", false, "POST /in/a/b/[token:t] HTTP/1.1\n"},
+		"query in a value": {"query:k", "POST /a?x=k=v HTTP/1.1\n", "v", false, "POST /a?x=k=v HTTP/1.1\n"},
+		"wrong":            {"header:Key", "POST /a HTTP/1.1\nKey: v\n", "w", false, "POST /a HTTP/1.1\nKey: [token:t]\n"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r, err := parseRequest([]byte(c.head + "\n"))
 			if err != nil {
 				t.Fatal(err)
 			}
-			got, ok := r.take(&secret{Name: "t", Use: "token", In: c.in})
-			if ok != c.ok || (ok && got != c.got) {
-				t.Errorf("take = %q, %v, want %q, %v", got, ok, c.got, c.ok)
+			s := &secret{Name: "t", Use: "token", In: c.in}
+			if err := s.bind([]string{"other", c.value}); err != nil {
+				t.Fatal(err)
+			}
+			want := token{}
+			if c.ok {
+				want.which = 1
+			}
+			if got, ok := r.take(s); ok != c.ok || got != want {
+				t.Errorf("take = %+v, %v, want %+v, %v", got, ok, want, c.ok)
 			}
 			if masked := string(r.text()); masked != c.masked+"\n" {
 				t.Errorf("masked %q, want %q", masked, c.masked+"\n")
@@ -81,13 +89,18 @@ func TestTake(t *testing.T) {
 const manifestText = `{"secrets":[{"name":"key","use":"hmac-sha256","form":"hex"},{"name":"tok","use":"token","in":"path","optional":true}],
 "settings":{"type":"object","properties":{"a":{"default":"x"},"b":{"default":{"c": 1}}}}}`
 
-// writeCase makes a plugin's folder with one golden.
 func writeCase(t *testing.T, golden string) string {
+	t.Helper()
+	return writePlugin(t, manifestText, "POST /in/a/b HTTP/1.1\n\nbody", golden)
+}
+
+// writePlugin makes a plugin's folder with one golden, "case".
+func writePlugin(t *testing.T, manifest, request, golden string) string {
 	t.Helper()
 	dir := t.TempDir()
 	for name, text := range map[string]string{
-		"plugin.json":               manifestText,
-		"testdata/case.http":        "POST /in/a/b HTTP/1.1\n\nbody",
+		"plugin.json":               manifest,
+		"testdata/case.http":        request,
 		"testdata/case.golden.json": golden,
 	} {
 		file := filepath.Join(dir, name)
@@ -109,7 +122,7 @@ func TestLoad_refuses(t *testing.T) {
 		"no result":        {`{` + received + `,"secrets":{"key":["00"]}}`, "expect is missing"},
 		"unknown member":   {`{` + received + `,"secret":{},"expect":{}}`, `unknown field "secret"`},
 		"duplicate member": {`{` + received + `,"about":"y","secrets":{"key":["00"]},"expect":{}}`, "strict JSON"},
-		"secret not bound": {`{` + received + `,"expect":{}}`, "secrets.key is required"},
+		"secret not bound": {`{` + received + `,"expect":{}}`, "secrets.key: is required"},
 		"secret unknown":   {`{` + received + `,"secrets":{"key":["00"],"other":["x"]},"expect":{}}`, "secrets.other is not in the manifest"},
 		"secret not hex":   {`{` + received + `,"secrets":{"key":["xx"]},"expect":{}}`, "secrets.key: a value is not of its encoding"},
 		"empty token":      {`{` + received + `,"secrets":{"key":["00"],"tok":[""]},"expect":{}}`, "secrets.tok: a value is empty"},
@@ -121,6 +134,59 @@ func TestLoad_refuses(t *testing.T) {
 				t.Errorf("load = %v\nwant an error with %q", err, c.want)
 			}
 		})
+	}
+}
+
+const indirect = `{"secrets":[
+{"name":"key","use":"setting:algorithm","form":"setting:form","optional":true},
+{"name":"a","use":"token","in":"path","optional":true},
+{"name":"b","use":"signed-token","form":"utf8","in":"path","optional":true}],
+"settings":{"type":"object","properties":{
+"algorithm":{"enum":["hmac-sha256","hmac-sha512"]},"form":{"enum":["utf8","hex"]},
+"mode":{"enum":["signed","none",0],"default":"signed"}}},
+"unverified":{"mode":["none",0]}}`
+
+// TestLoad_settings: a setting that says a secret's use stands with it or not
+// at all, and one that takes events unproven is no verified endpoint's.
+func TestLoad_settings(t *testing.T) {
+	for name, c := range map[string]struct{ rest, want string }{
+		"neither":             {``, ""},
+		"both":                {`"secrets":{"key":["00ff"]},"settings":{"algorithm":"hmac-sha512","form":"hex"},`, ""},
+		"secret alone":        {`"secrets":{"key":["00ff"]},`, "secrets.key: is bound, and settings.algorithm is not set"},
+		"secret and one":      {`"secrets":{"key":["00ff"]},"settings":{"algorithm":"hmac-sha512"},`, "secrets.key: is bound, and settings.form is not set"},
+		"setting alone":       {`"settings":{"form":"hex"},`, "secrets.key: is not bound, and settings.form is set"},
+		"no value":            {`"secrets":{"key":[]},"settings":{"algorithm":"hmac-sha512","form":"hex"},`, "secrets.key: is not bound, and settings.algorithm is set"},
+		"form of the setting": {`"secrets":{"key":["key"]},"settings":{"algorithm":"hmac-sha512","form":"hex"},`, "secrets.key: a value is not of its encoding"},
+		"use not served":      {`"secrets":{"key":["00ff"]},"settings":{"algorithm":"md5","form":"hex"},`, "secrets.key: use md5 is not served"},
+		"one of two tokens":   {`"secrets":{"b":["x"]},`, ""},
+		"two in one place":    {`"secrets":{"a":["x"],"b":["x"]},`, "secrets.a and secrets.b have one place"},
+		"unproven":            {`"settings":{"mode":"none"},`, `settings.mode "none" takes events without evidence`},
+		"unproven number":     {`"settings":{"mode":0},`, `settings.mode "0" takes events without evidence`},
+		"unproven, said":      {`"settings":{"mode":"none"},"unverified":true,`, ""},
+		"proven":              {`"settings":{"mode":"signed"},`, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			golden := `{"about":"x","received":"2026-01-02T03:04:05Z",` + c.rest + `"expect":{}}`
+			tc, err := load(writePlugin(t, indirect, "POST / HTTP/1.1\n\n", golden), "case")
+			if c.want != "" {
+				if err == nil || !strings.Contains(err.Error(), c.want) {
+					t.Errorf("load = %v\nwant an error with %q", err, c.want)
+				}
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			if s := tc.secrets["key"]; len(s.keys) == 1 && (s.Use != "hmac-sha512" || string(s.keys[0]) != "\x00\xff") {
+				t.Errorf("secret = %+v, want the use and form of the settings", s)
+			}
+		})
+	}
+	// A default may take events unproven too.
+	manifest := strings.Replace(indirect, `"default":"signed"`, `"default":"none"`, 1)
+	golden := `{"about":"x","received":"2026-01-02T03:04:05Z","expect":{}}`
+	if _, err := load(writePlugin(t, manifest, "POST / HTTP/1.1\n\n", golden), "case"); err == nil {
+		t.Error("a default that takes events unproven was taken")
 	}
 }
 
@@ -170,6 +236,7 @@ func TestFinish_failsThePlugin(t *testing.T) {
 		"type":     {events: []*event{{Type: "Payment"}}},
 		"amount":   {events: []*event{{Type: "a.b", Amount: "1,0", Currency: "KWD"}}},
 		"currency": {events: []*event{{Type: "a.b", Amount: "1.0"}}},
+		"words":    {events: []*event{{Type: "payment.succeeded", Status: "paid"}}},
 		"capitals": {events: []*event{{Type: "a.b", Amount: "1.0", Currency: "kwd"}}},
 	} {
 		if r, err := h.finish(1, true); err == nil {
@@ -179,6 +246,47 @@ func TestFinish_failsThePlugin(t *testing.T) {
 	for _, verdict := range []int32{0, 3, 5, -1} {
 		if r, err := (&host{}).finish(verdict, true); err == nil {
 			t.Errorf("verdict %d: result %+v, want an error", verdict, r)
+		}
+	}
+}
+
+// TestCheck_wordsAboutMoney is docs/goldens.md §3.
+func TestCheck_wordsAboutMoney(t *testing.T) {
+	for _, c := range []struct {
+		kind, status string
+		confirm      bool
+		want         string // of the error, "" for none
+	}{
+		{"payment.succeeded", "succeeded", false, ""},
+		{"payment.succeeded", "succeeded", true, ""},
+		{"payout.failed", "failed", false, ""},
+		{"charge.voided", "voided", false, ""},
+		{"transfer.expired", "expired", false, ""},
+		{"transfer.credited", "succeeded", false, ""},
+		{"transfer.debited", "succeeded", true, ""},
+		{"payment.notified", "", true, ""},
+		{"github.push", "whatever", false, ""},
+		{"payments.whatever", "", false, ""},
+
+		{"payment.succeeded", "", false, `want "succeeded"`},
+		{"payment.succeeded", "failed", false, `want "succeeded"`},
+		{"payment.paid", "paid", false, "is no fact about money"},
+		{"payment.succeeded.late", "succeeded", false, "is no fact about money"},
+		{"payment.credited", "succeeded", false, "is no fact about money"},
+		{"payout.debited", "succeeded", false, "is no fact about money"},
+		{"transfer.credited", "credited", false, `want "succeeded"`},
+		{"transfer.credited", "", false, `want "succeeded"`},
+		{"payment.notified", "", false, "without confirm"},
+		{"payment.notified", "succeeded", true, `want ""`},
+		{"charge.notified", "notified", true, `want ""`},
+	} {
+		e := &event{Type: c.kind, Status: c.status, Confirm: c.confirm}
+		err := e.check()
+		if c.want == "" && err != nil {
+			t.Errorf("%s, status %q: %v", c.kind, c.status, err)
+		}
+		if c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) {
+			t.Errorf("%s, status %q, confirm %v: error %v, want one with %q", c.kind, c.status, c.confirm, err, c.want)
 		}
 	}
 }

@@ -22,6 +22,7 @@ const (
 	maxPath      = 1024
 	maxAnswer    = 64 << 10
 	maxDetail    = 256
+	maxDecrypts  = 64
 )
 
 // host is the ABI's host for one callback, from the ABI's text.
@@ -30,13 +31,14 @@ type host struct {
 	received time.Time
 	secrets  map[string]*secret
 	settings map[string]string
-	tokens   map[string]int // which value each token had
+	tokens   map[string]token // those that are right
 	signing  bool
 	log      func(line string)
 
-	chunks [][]byte
-	views  []*view
-	signed []*signed
+	chunks   []chunk
+	views    []*view
+	signed   []*signed
+	decrypts int
 
 	evidence []evidence
 	events   []*event
@@ -46,8 +48,10 @@ type host struct {
 	reason   int32
 	detail   string
 	out      *request
+	spoken   map[string]string // by out_token
 }
 
+// view is a document; one of sealed bytes has no root until they are open.
 type view struct {
 	kind, of int32
 	root     *node
@@ -77,10 +81,10 @@ func count(n int) int32 {
 
 // Read is the ABI's read.
 func (h *host) Read(handle, offset int32, out []byte) int32 {
-	if handle < 0 || int(handle) >= len(h.chunks) {
-		return abi.Invalid
+	b, code := h.open(handle)
+	if code < 0 {
+		return code
 	}
-	b := h.chunks[handle]
 	copy(out, b[min(int64(offset)&math.MaxUint32, int64(len(b))):])
 	return count(len(b))
 }
@@ -154,19 +158,17 @@ func (h *host) Bytes(encoding int32, text string) int32 {
 		return abi.Invalid
 	case err != nil:
 		return abi.Malformed
-	case len(h.chunks) >= maxHandles:
-		return abi.Limit
 	}
-	h.chunks = append(h.chunks, b)
-	return count(len(h.chunks) - 1)
+	return h.hold(chunk{bytes: b})
 }
 
 // Hash is the ABI's hash.
 func (h *host) Hash(algorithm, handle int32, out []byte) int32 {
-	if handle < 0 || int(handle) >= len(h.chunks) {
-		return abi.Invalid
+	b, code := h.open(handle)
+	if code < 0 {
+		return code
 	}
-	sum := digest(algorithm, h.chunks[handle])
+	sum := digest(algorithm, b)
 	if sum == nil {
 		return abi.Invalid
 	}
@@ -186,18 +188,47 @@ func (h *host) View(kind, handle int32) int32 {
 	if len(h.views) >= maxHandles {
 		return abi.Limit
 	}
-	root, err := parseView(kind, h.chunks[handle])
+	v := &view{kind: kind, of: handle}
+	if h.chunks[handle].seal == nil {
+		if code := h.parse(v); code < 0 {
+			return code
+		}
+	} else if kind != abi.ViewJSON {
+		return abi.Denied
+	}
+	h.views = append(h.views, v)
+	return count(len(h.views) - 1)
+}
+
+// parse makes the root of a view, if it has none yet.
+func (h *host) parse(v *view) int32 {
+	if v.root != nil {
+		return 0
+	}
+	doc, code := h.open(v.of)
+	if code < 0 {
+		return code
+	}
+	var err error
+	if v.of == 0 {
+		doc, err = h.req.plain()
+	}
+	if err == nil {
+		v.root, err = parseView(v.kind, doc)
+	}
 	if err != nil {
 		return abi.Malformed
 	}
-	h.views = append(h.views, &view{kind, handle, root})
-	return count(len(h.views) - 1)
+	return 0
 }
 
 // at finds a value, nil where there is none.
 func (h *host) at(handle int32, path string) (*node, int32) {
 	if handle < 0 || int(handle) >= len(h.views) {
 		return nil, abi.Invalid
+	}
+	if code := h.parse(h.views[handle]); code < 0 {
+		return nil, code
 	}
 	if len(path) > maxPath {
 		return nil, abi.Limit

@@ -19,17 +19,30 @@ func (h *host) prove(e evidence) int32 {
 
 // Token is the ABI's token.
 func (h *host) Token(name string) int32 {
-	which, ok := h.tokens[name]
+	token, ok := h.tokens[name]
 	if !ok {
 		return abi.Denied
 	}
-	return h.prove(evidence{name, which, "static-token", "none"})
+	algorithm := "static-token"
+	if token.signed {
+		algorithm = signedToken
+	}
+	return h.prove(evidence{name, token.which, algorithm, "none"})
+}
+
+// TokenText is the ABI's token_text.
+func (h *host) TokenText(name string, out []byte) int32 {
+	token, ok := h.tokens[name]
+	if !ok || !token.signed {
+		return abi.Denied
+	}
+	return fill(out, token.text)
 }
 
 // key finds a bound secret that makes MACs.
 func (h *host) key(name string) *secret {
 	s := h.secrets[name]
-	if s == nil || s.isToken() || len(s.keys) == 0 {
+	if s == nil || !s.isMAC() || len(s.keys) == 0 {
 		return nil
 	}
 	return s
@@ -129,6 +142,19 @@ func (h *host) Sign(handle, encoding int32, out []byte) int32 {
 		return abi.Invalid
 	}
 	return fill(out, toText(encoding, s.secret.mac(0, s.text)))
+}
+
+// OutToken is the ABI's out_token.
+func (h *host) OutToken(name, text string) int32 {
+	s := h.secrets[name]
+	switch {
+	case !h.signing || s == nil || s.Use != signedToken:
+		return abi.Denied
+	case !tokenText.MatchString(text):
+		return abi.Malformed
+	}
+	h.spoken[name] = text
+	return 0
 }
 
 // OutHeader is the ABI's out_header.

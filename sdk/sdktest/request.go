@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"net/url"
 	"strings"
 )
 
@@ -51,67 +50,4 @@ func (r *request) text() []byte {
 	b.WriteByte('\n')
 	b.Write(r.body)
 	return b.Bytes()
-}
-
-// take returns the value of a token that stands in the request once, and
-// leaves its mask in every place where it stands.
-func (r *request) take(s *secret) (string, bool) {
-	mask := "[token:" + s.Name + "]"
-	place, key, _ := strings.Cut(s.In, ":")
-	switch place {
-	case "header":
-		return r.takeHeader(key, mask)
-	case "query":
-		return r.takeQuery(key, mask)
-	default:
-		return r.takePath(mask)
-	}
-}
-
-func (r *request) takeHeader(key, mask string) (got string, ok bool) {
-	n := 0
-	for i, h := range r.headers {
-		if strings.EqualFold(h.name, key) {
-			got, n = h.value, n+1
-			r.headers[i].value = mask
-		}
-	}
-	return got, n == 1
-}
-
-func (r *request) takeQuery(key, mask string) (got string, ok bool) {
-	path, query, found := strings.Cut(r.target, "?")
-	if !found {
-		return "", false
-	}
-	n := 0
-	parts := strings.Split(query, "&")
-	for i, part := range parts {
-		name, value, _ := strings.Cut(part, "=")
-		if plain, err := url.QueryUnescape(name); err != nil || plain != key {
-			continue
-		}
-		n++
-		parts[i] = name + "=" + mask
-		if plain, err := url.QueryUnescape(value); err == nil {
-			got = plain
-		}
-	}
-	r.target = path + "?" + strings.Join(parts, "&")
-	return got, n == 1
-}
-
-// takePath takes the fourth segment, /in/tenant/endpoint/TOKEN.
-func (r *request) takePath(mask string) (string, bool) {
-	path, query, more := strings.Cut(r.target, "?")
-	parts := strings.SplitN(path, "/", 5)
-	if len(parts) != 5 {
-		return "", false
-	}
-	got := parts[4]
-	r.target = strings.Join(parts[:4], "/") + "/" + mask
-	if more {
-		r.target += "?" + query
-	}
-	return got, got != ""
 }

@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"regexp"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/postern/postern/sdk/internal/abi"
@@ -148,6 +150,9 @@ func (e *event) check() error {
 	case e.Currency != "" && !currencyForm.MatchString(e.Currency):
 		return fmt.Errorf("currency %q is not three capitals", e.Currency)
 	}
+	if err := e.checkWords(); err != nil {
+		return err
+	}
 	if e.at.IsZero() {
 		return nil
 	}
@@ -160,6 +165,36 @@ func (e *event) check() error {
 		layout = "2006-01-02T15:04:05.000Z"
 	}
 	e.Time = at.Format(layout)
+	return nil
+}
+
+var (
+	moneyFamilies = []string{"payment", "payout", "transfer", "charge"}
+	moneyFacts    = []string{
+		"pending", "succeeded", "failed", "reversed", "refunded", "authorized", "captured", "voided", "canceled", "expired",
+	}
+)
+
+// checkWords holds an event about money to the words of docs/events.md.
+func (e *event) checkWords() error {
+	family, fact, _ := strings.Cut(e.Type, ".")
+	if !slices.Contains(moneyFamilies, family) {
+		return nil
+	}
+	status := fact
+	switch {
+	case fact == "notified":
+		if status = ""; !e.Confirm {
+			return fmt.Errorf("type %q without confirm", e.Type)
+		}
+	case family == "transfer" && (fact == "credited" || fact == "debited"):
+		status = "succeeded"
+	case !slices.Contains(moneyFacts, fact):
+		return fmt.Errorf("type %q is no fact about money", e.Type)
+	}
+	if e.Status != status {
+		return fmt.Errorf("type %q with status %q, want %q", e.Type, e.Status, status)
+	}
 	return nil
 }
 

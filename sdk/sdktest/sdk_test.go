@@ -13,7 +13,8 @@ import (
 )
 
 // judge runs a handler on a callback, with a secret "key", a secret "crc" that
-// may answer challenges and a token "token".
+// may answer challenges, a token "token", a signed token "once" and the ciphers
+// "cipher", of two values, and "zero".
 func judge(t *testing.T, body string, handle func(cb *postern.Callback) postern.Verdict) *result {
 	t.Helper()
 	h := newHost(t, body)
@@ -34,18 +35,25 @@ func newHost(t *testing.T, body string) *host {
 	}
 	r.public = "https://postern.test"
 	secrets := map[string]*secret{
-		"key": {Name: "key", Use: "hmac-sha256", Form: "utf8"},
-		"crc": {Name: "crc", Use: "hmac-sha256", Form: "utf8", Respond: "[a-z]{1,8}"},
+		"key":    {Name: "key", Use: "hmac-sha256", Form: "utf8"},
+		"crc":    {Name: "crc", Use: "hmac-sha256", Form: "utf8", Respond: "[a-z]{1,8}"},
+		"once":   {Name: "once", Use: "signed-token", Form: "utf8", In: "query:once"},
+		"cipher": {Name: "cipher", Use: "aes-128-cbc", Form: "utf8"},
+		"zero":   {Name: "zero", Use: "aes-128-cbc-zero", Form: "utf8"},
 	}
-	for _, s := range secrets {
-		if err := s.bind([]string{"test-key"}); err != nil {
+	values := map[string][]string{"cipher": {"test-key-0123456", "test-key-old-001"}, "zero": {"test-key-0123456"}}
+	for name, s := range secrets {
+		if values[name] == nil {
+			values[name] = []string{"test-key"}
+		}
+		if err := s.bind(values[name]); err != nil {
 			t.Fatal(err)
 		}
 	}
 	return &host{
 		req: r, received: time.UnixMilli(1767323045120), secrets: secrets,
-		settings: map[string]string{"text": "x", "number": "201"}, tokens: map[string]int{"token": 1},
-		chunks: [][]byte{r.body}, log: func(line string) { t.Log(line) },
+		settings: map[string]string{"text": "x", "number": "201"}, tokens: map[string]token{"token": {which: 1}, "once": {text: "order-1", signed: true}},
+		chunks: []chunk{{bytes: r.body}}, log: func(line string) { t.Log(line) },
 	}
 }
 
@@ -54,7 +62,7 @@ func say(then func(cb *postern.Callback, ev postern.Event, body postern.View)) f
 	return func(cb *postern.Callback) postern.Verdict {
 		body, _ := cb.JSON()
 		proof, _ := cb.Token("token")
-		then(cb, cb.Event(proof).Type("payment.succeeded"), body)
+		then(cb, cb.Event(proof).Type("payment.succeeded").Status("succeeded"), body)
 		return cb.Accept()
 	}
 }
@@ -125,7 +133,7 @@ func TestEvent_everyField(t *testing.T) {
 		ev.Subject("s").TimeMillis(1767323045007).Key("a").Key("b", "c").Status("succeeded").ProviderStatus("OK").
 			Amount(body.Text("/n"), "KWD").Minor(12500).MerchantRef("m").ProviderRef("p").BankRef("b").
 			Method("card").Party("payer").Confirm().Sandbox().ProviderData(body, "")
-		cb.Event(postern.Evidence{}).Type("payment.notified").
+		cb.Event(postern.Evidence{}).Type("payment.notified").Confirm().
 			Map(postern.FieldSubject, body, "/id").Map(postern.FieldMethod, body, "/absent").
 			Time("2026-01-02T08:34:05.1234567+05:30").Amount("", "").Party("")
 		cb.SetAside(body, "/list", "why")
@@ -137,7 +145,7 @@ func TestEvent_everyField(t *testing.T) {
 		`"status":"succeeded","provider_status":"OK","amount":"12.50","currency":"KWD","minor":12500,` +
 		`"references":{"merchant":"m","provider":"p","bank":"b"},"method":"card","party":"payer","confirm":true,"sandbox":true,` +
 		`"provider_data":{"id":"1","n":12.50,"list":[1]}},` +
-		`{"evidence":-1,"type":"payment.notified","subject":"1","time":"2026-01-02T03:04:05.123Z"}],` +
+		`{"evidence":-1,"type":"payment.notified","subject":"1","time":"2026-01-02T03:04:05.123Z","confirm":true}],` +
 		`"aside":[{"reason":"why","item":[1]}]}`
 	if text, err := canonical(got); err != nil || string(text) != want {
 		t.Errorf("result = %s, %v\nwant     %s", text, err, want)
@@ -312,6 +320,19 @@ func TestSign_isDeniedWhileJudging(t *testing.T) {
 	})
 	if code := abi.SignExport(); code != abi.Denied {
 		t.Errorf("postern_sign = %d, want DENIED: a setter failed", code)
+	}
+	postern.Register(postern.Plugin{
+		Handle: func(cb *postern.Callback) postern.Verdict { return cb.Ignore("") },
+		Sign: func(u *postern.Unsigned) error {
+			if sealed, err := u.Encrypt("cipher", testIV, u.Body()); !errors.Is(err, postern.ErrDenied) || sealed.Read() != nil {
+				t.Errorf("Encrypt = %q, %v, want nothing and ErrDenied", sealed.Read(), err)
+			}
+			u.SetToken("once", "order-2")
+			return nil
+		},
+	})
+	if code := abi.SignExport(); code != abi.Denied {
+		t.Errorf("postern_sign = %d, want DENIED: the token was not set", code)
 	}
 }
 

@@ -56,6 +56,7 @@ type manifest struct {
 			Default json.RawMessage `json:"default"`
 		} `json:"properties"`
 	} `json:"settings"`
+	Unverified map[string][]json.RawMessage `json:"unverified"`
 }
 
 // Run runs every golden of the plugin in dir, the one that the test's package
@@ -73,8 +74,9 @@ func Run(t *testing.T, dir string) {
 }
 
 // Sign lets the plugin sign the request of a case with another body, and
-// returns the whole request in the form of a golden's file. Tokens stay as the
-// request has them: the host puts them in.
+// returns the whole request in the form of a golden's file. Static tokens stay
+// as the request has them; a signed token is put in where the plugin said what
+// it speaks for.
 func Sign(t *testing.T, dir, name string, body []byte) []byte {
 	t.Helper()
 	c, err := load(dir, name)
@@ -83,13 +85,31 @@ func Sign(t *testing.T, dir, name string, body []byte) []byte {
 	}
 	h := c.host(t)
 	h.signing = true
-	h.req.body, h.chunks[0] = body, body
-	h.out = &request{method: h.req.method, target: h.req.target, headers: h.req.headers, body: body}
+	h.req.body, h.chunks[0].bytes = body, body
+	h.out = &request{method: h.req.method, target: h.req.target, headers: slices.Clone(h.req.headers), body: body}
 	abi.Use(h)
 	if code := abi.SignExport(); code != 0 {
 		t.Fatalf("postern_sign = %d", code)
 	}
+	if err := c.speak(h); err != nil {
+		t.Fatal(err)
+	}
 	return h.out.text()
+}
+
+// speak puts the bound signed tokens into what the plugin signed.
+func (c *testCase) speak(h *host) error {
+	for _, s := range c.tokens {
+		if s.Use != signedToken || len(s.keys) == 0 {
+			continue
+		}
+		text, said := h.spoken[s.Name]
+		if !said {
+			return fmt.Errorf("the plugin did not say what the signed token %s speaks for", s.Name)
+		}
+		h.out.put(s, text+"."+s.tokenMAC(0, text))
+	}
+	return nil
 }
 
 func cases(t *testing.T, dir string) []string {
@@ -147,6 +167,7 @@ type testCase struct {
 	request  []byte
 	golden   golden
 	secrets  map[string]*secret
+	tokens   []*secret // one for each place, the bound one where there is one
 	settings map[string]string
 }
 
@@ -197,13 +218,20 @@ func (g *golden) read(text []byte) error {
 }
 
 func (c *testCase) bind(m *manifest) error {
+	if err := c.set(m); err != nil {
+		return err
+	}
 	c.secrets = make(map[string]*secret)
 	for _, s := range m.Secrets {
 		values := c.golden.Secrets[s.Name]
-		if len(values) == 0 && !s.Optional {
-			return fmt.Errorf("secrets.%s is required and not bound", s.Name)
+		err := s.resolve(c.settings, len(values) > 0)
+		if err == nil {
+			err = s.bind(values)
 		}
-		if err := s.bind(values); err != nil {
+		if err == nil && len(values) == 0 && !s.Optional {
+			err = errors.New("is required and not bound")
+		}
+		if err != nil {
 			return fmt.Errorf("secrets.%s: %w", s.Name, err)
 		}
 		c.secrets[s.Name] = s
@@ -213,6 +241,11 @@ func (c *testCase) bind(m *manifest) error {
 			return fmt.Errorf("secrets.%s is not in the manifest", name)
 		}
 	}
+	return c.place(m.Secrets)
+}
+
+// set applies the manifest's defaults to the golden's settings.
+func (c *testCase) set(m *manifest) error {
 	defaults := make(map[string]json.RawMessage)
 	for name, p := range m.Settings.Properties {
 		if p.Default != nil {
@@ -225,8 +258,43 @@ func (c *testCase) bind(m *manifest) error {
 		}
 	}
 	var err error
-	c.settings, err = settle(defaults, c.golden.Settings)
-	return err
+	if c.settings, err = settle(defaults, c.golden.Settings); err != nil {
+		return err
+	}
+	for name, values := range m.Unverified {
+		for _, raw := range values {
+			one, err := settle(nil, map[string]json.RawMessage{name: raw})
+			if err != nil {
+				return err
+			}
+			if text, set := c.settings[name]; set && text == one[name] && !c.golden.Unverified {
+				return fmt.Errorf("settings.%s %q takes events without evidence, and the golden is not unverified", name, text)
+			}
+		}
+	}
+	return nil
+}
+
+// place finds the token of each place: the bound one, or else the first.
+func (c *testCase) place(secrets []*secret) error {
+	at := make(map[string]int)
+	c.tokens = nil
+	for _, s := range secrets {
+		if !s.isToken() {
+			continue
+		}
+		i, taken := at[s.place()]
+		switch {
+		case !taken:
+			at[s.place()] = len(c.tokens)
+			c.tokens = append(c.tokens, s)
+		case len(s.keys) > 0 && len(c.tokens[i].keys) > 0:
+			return fmt.Errorf("secrets.%s and secrets.%s have one place, and both are bound", c.tokens[i].Name, s.Name)
+		case len(s.keys) > 0:
+			c.tokens[i] = s
+		}
+	}
+	return nil
 }
 
 // host makes the host of one run.
@@ -241,7 +309,7 @@ func (c *testCase) host(t *testing.T) *host {
 	}
 	return &host{
 		req: r, received: c.golden.Received, secrets: c.secrets, settings: c.settings,
-		tokens: make(map[string]int), chunks: [][]byte{r.body},
+		tokens: make(map[string]token), spoken: make(map[string]string), chunks: []chunk{{bytes: r.body}},
 		log: func(line string) { t.Log("plugin:", line) },
 	}
 }
@@ -252,17 +320,13 @@ func (c *testCase) judge(t *testing.T) []byte {
 	t.Helper()
 	h := c.host(t)
 	right := true
-	for _, s := range c.secrets {
-		if !s.isToken() || len(s.keys) == 0 {
-			continue
-		}
-		got, once := h.req.take(s)
-		which := slices.IndexFunc(s.keys, func(key []byte) bool { return string(key) == got })
-		if !once || which < 0 {
+	for _, s := range c.tokens {
+		switch found, ok := h.req.take(s); {
+		case ok:
+			h.tokens[s.Name] = found
+		case len(s.keys) > 0:
 			right = false
-			continue
 		}
-		h.tokens[s.Name] = which
 	}
 	r := refused("a static token is missing or wrong")
 	if right {

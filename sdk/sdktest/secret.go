@@ -1,6 +1,7 @@
 package sdktest
 
 import (
+	"crypto/aes"
 	"crypto/hmac"
 	"crypto/md5"  //nolint:gosec // a provider's own form of a key
 	"crypto/sha1" //nolint:gosec // a provider's own algorithm and form of a key
@@ -39,22 +40,54 @@ var macs = map[string]func() hash.Hash{
 	"hmac-sha512": sha512.New,
 }
 
-func (s *secret) isToken() bool { return s.Use == "token" }
+const signedToken = "signed-token"
 
-// bind decodes the values as an operator would write them.
+func (s *secret) isToken() bool { return s.Use == "token" || s.Use == signedToken }
+
+func (s *secret) isMAC() bool { return macs[s.Use] != nil }
+
+func (s *secret) isCipher() bool { return pads[s.Use].fill != nil }
+
+// resolve puts settings in the place of "setting:NAME" in use and form. It
+// refuses a secret without its setting and a setting without its secret.
+func (s *secret) resolve(settings map[string]string, bound bool) error {
+	for _, member := range []*string{&s.Use, &s.Form} {
+		name, by := strings.CutPrefix(*member, "setting:")
+		if !by {
+			continue
+		}
+		text, set := settings[name]
+		switch {
+		case bound && !set:
+			return fmt.Errorf("is bound, and settings.%s is not set", name)
+		case set && !bound:
+			return fmt.Errorf("is not bound, and settings.%s is set", name)
+		case set:
+			*member = text
+		}
+	}
+	return nil
+}
+
+// bind decodes the values as an operator would write them. A secret without
+// values may have a use that only a setting says.
 func (s *secret) bind(values []string) error {
-	if !s.isToken() && macs[s.Use] == nil {
+	if !s.isToken() && !s.isMAC() && !s.isCipher() && (len(values) > 0 || !strings.HasPrefix(s.Use, "setting:")) {
 		return fmt.Errorf("use %s is not served by sdktest", s.Use)
 	}
 	s.keys = nil
 	for _, text := range values {
 		form := s.Form
-		if s.isToken() {
+		if s.Use == "token" {
 			form = "utf8"
 		}
 		key, err := decodeKey(form, text)
-		if err == nil && (text == "" || len(key) == 0) {
+		switch {
+		case err != nil:
+		case text == "" || len(key) == 0:
 			err = errors.New("is empty")
+		case s.isCipher() && len(key) != aes.BlockSize:
+			err = fmt.Errorf("is a key of %d bytes, the cipher takes %d", len(key), aes.BlockSize)
 		}
 		if err != nil {
 			return fmt.Errorf("a value %w (form %s)", err, form)
@@ -90,6 +123,16 @@ func decodeKey(form, text string) ([]byte, error) {
 	case "md5":
 		sum := md5.Sum([]byte(text)) //nolint:gosec // a provider's own form of a key
 		return sum[:], nil
+	case "sha256-16":
+		sum := sha256.Sum256([]byte(text))
+		return sum[:16], nil
+	case "utf8-16":
+		if text == "" {
+			return nil, nil
+		}
+		key := make([]byte, 16)
+		copy(key, text)
+		return key, nil
 	}
 	return nil, fmt.Errorf("has the form %q, which sdktest does not serve", form)
 }

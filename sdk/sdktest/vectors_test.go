@@ -63,7 +63,7 @@ func (v *viewVector) check(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	h := &host{chunks: [][]byte{doc}}
+	h := &host{req: &request{body: doc}, chunks: []chunk{{bytes: doc}}}
 	handle := h.View(map[string]int32{"json": abi.ViewJSON, "form": abi.ViewForm}[v.View], 0)
 	if v.Refused {
 		if handle != abi.Malformed {
