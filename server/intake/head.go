@@ -2,34 +2,48 @@ package intake
 
 import (
 	"bytes"
+	"slices"
 	"strings"
 
-	"github.com/gofiber/fiber/v2"
 	"github.com/valyala/fasthttp"
 
 	"github.com/postern/postern/host"
 )
 
-// wellFormed judges a head that fasthttp has accepted. It lets through what
-// every parser on the way must read the same, and nothing else: what one of
-// them frames, routes or names differently is how a second request is smuggled
-// past the first, or a signed header past its signature.
-func wellFormed(h *fasthttp.RequestHeader) bool {
+// wellFormed judges a head that fasthttp has accepted; if it is to be refused,
+// code says for what. It lets through what every parser on the way must read the
+// same, and nothing else: what one of them frames, routes or names differently
+// is how a second request is smuggled past the first, or a signed header past
+// its signature. docs/front-door.md lists what passes.
+func wellFormed(h *fasthttp.RequestHeader) (code host.Code, ok bool) {
 	protocol := string(h.Protocol())
-	return (protocol == "HTTP/1.1" || protocol == "HTTP/1.0") &&
-		knownMethod(string(h.Method())) &&
-		goodTarget(string(h.RequestURI())) &&
-		goodFields(h)
+	if protocol != "HTTP/1.1" && protocol != "HTTP/1.0" ||
+		!slices.Contains(methods, string(h.Method())) || !goodTarget(string(h.RequestURI())) {
+		return host.HeadMalformed, false
+	}
+	var seen fields
+	for raw := h.RawHeaders(); !atEnd(raw); {
+		name, value, rest, ok := field(raw)
+		if !ok || !seen.add(string(name), string(value)) {
+			return host.HeadMalformed, false
+		}
+		raw = rest
+	}
+	switch {
+	case seen.count > maxFields:
+		return host.HeadTooMany, false
+	case seen.count == 0 || !seen.framed(h):
+		// fasthttp shows no fields where an LF alone ends them.
+		return host.HeadMalformed, false
+	case !seen.decodable():
+		return host.EncodingUnsupported, false
+	}
+	return 0, true
 }
 
-func knownMethod(m string) bool {
-	for _, known := range fiber.DefaultMethods {
-		if m == known {
-			return true
-		}
-	}
-	return false
-}
+// methods are those that any endpoint may have. TRACE shows a request to
+// whoever made a browser send it, CONNECT asks for a tunnel.
+var methods = []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 
 // pathPunctuation are the characters of a path beside letters, digits and
 // slashes. There is no percent sign among them: names and tokens need none, and
@@ -64,37 +78,6 @@ func goodTarget(target string) bool {
 
 func alphanumeric(c byte) bool {
 	return c >= '0' && c <= '9' || c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z'
-}
-
-// goodFields judges each header field and then the framing they make together:
-// one Host, and one way to tell how long the body is.
-func goodFields(h *fasthttp.RequestHeader) bool {
-	var hosts, lengths, encodings int
-	body := false
-	for raw := h.RawHeaders(); !atEnd(raw); {
-		name, value, rest, ok := field(raw)
-		if !ok {
-			return false
-		}
-		switch raw = rest; strings.ToLower(string(name)) {
-		case "host":
-			hosts++
-		case "content-length":
-			lengths++
-			body = string(value) != "0"
-		case "transfer-encoding":
-			encodings++
-			body = true
-			if !strings.EqualFold(string(value), "chunked") {
-				return false
-			}
-		}
-	}
-	if hosts > 1 || lengths+encodings > 1 {
-		return false
-	}
-	// A body where none is expected is skipped by some and read by others.
-	return !body || !h.IsGet() && !h.IsHead()
 }
 
 // headers are the fields in wire order, repeats included, names as sent. A

@@ -18,6 +18,7 @@ import (
 	"net/netip"
 	"runtime/debug"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -125,10 +126,18 @@ func New(o Options) (*Server, error) {
 		DisableDefaultContentType:    true,
 		DisableStartupMessage:        true,
 	})
-	s.app.All("/in/:tenant/:endpoint", s.handle)
-	s.app.All("/in/:tenant/:endpoint/:token", s.handle)
+	handle := s.handle
+	if poisoned {
+		handle = poisonParams(handle)
+	}
+	s.app.All("/in/:tenant/:endpoint", handle)
+	s.app.All("/in/:tenant/:endpoint/:token", handle)
 	srv := s.app.Server()
 	srv.Handler = s.front(srv.Handler)
+	if poisoned {
+		srv.Handler = poison(srv.Handler)
+	}
+	srv.ExpectHandler = s.expected
 	srv.ErrorHandler = s.unread
 	return s, nil
 }
@@ -189,12 +198,31 @@ func (s *Server) front(route fasthttp.RequestHandler) fasthttp.RequestHandler {
 				s.refuse(ctx, host.Internal)
 			}
 		}()
-		if !wellFormed(&ctx.Request.Header) {
-			s.refuse(ctx, host.HeadMalformed)
+		if code, ok := wellFormed(&ctx.Request.Header); !ok {
+			s.refuse(ctx, code)
 			return
+		}
+		if chunked(&ctx.Request.Header) {
+			// fasthttp takes an end of the chunks by LF alone and tells nobody;
+			// what follows them is no request, then.
+			ctx.SetConnectionClose()
+			if trailed(&ctx.Request.Header) {
+				s.refuse(ctx, host.HeadMalformed)
+				return
+			}
 		}
 		route(ctx)
 	}
+}
+
+// expected judges a head whose sender waits to be asked for the body. One that
+// is refused is not asked.
+func (s *Server) expected(ctx *fasthttp.RequestCtx) (status int) {
+	if code, ok := wellFormed(&ctx.Request.Header); !ok {
+		s.refuse(ctx, code)
+		return ctx.Response.StatusCode()
+	}
+	return fasthttp.StatusContinue
 }
 
 // unrouted answers what the router has no route for. Its error quotes the
@@ -236,5 +264,8 @@ func (s *Server) refuse(ctx *fasthttp.RequestCtx, code host.Code) {
 	s.o.Refused(code)
 	a := host.Failure(code)
 	a.Close = true
+	if code == host.EncodingUnsupported {
+		ctx.Response.Header.Set(fasthttp.HeaderAcceptEncoding, strings.Join(codings, ", "))
+	}
 	write(ctx, a)
 }

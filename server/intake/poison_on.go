@@ -1,0 +1,5 @@
+//go:build poison
+
+package intake
+
+const poisoned = true
