@@ -229,7 +229,9 @@ func (d *Draft) data() (json.RawMessage, error) {
 		Status: d.Status, ProviderStatus: d.ProviderStatus,
 		Method: d.Method, Party: d.Party, ProviderData: d.ProviderData,
 	}
-	if d.Amount != "" {
+	// Whatever of the three is there is written: a draft that was not checked
+	// must not lose the half that makes it wrong.
+	if d.Amount != "" || d.Currency != "" || d.Minor != nil {
 		out.Amount = &amount{Value: d.Amount, Currency: d.Currency, Minor: d.Minor}
 	}
 	if d.References != (References{}) {
@@ -294,6 +296,9 @@ func (d *Draft) check() error {
 	}
 	if (d.Amount == "") != (d.Currency == "") {
 		return fmt.Errorf("amount %q and currency %q: set both or neither", d.Amount, d.Currency)
+	}
+	if d.Minor != nil && d.Amount == "" {
+		return fmt.Errorf("minor %d stands without an amount", *d.Minor)
 	}
 	if d.Currency != "" && !IsCurrency(d.Currency) {
 		return fmt.Errorf("currency %q is not an ISO 4217 code", d.Currency)

@@ -150,6 +150,7 @@ func TestDraft_check(t *testing.T) {
 		"leading zero":      {Draft{Type: "a.b", Amount: "01", Currency: "EUR"}, "amount"},
 		"no currency":       {Draft{Type: "a.b", Amount: "1"}, "both or neither"},
 		"currency alone":    {Draft{Type: "a.b", Currency: "EUR"}, "both or neither"},
+		"minor alone":       {Draft{Type: "a.b", Minor: &minor}, "minor"},
 		"currency form":     {Draft{Type: "a.b", Amount: "1", Currency: "eur"}, "currency"},
 		"empty key":         {Draft{Type: "a.b", Key: []string{"a", ""}}, "component"},
 		"long key":          {Draft{Type: "a.b", Key: []string{strings.Repeat("x", MaxKeyLength+1)}}, "component"},
