@@ -4,100 +4,140 @@ import (
 	"context"
 	"errors"
 	"maps"
+	"net/netip"
 	"path/filepath"
 	"slices"
 	"strings"
 
 	"github.com/postern/postern/config"
 	"github.com/postern/postern/host"
+	"github.com/postern/postern/host/wasm"
 	"github.com/postern/postern/server/admin"
 	"github.com/postern/postern/server/intake"
 )
 
-// pathToken is the name of the token that an endpoint's own "token" setting
-// binds: it reads "[token:path]" once masked.
-const pathToken = "path"
-
 // loaded is a module as the endpoints need it.
 type loaded struct {
-	provider string
+	manifest *wasm.Manifest
 	version  string
-	methods  []string
-	unable   host.Unable
-	ack      host.Answer
-	// bind returns the plugin with an endpoint's secrets and settings. Its
-	// error has a line for each problem, beginning with the place.
-	bind func(secrets map[string][]string, settings map[string]any) (host.Plugin, []host.Token, error)
+	// bind returns the plugin with an endpoint's secrets and settings, and its
+	// tokens. Its error has a line for each problem, beginning with the place.
+	bind func(wasm.Binding) (host.Plugin, []host.Token, error)
 }
 
-// bind loads the modules that endpoints name and makes a route of each
-// endpoint. The error joins everything that is wrong.
-func (s *Server) bind(ctx context.Context) error {
-	var wrong []error
-	type result struct {
-		module *loaded
-		err    error
+// table is what one configuration serves. Nobody changes it: a reload makes
+// another one, and a callback ends with the one it began with.
+type table struct {
+	tenants   map[string]config.Tenant
+	routes    map[name]intake.Route
+	endpoints []admin.Endpoint
+	// modules by the name of the plugin in the configuration.
+	modules map[string]*loaded
+}
+
+// newTable makes a route of each endpoint of cfg. Modules that are among ready
+// are taken from there, the others are loaded. The error joins everything that
+// is wrong, each with its path in the configuration.
+func newTable(ctx context.Context, cfg *config.Config, rt runtime, ready map[string]*loaded) (*table, error) {
+	t := &table{
+		tenants: cfg.Tenants, routes: make(map[name]intake.Route), modules: make(map[string]*loaded),
 	}
-	modules := make(map[string]result)
-	for _, tenant := range slices.Sorted(maps.Keys(s.cfg.Tenants)) {
-		endpoints := s.cfg.Tenants[tenant].Endpoints
+	failed := make(map[string]bool)
+	var wrong []error
+	for _, tenant := range slices.Sorted(maps.Keys(cfg.Tenants)) {
+		endpoints := cfg.Tenants[tenant].Endpoints
+		all := gate(nil, cfg.Tenants[tenant].AllowFrom, cfg.Tenants[tenant].RateLimit)
 		for _, endpoint := range slices.Sorted(maps.Keys(endpoints)) {
-			cfg := endpoints[endpoint]
+			e := endpoints[endpoint]
 			path := "tenants." + tenant + ".endpoints." + endpoint
-			m, seen := modules[cfg.Plugin]
-			if !seen {
-				m.module, m.err = s.runtime.load(ctx, filepath.Join(s.cfg.Plugins.Path, cfg.Plugin+".wasm"))
-				modules[cfg.Plugin] = m
+			if failed[e.Plugin] {
+				continue // said at the first endpoint that names it
 			}
-			if m.err != nil {
-				wrong = append(wrong, &config.Problem{Path: path + ".plugin", Text: m.err.Error()})
+			m, err := t.module(ctx, cfg.Plugins.Path, e.Plugin, rt, ready)
+			if err != nil {
+				wrong = append(wrong, &config.Problem{Path: path + ".plugin", Text: err.Error()})
+				failed[e.Plugin] = true
 				continue
 			}
-			ep, err := bindEndpoint(path, &cfg, m.module)
+			ep, err := bindEndpoint(path, &e, m)
 			if err != nil {
 				wrong = append(wrong, err)
 				continue
 			}
 			ep.Tenant, ep.Name = tenant, endpoint
-			s.routes[name{tenant, endpoint}] = intake.Route{
-				Endpoint: ep, Methods: m.module.methods, PublicURL: cfg.PublicURL,
+			t.routes[name{tenant, endpoint}] = intake.Route{
+				Endpoint: ep, Methods: m.manifest.Methods, PublicURL: e.PublicURL,
+				Gate: gate(all, e.AllowFrom, e.RateLimit),
 			}
-			s.endpoints = append(s.endpoints, describe(ep, &cfg, m.module.methods))
+			d := describe(ep, &e, m.manifest.Methods)
+			d.Tenantwide = limits(cfg.Tenants[tenant].AllowFrom, cfg.Tenants[tenant].RateLimit)
+			t.endpoints = append(t.endpoints, d)
 		}
 	}
-	return errors.Join(wrong...)
+	return t, errors.Join(wrong...)
+}
+
+// module returns a plugin's module: one that this table has already, one that
+// is ready, or a new one.
+func (t *table) module(ctx context.Context, dir, plugin string, rt runtime, ready map[string]*loaded) (*loaded, error) {
+	m := t.modules[plugin]
+	if m == nil {
+		m = ready[plugin]
+	}
+	if m == nil {
+		var err error
+		if m, err = rt.load(ctx, filepath.Join(dir, plugin+".wasm")); err != nil {
+			return nil, err
+		}
+	}
+	t.modules[plugin] = m
+	return m, nil
+}
+
+// gate is above itself where there is nothing to add to it.
+func gate(above *intake.Gate, allowed []netip.Prefix, r config.RateLimit) *intake.Gate {
+	if limits(allowed, r) == nil {
+		return above
+	}
+	return intake.NewGate(above, allowed, intake.Limit{PerSecond: r.PerSecond, Burst: r.Burst})
+}
+
+// limits are a gate's for operators; nil if it has none.
+func limits(allowed []netip.Prefix, r config.RateLimit) *admin.Limits {
+	if len(allowed) == 0 && r.PerSecond == 0 {
+		return nil
+	}
+	return &admin.Limits{AllowFrom: allowed, PerSecond: r.PerSecond, Burst: r.Burst}
+}
+
+// lookup is [intake.Options.Lookup].
+func (s *Server) lookup(tenant, endpoint string) (intake.Route, bool) {
+	r, ok := s.table.Load().routes[name{tenant, endpoint}]
+	return r, ok
+}
+
+// Check loads the plugins that the endpoints of cfg name and binds them, as
+// [Start] would. The error joins everything that is wrong with any of them,
+// each with its path in the configuration. The caller closes rt.
+func Check(ctx context.Context, cfg *config.Config, rt *wasm.Runtime) error {
+	_, err := newTable(ctx, cfg, &sandbox{Runtime: rt}, nil)
+	return err
 }
 
 // bindEndpoint makes an endpoint of its configuration, all but its names.
 func bindEndpoint(path string, cfg *config.Endpoint, m *loaded) (*host.Endpoint, error) {
-	secrets := make(map[string][]string, len(cfg.Secrets))
-	for secret, values := range cfg.Secrets {
-		for _, v := range values {
-			secrets[secret] = append(secrets[secret], v.Reveal())
-		}
-	}
-	plugin, tokens, err := m.bind(secrets, cfg.Settings)
-	if err != nil {
+	b, wrong := Binding(m.manifest, cfg)
+	plugin, tokens, err := m.bind(b)
+	if err := errors.Join(wrong, err); err != nil {
 		return nil, under(path, err)
 	}
-	if len(cfg.Token) > 0 {
-		i := slices.IndexFunc(tokens, func(t host.Token) bool { return t.In == host.InPath })
-		if i >= 0 {
-			return nil, &config.Problem{
-				Path: path + ".token", Text: "the plugin takes the path's last segment as its secret " + tokens[i].Name,
-				Fix: "set secrets." + tokens[i].Name + " alone",
-			}
-		}
-		own := host.Token{Name: pathToken, In: host.InPath}
-		for _, v := range cfg.Token {
-			own.Values = append(own.Values, []byte(v.Reveal()))
-		}
-		tokens = append(tokens, own)
+	if own := ownToken(m.manifest, cfg); own != nil {
+		tokens = append(tokens, *own)
 	}
 	ep := &host.Endpoint{
-		Provider: m.provider, Plugin: plugin, PluginVersion: m.version, Tokens: tokens,
+		Provider: m.manifest.Name, Plugin: plugin, PluginVersion: m.version, Tokens: tokens,
 		Unverified: cfg.Verification == config.None,
-		Unable:     m.unable, Ack: m.ack, RejectStatus: cfg.RejectStatus,
+		Unable:     m.manifest.Unable(), Ack: m.manifest.Ack(), RejectStatus: cfg.RejectStatus,
 	}
 	override(ep, cfg)
 	return ep, nil
@@ -138,12 +178,12 @@ func describe(ep *host.Endpoint, cfg *config.Endpoint, methods []string) admin.E
 	out := admin.Endpoint{
 		Tenant: ep.Tenant, Name: ep.Name, URL: cfg.PublicURL + "/in/" + ep.Tenant + "/" + ep.Name,
 		Plugin: ep.PluginVersion, Provider: ep.Provider, Methods: methods,
-		Verification: cfg.Verification, Unable: config.Retry,
+		Verification: cfg.Verification, Unable: config.Retry, Limits: limits(cfg.AllowFrom, cfg.RateLimit),
 	}
 	if ep.Unable == host.Keep {
 		out.Unable = config.Keep
 	}
-	if slices.ContainsFunc(ep.Tokens, func(t host.Token) bool { return t.In == host.InPath }) {
+	if hasPathToken(ep) {
 		out.URL += "/{token}"
 	}
 	return out

@@ -19,6 +19,7 @@ import (
 	"github.com/postern/postern/config"
 	"github.com/postern/postern/host"
 	"github.com/postern/postern/host/store/mem"
+	"github.com/postern/postern/host/wasm"
 	"github.com/postern/postern/server/admin"
 )
 
@@ -27,6 +28,8 @@ import (
 type world struct {
 	mu    sync.Mutex
 	trace []string
+	// loads are the modules that were loaded, in order.
+	loads []string
 
 	mem      *mem.Store
 	failed   chan struct{}
@@ -117,22 +120,24 @@ func (r fakeRuntime) load(_ context.Context, file string) (*loaded, error) {
 	if strings.HasPrefix(filepath.Base(file), "missing") {
 		return nil, errors.New("there is no such module")
 	}
+	r.w.mu.Lock()
+	r.w.loads = append(r.w.loads, filepath.Base(file))
+	r.w.mu.Unlock()
 	return &loaded{
-		provider: "ottu", version: "ottu@0.1.0+sha256:000000000000", methods: []string{"POST"},
-		unable: host.Keep, ack: host.Answer{Status: 201, ContentType: "text/plain", Body: []byte("OK")},
-		bind: func(secrets map[string][]string, settings map[string]any) (host.Plugin, []host.Token, error) {
+		version: "ottu@0.1.0+sha256:000000000000", manifest: &wasm.Manifest{
+			Name: "ottu", Methods: []string{"POST"}, UnableText: "keep",
+			AckDecl: wasm.AckDecl{Status: 201, ContentType: "text/plain", Body: "OK"},
+			Secrets: []wasm.Secret{{Name: "hmac-key", Use: "hmac-sha256", Form: "utf8"}},
+		},
+		bind: func(b wasm.Binding) (host.Plugin, []host.Token, error) {
 			var wrong []error
-			if len(secrets["hmac-key"]) == 0 {
+			if len(b.Secrets["hmac-key"]) == 0 {
 				wrong = append(wrong, errors.New("secrets.hmac-key: is not set"))
 			}
-			if len(settings) > 0 {
+			if len(b.Settings) > 0 {
 				wrong = append(wrong, errors.New("settings.colour: is unknown"))
 			}
-			var tokens []host.Token
-			if v := secrets["path-key"]; len(v) > 0 {
-				tokens = append(tokens, host.Token{Name: "path-key", In: host.InPath, Values: [][]byte{[]byte(v[0])}})
-			}
-			return fakePlugin(r), tokens, errors.Join(wrong...)
+			return fakePlugin(r), nil, errors.Join(wrong...)
 		},
 	}, nil
 }
@@ -151,7 +156,7 @@ func (p fakePlugin) Handle(_ context.Context, cb *host.Callback) (host.Result, e
 		return host.Result{
 			Verdict:  host.Accept,
 			Evidence: []host.Evidence{{Secret: "hmac-key", Algorithm: host.HMACSHA256, Covers: host.CoversBody}},
-			Events:   []host.Draft{{Type: "payment.succeeded", Subject: key, Key: []string{key}}},
+			Events:   []host.Draft{{Type: "payment.succeeded", Status: "succeeded", Subject: key, Key: []string{key}}},
 		}, nil
 	case "reject":
 		return host.Result{Verdict: host.Reject, Reason: host.NotVerified}, nil

@@ -76,20 +76,29 @@ func makeSink(c config.Sink, version string) (host.Sink, error) {
 	case config.TypeFile:
 		return file.New(file.Config{Path: c.File.Path})
 	case config.TypeWebhook:
-		secrets := make([]string, len(c.Webhook.Secrets))
-		for i, v := range c.Webhook.Secrets {
-			secrets[i] = v.Reveal()
-		}
 		return webhook.New(webhook.Config{
-			URL: c.Webhook.URL, Secrets: secrets, Timeout: c.Timeout,
+			URL: c.Webhook.URL, Secrets: reveal(c.Webhook.Secrets), Timeout: c.Timeout,
 			AllowPrivate: c.Webhook.AllowPrivate, Version: version,
 		})
 	}
 	return nil, fmt.Errorf("type: %q is unknown", c.Type)
 }
 
-// sandbox is wasm's runtime behind the interface.
-type sandbox struct{ *wasm.Runtime }
+// sandbox is wasm's runtime behind the interface. Its load is not for concurrent
+// use.
+type sandbox struct {
+	*wasm.Runtime
+	// loaded are the modules by file, so that a reload that is refused, or that
+	// brings an endpoint back, costs no second copy: what was loaded stays in
+	// memory until the runtime is closed.
+	loaded map[string]fromFile
+}
+
+// fromFile is a module and the file that it was read from.
+type fromFile struct {
+	module *loaded
+	info   os.FileInfo
+}
 
 func openRuntime(ctx context.Context, cfg *config.Config, log *slog.Logger) (runtime, error) {
 	c := &cfg.Plugins
@@ -100,26 +109,38 @@ func openRuntime(ctx context.Context, cfg *config.Config, log *slog.Logger) (run
 	if err != nil {
 		return nil, fmt.Errorf("start the plugins' runtime: %w", err)
 	}
-	return sandbox{r}, nil
+	return &sandbox{Runtime: r, loaded: make(map[string]fromFile)}, nil
 }
 
-func (r sandbox) close(ctx context.Context) error { return r.Close(ctx) }
+func (r *sandbox) close(ctx context.Context) error { return r.Close(ctx) }
 
-func (r sandbox) load(ctx context.Context, file string) (*loaded, error) {
+func (r *sandbox) load(ctx context.Context, file string) (*loaded, error) {
+	// Before it is read: a file that is replaced meanwhile is read again next
+	// time.
+	info, err := os.Stat(file)
+	if err != nil {
+		return nil, fmt.Errorf("load plugin: %w", err)
+	}
+	if known, ok := r.loaded[file]; ok && os.SameFile(known.info, info) &&
+		known.info.Size() == info.Size() && known.info.ModTime().Equal(info.ModTime()) {
+		return known.module, nil
+	}
 	m, err := r.Load(ctx, file)
 	if err != nil {
 		return nil, err
 	}
-	manifest := m.Manifest()
-	return &loaded{
-		provider: manifest.Name, version: m.Version(), methods: manifest.Methods,
-		unable: manifest.Unable(), ack: manifest.Ack(),
-		bind: func(secrets map[string][]string, settings map[string]any) (host.Plugin, []host.Token, error) {
-			p, err := m.Bind(wasm.Binding{Secrets: secrets, Settings: settings})
+	module := &loaded{
+		manifest: m.Manifest(), version: m.Version(),
+		bind: func(b wasm.Binding) (host.Plugin, []host.Token, error) {
+			p, err := m.Bind(b)
 			if err != nil {
 				return nil, nil, err
 			}
 			return p, p.Tokens(), nil
 		},
-	}, nil
+	}
+	if r.loaded != nil {
+		r.loaded[file] = fromFile{module, info}
+	}
+	return module, nil
 }

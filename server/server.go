@@ -5,6 +5,7 @@ package server
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -39,15 +40,18 @@ type Server struct {
 	cfg *config.Config
 	log *slog.Logger
 
-	runtime   runtime
-	store     host.Store
-	admin     *http.Server
-	sinks     []namedSink
-	dispatch  *dispatch.Dispatch
-	intake    *intake.Server
-	metrics   *admin.Metrics
-	endpoints []admin.Endpoint
-	routes    map[name]intake.Route
+	runtime  runtime
+	store    host.Store
+	admin    *http.Server
+	sinks    []namedSink
+	dispatch *dispatch.Dispatch
+	intake   *intake.Server
+	metrics  *admin.Metrics
+	// table is what the intake looks up in and operators are shown.
+	table atomic.Pointer[table]
+	// reloading is held while a table is being made, and to close what it is
+	// made of.
+	reloading sync.Mutex
 
 	intakeListener net.Listener
 	adminListeners []net.Listener
@@ -91,8 +95,7 @@ func start(ctx context.Context, cfg *config.Config, o Options, p parts) (*Server
 	}
 	s := &Server{
 		cfg: cfg, log: o.Log, metrics: admin.NewMetrics(o.Version), observeCallback: o.Observe,
-		routes: make(map[name]intake.Route), fatal: make(chan error, 4),
-		stopping: make(chan struct{}), done: make(chan struct{}),
+		fatal: make(chan error, 4), stopping: make(chan struct{}), done: make(chan struct{}),
 	}
 	s.unready("starting")
 	if err := s.open(ctx, o, p); err != nil {
@@ -120,9 +123,11 @@ func (s *Server) open(ctx context.Context, o Options, p parts) error {
 	}
 	s.runtime = rt
 	// What an operator may have to mend is told at once.
-	if err := errors.Join(s.bind(ctx), s.makeSinks(p)); err != nil {
+	first, err := newTable(ctx, s.cfg, s.runtime, nil)
+	if err := errors.Join(err, s.makeSinks(p)); err != nil {
 		return err
 	}
+	s.table.Store(first)
 	s.dispatch = dispatch.New(s.store, s.log, s.observe, s.deliveries()...)
 	if err := s.serveAdmin(ctx, o.Version); err != nil {
 		return err
@@ -130,7 +135,7 @@ func (s *Server) open(ctx context.Context, o Options, p parts) error {
 	if err := s.subscribe(ctx); err != nil {
 		return err
 	}
-	if err := s.serveIntake(ctx); err != nil {
+	if err := s.serveIntake(ctx, o); err != nil {
 		return err
 	}
 	s.startDispatch(ctx)
@@ -185,7 +190,7 @@ func (s *Server) serveAdmin(ctx context.Context, version string) error {
 	s.metrics.WatchLag(s.store, names...)
 	a := admin.New(admin.Options{
 		Version: version, Reader: s.store, Queue: s.store,
-		Endpoints: s.endpoints, Sinks: sinks, Wake: s.dispatch.Wake, Metrics: s.metrics,
+		Endpoints: s.Endpoints, Sinks: sinks, Wake: s.dispatch.Wake, Metrics: s.metrics,
 		Checks: map[string]func() error{"store": s.checkStore, "intake": s.checkIntake},
 	})
 	socket, err := admin.ListenSocket(ctx, s.cfg.Store.Path)
@@ -217,12 +222,17 @@ func (s *Server) serveAdmin(ctx context.Context, version string) error {
 	return nil
 }
 
-func (s *Server) serveIntake(ctx context.Context) error {
-	h := &host.Host{Store: s.store, Log: s.log, Wake: s.dispatch.Wake, Observe: s.metrics.Callback}
-	if s.observeCallback != nil {
-		h.Observe = func(o host.Observation) {
-			s.metrics.Callback(o)
-			s.observeCallback(o)
+// refusal is how long a rejection takes at the least. Judging takes well under
+// a millisecond, however far it gets: below this floor nobody can measure at
+// which step a forgery failed.
+const refusal = 2 * time.Millisecond
+
+func (s *Server) serveIntake(ctx context.Context, o Options) error {
+	h := &host.Host{Store: s.store, Log: s.log, Wake: s.dispatch.Wake, Observe: s.metrics.Callback, Refusal: refusal}
+	if o.Observe != nil {
+		h.Observe = func(seen host.Observation) {
+			s.metrics.Callback(seen)
+			o.Observe(seen)
 		}
 	}
 	c := &s.cfg.Intake
@@ -231,17 +241,13 @@ func (s *Server) serveIntake(ctx context.Context) error {
 			Body: int(c.MaxBody), Read: c.ReadTimeout, Write: c.WriteTimeout,
 			Idle: c.IdleTimeout, Connections: c.MaxConnections,
 		},
-		Lookup: func(tenant, endpoint string) (intake.Route, bool) {
-			r, ok := s.routes[name{tenant, endpoint}]
-			return r, ok
-		},
-		Ingest: h.Ingest, Log: s.log, Refused: s.metrics.Refused,
+		TrustedProxies: c.TrustedProxies,
+		Lookup:         s.lookup, Ingest: h.Ingest, Log: s.log, Refused: s.metrics.Refused,
 	})
 	if err != nil {
 		return err
 	}
-	var lc net.ListenConfig
-	if s.intakeListener, err = lc.Listen(ctx, "tcp", c.Listen); err != nil {
+	if s.intakeListener, err = s.listen(ctx); err != nil {
 		return fmt.Errorf("listen for callbacks: %w", err)
 	}
 	s.intake = in
@@ -252,6 +258,26 @@ func (s *Server) serveIntake(ctx context.Context) error {
 		}
 	}()
 	return nil
+}
+
+// listen opens the intake's port, with TLS where it is configured.
+func (s *Server) listen(ctx context.Context) (net.Listener, error) {
+	var lc net.ListenConfig
+	c := &s.cfg.Intake
+	if !c.TLS.On() {
+		return lc.Listen(ctx, "tcp", c.Listen)
+	}
+	// Before the port is open: a certificate that cannot be used must not take
+	// it from whoever has one that can.
+	files, err := intake.TLS(c.TLS.Cert, c.TLS.Key, c.TLS.ClientCA, s.log)
+	if err != nil {
+		return nil, err
+	}
+	ln, err := lc.Listen(ctx, "tcp", c.Listen)
+	if err != nil {
+		return nil, err
+	}
+	return tls.NewListener(ln, files), nil
 }
 
 func (s *Server) unready(why string) { s.phase.Store(&why) }
@@ -374,6 +400,8 @@ func (s *Server) closeRuntime(ctx context.Context) error {
 	if s.runtime == nil {
 		return nil
 	}
+	s.reloading.Lock()
+	defer s.reloading.Unlock()
 	return s.runtime.close(ctx)
 }
 
@@ -385,7 +413,7 @@ func (s *Server) AdminAddr() net.Addr { return s.adminListeners[1].Addr() }
 
 // Endpoints describes what is served, ordered by tenant and name. The slice is
 // the caller's.
-func (s *Server) Endpoints() []admin.Endpoint { return slices.Clone(s.endpoints) }
+func (s *Server) Endpoints() []admin.Endpoint { return slices.Clone(s.table.Load().endpoints) }
 
 // Wait returns when the server has stopped: nil when it was told to and could
 // stop in order, else why. After an error the process must end (invariant 13).

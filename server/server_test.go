@@ -277,10 +277,6 @@ func TestStart_allProblemsAtOnce(t *testing.T) {
 	endpoints := cfg.Tenants["acme"].Endpoints
 	endpoints["pay"] = config.Endpoint{Plugin: "ottu", Settings: map[string]any{"colour": "red"}}
 	endpoints["gone"] = config.Endpoint{Plugin: "missing"}
-	endpoints["tok"] = config.Endpoint{
-		Plugin: "ottu", Token: []config.Secret{config.NewSecret("a")},
-		Secrets: map[string][]config.Secret{"hmac-key": {config.NewSecret("k")}, "path-key": {config.NewSecret("hunter2")}},
-	}
 	cfg.Sinks["odd"] = config.Sink{Type: "carrier-pigeon"}
 	_, err := start(t.Context(), cfg, Options{}, w.parts())
 	if err == nil {
@@ -290,7 +286,6 @@ func TestStart_allProblemsAtOnce(t *testing.T) {
 		"tenants.acme.endpoints.gone.plugin: there is no such module",
 		"tenants.acme.endpoints.pay.secrets.hmac-key: is not set",
 		"tenants.acme.endpoints.pay.settings.colour: is unknown",
-		"tenants.acme.endpoints.tok.token: the plugin takes the path's last segment as its secret path-key (set secrets.path-key alone)",
 		`sinks.odd.type: "carrier-pigeon" is unknown`,
 		"sinks.odd.url: is missing",
 	}

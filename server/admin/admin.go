@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"time"
 
 	"github.com/postern/postern/host"
@@ -35,6 +36,19 @@ type Endpoint struct {
 	Methods      []string `json:"methods"`
 	Verification string   `json:"verification"`
 	Unable       string   `json:"unable"`
+	// Limits are the endpoint's own, Tenantwide those that all endpoints of its
+	// tenant share; nil means that there are none.
+	Limits     *Limits `json:"limits,omitempty"`
+	Tenantwide *Limits `json:"tenant_limits,omitempty"`
+}
+
+// Limits say who may call and how often.
+type Limits struct {
+	// AllowFrom is empty if any address may.
+	AllowFrom []netip.Prefix `json:"allow_from,omitempty"`
+	// PerSecond is 0 if there is no limit.
+	PerSecond float64 `json:"per_second,omitempty"`
+	Burst     int     `json:"burst,omitempty"`
 }
 
 // Sink describes a sink to operators.
@@ -47,10 +61,11 @@ type Sink struct {
 // Options say what an Admin shows. Reader, Queue and Version are required; the
 // zero value of each other field means that there is nothing of its kind.
 type Options struct {
-	Version   string
-	Reader    host.Reader
-	Queue     Queue
-	Endpoints []Endpoint
+	Version string
+	Reader  host.Reader
+	Queue   Queue
+	// Endpoints are what is served now; it is asked each time.
+	Endpoints func() []Endpoint
 	Sinks     []Sink
 	// Wake is called after dead letters were made due.
 	Wake func()
@@ -73,6 +88,9 @@ type Admin struct {
 func New(o Options) *Admin {
 	if o.Wake == nil {
 		o.Wake = func() {}
+	}
+	if o.Endpoints == nil {
+		o.Endpoints = func() []Endpoint { return nil }
 	}
 	a := &Admin{o: o, probes: http.NewServeMux(), all: http.NewServeMux()}
 	a.probes.HandleFunc("GET /healthz", a.healthz)

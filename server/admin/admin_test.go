@@ -98,8 +98,10 @@ func newLedger() *ledger {
 func options(l *ledger) Options {
 	return Options{
 		Version: "1.2.3", Reader: l, Queue: l,
-		Endpoints: []Endpoint{{Tenant: "acme", Name: "pay", URL: "/in/acme/pay", Plugin: "ottu@1", Methods: []string{"POST"}}},
-		Sinks:     []Sink{{Name: "erp", Type: "webhook"}},
+		Endpoints: func() []Endpoint {
+			return []Endpoint{{Tenant: "acme", Name: "pay", URL: "/in/acme/pay", Plugin: "ottu@1", Methods: []string{"POST"}}}
+		},
+		Sinks: []Sink{{Name: "erp", Type: "webhook"}},
 	}
 }
 

@@ -27,6 +27,7 @@ type Metrics struct {
 	settled    *prometheus.CounterVec
 	deliveries *prometheus.HistogramVec
 	age        *prometheus.HistogramVec
+	reloads    *prometheus.CounterVec
 }
 
 // NewMetrics makes metrics in a registry of their own.
@@ -51,13 +52,14 @@ func NewMetrics(version string) *Metrics {
 			prometheus.ExponentialBuckets(0.001, 2, 16), "sink"),
 		age: histogram("delivery_age_seconds", "From the callback received to its event delivered.",
 			prometheus.ExponentialBuckets(0.001, 4, 12), "sink"),
+		reloads: counter("reloads_total", "Reloads of the configuration, by result: ok or refused.", "result"),
 	}
 	build := prometheus.NewGauge(prometheus.GaugeOpts{
 		Name: "postern_build_info", Help: "Always 1; the labels say what is running.",
 		ConstLabels: prometheus.Labels{"version": version, "goversion": runtime.Version()},
 	})
 	build.Set(1)
-	m.registry.MustRegister(m.callbacks, m.refused, m.ingest, m.events, m.conflicts, m.settled, m.deliveries, m.age, build,
+	m.registry.MustRegister(m.callbacks, m.refused, m.ingest, m.events, m.conflicts, m.settled, m.deliveries, m.age, m.reloads, build,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
@@ -92,6 +94,16 @@ func (m *Metrics) Callback(o host.Observation) {
 
 // Refused counts a request that never became a callback.
 func (m *Metrics) Refused(c host.Code) { m.refused.WithLabelValues(c.String()).Inc() }
+
+// Reloaded counts a reload of the configuration: one that was taken, or one that
+// was refused and changed nothing.
+func (m *Metrics) Reloaded(taken bool) {
+	result := "refused"
+	if taken {
+		result = "ok"
+	}
+	m.reloads.WithLabelValues(result).Inc()
+}
 
 // Delivery counts an attempt at a delivery: how long it took, and how long ago
 // its callback was received.

@@ -28,7 +28,7 @@ func (a *Admin) version(*http.Request) (any, error) {
 }
 
 func (a *Admin) endpoints(*http.Request) (any, error) {
-	return map[string]any{"endpoints": list(a.o.Endpoints)}, nil
+	return map[string]any{"endpoints": list(a.o.Endpoints())}, nil
 }
 
 // list is s, empty and not null.
