@@ -46,9 +46,9 @@ func plaintext(object, form string) string {
 	for _, member := range members(object) {
 		if strings.HasPrefix(member, checksum) {
 			switch form {
-			case "without":
+			case "no-checksum":
 				continue
-			case "empty":
+			case "empty-checksum":
 				member = checksum + `""`
 			default:
 				member = checksum + "null"
