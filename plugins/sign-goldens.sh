@@ -80,6 +80,11 @@ encoded() {
 
 for signed in */testdata/*.signed; do
 	case=${signed%.signed}
+	if [ ! -e "$case.http" ] || [ ! -e "$case.golden.json" ]; then
+		echo "$signed: has no .http and .golden.json beside it" >&2
+		wrong=1
+		continue
+	fi
 	how=$case.how
 	[ -e "$how" ] || how=${case%/*}/signed.how
 	rule='hmac-sha256 hex hmac-key'
