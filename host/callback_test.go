@@ -3,6 +3,7 @@ package host
 import (
 	"context"
 	"fmt"
+	"net/url"
 	"strings"
 	"testing"
 )
@@ -86,6 +87,92 @@ func TestMask_namesTheToken(t *testing.T) {
 	const want = "/in/a/b/[token:p]?x=1&key=[token:k]"
 	if cb.Target != want || cb.PublicURL != "https://h"+want {
 		t.Errorf("target %q, URL %q, want %q", cb.Target, cb.PublicURL, want)
+	}
+}
+
+// TestInvariant8_signedTokens: the text of a right one stays, its MAC never
+// does; of a wrong one nothing stays.
+func TestInvariant8_signedTokens(t *testing.T) {
+	const key, old = "test-key-current", "test-key-of-old."
+	signed := func(key, text string) string { return text + "." + SignToken([]byte(key), text) }
+	for name, tt := range map[string]struct {
+		sent   []string
+		masked string
+		which  int
+	}{
+		"right":        {[]string{signed(key, "inv-1")}, "inv-1.[token:k]", 0},
+		"older key":    {[]string{signed(old, "inv-1")}, "inv-1.[token:k]", 1},
+		"dots":         {[]string{signed(key, "a.b")}, "a.b.[token:k]", 0},
+		"other key":    {[]string{signed("test-key-not-it.", "inv-1")}, "[token:k]", -1},
+		"other text":   {[]string{"inv-2." + SignToken([]byte(key), "inv-1")}, "[token:k]", -1},
+		"no text":      {[]string{signed(key, "")}, "[token:k]", -1},
+		"the key":      {[]string{key}, "[token:k]", -1},
+		"upper case":   {[]string{strings.ToUpper(signed(key, "inv-1"))}, "[token:k]", -1},
+		"not its form": {[]string{signed(key, "inv 1")}, "[token:k]", -1},
+		"too long":     {[]string{signed(key, strings.Repeat("x", 129))}, "[token:k]", -1},
+		"missing":      {nil, "", -1},
+		"repeated":     {[]string{signed(key, "inv-1"), signed(key, "inv-1")}, "inv-1.[token:k]", -1},
+	} {
+		for _, in := range []Place{InHeader, InQuery, InPath} {
+			if in == InPath && len(tt.sent) != 1 {
+				continue
+			}
+			cb, stands := placed(in, tt.sent)
+			ep := &Endpoint{Tokens: []Token{{Name: "k", In: in, Key: "X-Key", Values: tokens(key, old), Signed: true}}}
+			if got := ep.maskTokens(cb); got != (tt.which >= 0) {
+				t.Errorf("%s, place %d: matched = %v", name, in, got)
+			}
+			for _, got := range stands() {
+				if got != tt.masked {
+					t.Errorf("%s, place %d: masked = %q, want %q", name, in, got, tt.masked)
+				}
+			}
+			if tt.which < 0 {
+				if len(cb.Tokens) != 0 || len(cb.TokenTexts) != 0 {
+					t.Errorf("%s, place %d: evidence %+v, texts %q", name, in, cb.Tokens, cb.TokenTexts)
+				}
+				continue
+			}
+			want := Evidence{Secret: "k", Value: tt.which, Algorithm: SignedToken, Covers: CoversNone}
+			if len(cb.Tokens) != 1 || cb.Tokens[0] != want || cb.TokenTexts["k"]+".[token:k]" != tt.masked {
+				t.Errorf("%s, place %d: evidence %+v, texts %q", name, in, cb.Tokens, cb.TokenTexts)
+			}
+		}
+	}
+	if SignedToken.Strength() != Bearer {
+		t.Errorf("strength = %v, want bearer: who has the URL may use it", SignedToken.Strength())
+	}
+}
+
+// placed is a callback with values in a place, and what stands there later.
+func placed(in Place, values []string) (cb *Callback, stands func() []string) {
+	cb = &Callback{Target: "/in/a/b"}
+	for _, v := range values {
+		cb.Headers = append(cb.Headers, Header{"x-key", v})
+	}
+	switch in {
+	case InQuery:
+		cb.Headers = nil
+		cb.Target += "?" + url.Values{"X-Key": values}.Encode()
+	case InPath:
+		cb.Headers = nil
+		cb.Target += "/" + values[0]
+	}
+	return cb, func() []string {
+		var now []string
+		for _, h := range cb.Headers {
+			now = append(now, h.Value)
+		}
+		if _, query, ok := strings.Cut(cb.Target, "?"); ok && query != "" {
+			for part := range strings.SplitSeq(query, "&") {
+				_, v, _ := strings.Cut(part, "=")
+				now = append(now, v)
+			}
+		}
+		if rest, ok := strings.CutPrefix(cb.Target, "/in/a/b/"); ok {
+			now = append(now, rest)
+		}
+		return now
 	}
 }
 

@@ -1,7 +1,10 @@
 package wasm
 
 import (
+	"bytes"
+	"compress/gzip"
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -480,5 +483,53 @@ func TestSaying_limits(t *testing.T) {
 	res := d.finish(host.Reject)
 	if len(res.Detail) > maxDetail || strings.Contains(res.Detail, "\uFFFD") || res.Reason != host.Malformed {
 		t.Errorf("detail of %d bytes %q, reason %v", len(res.Detail), res.Detail[max(0, len(res.Detail)-4):], res.Reason)
+	}
+}
+
+// TestView_ofAnEncodedBody: what was signed is the body as sent, what is read
+// and stored is the text in it.
+func TestView_ofAnEncodedBody(t *testing.T) {
+	const text = `{"a":"b"}`
+	var body bytes.Buffer
+	z := gzip.NewWriter(&body)
+	if _, err := z.Write([]byte(text)); err != nil {
+		t.Fatal(err)
+	}
+	if err := z.Close(); err != nil {
+		t.Fatal(err)
+	}
+	cb := callback(body.String())
+	cb.Headers = []host.Header{{Name: "content-ENCODING", Value: "GZIP"}}
+	d := drive(t, hmacSecret, hmacBinding, cb)
+	v := d.do("view", viewJSON, 0)
+	d.want(v, "view", viewJSON, 0)
+	if got, _ := d.text("get", v, "/a"); got != "b" {
+		t.Errorf("get = %q, want b", got)
+	}
+	d.want(0, "event_begin", -1)
+	d.want(ok, "map", fieldProviderData, v, "")
+	if got := string(d.in.guest.res.Events[0].ProviderData); got != text {
+		t.Errorf("provider_data = %s, want %s", got, text)
+	}
+	if got, _ := d.text("read", 0, 0); got[:body.Len()] != body.String() {
+		t.Error("read does not give the body as sent")
+	}
+	sum, _ := d.text("hash", hashSHA256, 0)
+	if want := sha256.Sum256(body.Bytes()); sum != string(want[:]) {
+		t.Error("hash is not that of the body as sent")
+	}
+	form := d.do("view", viewForm, 0)
+	if form < 0 {
+		t.Errorf("form view = %d", form)
+	}
+
+	// Twice in the header, or not what it says: no view, whatever is asked.
+	cb.Headers = append(cb.Headers, host.Header{Name: "Content-Encoding", Value: "identity"})
+	d.in.guest.start(d.in.guest.plugin, cb)
+	d.want(malformed, "view", viewJSON, 0)
+	d.want(malformed, "view", viewForm, 0)
+	// The guest's own bytes have no encoding.
+	if c := d.do("view", viewJSON, d.do("bytes", encodingRaw, text)); c < 0 {
+		t.Errorf("view of bytes = %d", c)
 	}
 }
