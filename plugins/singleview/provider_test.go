@@ -185,8 +185,8 @@ func runCase(t *testing.T, body, expect string) {
 	}
 	for name, text := range map[string]string{
 		"plugin.json":               string(manifest),
-		"testdata/case.http":        "POST /in/demo/singleview/test-path-token HTTP/1.1\n\n" + body,
-		"testdata/case.golden.json": `{"about":"made by a test","received":"2026-01-02T03:04:05Z","secrets":{"token":["test-path-token"]},"expect":` + expect + `}`,
+		"testdata/case.http":        "POST /in/demo/singleview/test-path-token-0001 HTTP/1.1\n\n" + body,
+		"testdata/case.golden.json": `{"about":"made by a test","received":"2026-01-02T03:04:05Z","secrets":{"token":["test-path-token-0001"]},"expect":` + expect + `}`,
 	} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
