@@ -91,7 +91,7 @@ func TestSame(t *testing.T) {
 }
 
 func TestSame_emptyViews(t *testing.T) {
-	h := newHost(t, `{}`)
+	h := newHost(t, `{`+openObject+`}`)
 	abi.Use(h)
 	cb := &postern.Callback{}
 	outer, _ := cb.JSON()

@@ -56,10 +56,10 @@ func TestTake(t *testing.T) {
 		"query":            {"query:k", "POST /a?x=1&%6b=v%2B&y HTTP/1.1\n", "v+", true, "POST /a?x=1&%6b=[token:t]&y HTTP/1.1\n"},
 		"repeated query":   {"query:k", "POST /a?k=v&k=v HTTP/1.1\n", "v", false, "POST /a?k=[token:t]&k=[token:t] HTTP/1.1\n"},
 		"no query":         {"query:k", "POST /a HTTP/1.1\n", "v", false, "POST /a HTTP/1.1\n"},
-		"path":             {"path", "POST /in/a/b/v?x=1 HTTP/1.1\n", "v", true, "POST /in/a/b/[token:t]?x=1 HTTP/1.1\n"},
-		"path with slash":  {"path", "POST /in/a/b/v/w HTTP/1.1\n", "v/w", true, "POST /in/a/b/[token:t] HTTP/1.1\n"},
-		"path too short":   {"path", "POST /in/a/b HTTP/1.1\n", "v", false, "POST /in/a/b HTTP/1.1\n"},
-		"path, empty end":  {"path", "POST /in/a/b/ HTTP/1.1\n", "v", false, "POST /in/a/b/[token:t] HTTP/1.1\n"},
+		"path":             {"path", "POST /in/a/b/test-path-token-0001?x=1 HTTP/1.1\n", "test-path-token-0001", true, "POST /in/a/b/[token:t]?x=1 HTTP/1.1\n"},
+		"path with slash":  {"path", "POST /in/a/b/test-path-token-0001/w HTTP/1.1\n", "test-path-token-0001", false, "POST /in/a/b/[token:t] HTTP/1.1\n"},
+		"path too short":   {"path", "POST /in/a/b HTTP/1.1\n", "test-path-token-0001", false, "POST /in/a/b HTTP/1.1\n"},
+		"path, empty end":  {"path", "POST /in/a/b/ HTTP/1.1\n", "test-path-token-0001", false, "POST /in/a/b/[token:t] HTTP/1.1\n"},
 		"query in a value": {"query:k", "POST /a?x=k=v HTTP/1.1\n", "v", false, "POST /a?x=k=v HTTP/1.1\n"},
 		"wrong":            {"header:Key", "POST /a HTTP/1.1\nKey: v\n", "w", false, "POST /a HTTP/1.1\nKey: [token:t]\n"},
 	} {
@@ -69,7 +69,7 @@ func TestTake(t *testing.T) {
 				t.Fatal(err)
 			}
 			s := &secret{Name: "t", Use: "token", In: c.in}
-			if err := s.bind([]string{"other", c.value}); err != nil {
+			if err := s.bind([]string{"test-other-token-0001", c.value}); err != nil {
 				t.Fatal(err)
 			}
 			want := token{}
@@ -158,8 +158,8 @@ func TestLoad_settings(t *testing.T) {
 		"no value":            {`"secrets":{"key":[]},"settings":{"algorithm":"hmac-sha512","form":"hex"},`, "secrets.key: is not bound, and settings.algorithm is set"},
 		"form of the setting": {`"secrets":{"key":["key"]},"settings":{"algorithm":"hmac-sha512","form":"hex"},`, "secrets.key: a value is not of its encoding"},
 		"use not served":      {`"secrets":{"key":["00ff"]},"settings":{"algorithm":"md5","form":"hex"},`, "secrets.key: use md5 is not served"},
-		"one of two tokens":   {`"secrets":{"b":["x"]},`, ""},
-		"two in one place":    {`"secrets":{"a":["x"],"b":["x"]},`, "secrets.a and secrets.b have one place"},
+		"one of two tokens":   {`"secrets":{"b":["test-key-of-token"]},`, ""},
+		"two in one place":    {`"secrets":{"a":["test-path-token-0001"],"b":["test-key-of-token"]},`, "secrets.a and secrets.b have one place"},
 		"unproven":            {`"settings":{"mode":"none"},`, `settings.mode "none" takes events without evidence`},
 		"unproven number":     {`"settings":{"mode":0},`, `settings.mode "0" takes events without evidence`},
 		"unproven, said":      {`"settings":{"mode":"none"},"unverified":true,`, ""},

@@ -41,7 +41,7 @@ func newHost(t *testing.T, body string) *host {
 		"cipher": {Name: "cipher", Use: "aes-128-cbc", Form: "utf8"},
 		"zero":   {Name: "zero", Use: "aes-128-cbc-zero", Form: "utf8"},
 	}
-	values := map[string][]string{"cipher": {"test-key-0123456", "test-key-old-001"}, "zero": {"test-key-0123456"}}
+	values := map[string][]string{"cipher": {"test-key-0123456", "test-key-old-001"}, "zero": {"test-key-0123456"}, "once": {"test-key-of-token"}}
 	for name, s := range secrets {
 		if values[name] == nil {
 			values[name] = []string{"test-key"}

@@ -86,7 +86,7 @@ func Sign(t *testing.T, dir, name string, body []byte) []byte {
 	h := c.host(t)
 	h.signing = true
 	h.req.body, h.chunks[0].bytes = body, body
-	h.out = &request{method: h.req.method, target: h.req.target, headers: slices.Clone(h.req.headers), body: body}
+	h.out = &request{method: h.req.method, target: h.req.target, headers: h.req.headers, body: body}
 	abi.Use(h)
 	if code := abi.SignExport(); code != 0 {
 		t.Fatalf("postern_sign = %d", code)

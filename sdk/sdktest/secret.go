@@ -42,6 +42,11 @@ var macs = map[string]func() hash.Hash{
 
 const signedToken = "signed-token"
 
+// minToken is the least length of a path's token and of a signed token's key.
+const minToken = 16
+
+var pathToken = regexp.MustCompile(`^[A-Za-z0-9._~-]{16,}$`)
+
 func (s *secret) isToken() bool { return s.Use == "token" || s.Use == signedToken }
 
 func (s *secret) isMAC() bool { return macs[s.Use] != nil }
@@ -88,6 +93,10 @@ func (s *secret) bind(values []string) error {
 			err = errors.New("is empty")
 		case s.isCipher() && len(key) != aes.BlockSize:
 			err = fmt.Errorf("is a key of %d bytes, the cipher takes %d", len(key), aes.BlockSize)
+		case s.Use == signedToken && len(key) < minToken:
+			err = fmt.Errorf("is a key of %d bytes, fewer than %d", len(key), minToken)
+		case s.Use == "token" && s.In == "path" && !pathToken.MatchString(text):
+			err = fmt.Errorf("is not %d or more of A-Z a-z 0-9 . _ ~ - in a path", minToken)
 		}
 		if err != nil {
 			return fmt.Errorf("a value %w (form %s)", err, form)
@@ -127,9 +136,6 @@ func decodeKey(form, text string) ([]byte, error) {
 		sum := sha256.Sum256([]byte(text))
 		return sum[:16], nil
 	case "utf8-16":
-		if text == "" {
-			return nil, nil
-		}
 		key := make([]byte, 16)
 		copy(key, text)
 		return key, nil

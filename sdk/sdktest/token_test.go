@@ -12,8 +12,8 @@ import (
 
 // MACs of order-1 made by "openssl dgst -sha256 -hmac".
 const (
-	orderMAC    = "9fcc171bc59241c5d4e92a95dfc64a3030c9cc6ef93f023aa385466029379437" // test-key-token
-	orderMACOld = "3324d125a3223070216770ee7493f4d9acf7f2807d9021bb70dfb87e0f6b7a69" // test-key-old
+	orderMAC    = "3f537c97be65a7272ace8459fc92fa55a1a96be9726ed09a4b60c2401498e557" // test-key-of-token
+	orderMACOld = "69d996d3d7202214e161226a54fc3b7cee0089f0bba2a9365b5b609b318830b2" // test-key-of-tokens-before
 )
 
 // TestTake_signedToken: of a right one the text stays, of a wrong one nothing.
@@ -37,7 +37,7 @@ func TestTake_signedToken(t *testing.T) {
 		"cut MAC":         {"path", "/in/a/b/order-1." + orderMAC[:63], token{}, "/in/a/b/[token:t]"},
 		"no MAC":          {"path", "/in/a/b/order-1.", token{}, "/in/a/b/[token:t]"},
 		"no text":         {"path", "/in/a/b/" + orderMAC, token{}, "/in/a/b/[token:t]"},
-		"the key itself":  {"path", "/in/a/b/test-key-token", token{}, "/in/a/b/[token:t]"},
+		"the key itself":  {"path", "/in/a/b/test-key-of-token", token{}, "/in/a/b/[token:t]"},
 		"repeated query":  {"query:k", "/?k=order-1." + orderMAC + "&k=order-1." + orderMAC, token{}, "/?k=[token:t]&k=[token:t]"},
 		"repeated header": {"header:K", "/\nK: order-1." + orderMAC + "\nk: x", token{}, "/\nK: [token:t]\nk: [token:t]"},
 	} {
@@ -51,7 +51,7 @@ func TestTake_signedToken(t *testing.T) {
 				t.Fatal(err)
 			}
 			s := &secret{Name: "t", Use: "signed-token", Form: "utf8", In: c.in}
-			if err := s.bind([]string{"test-key-token", "test-key-old"}); err != nil {
+			if err := s.bind([]string{"test-key-of-token", "test-key-of-tokens-before"}); err != nil {
 				t.Fatal(err)
 			}
 			if got, ok := r.take(s); got != c.want || ok != c.want.signed {
@@ -70,7 +70,7 @@ func TestTake_signedToken(t *testing.T) {
 // only one that stands in a URL as it is.
 func TestTokenText_form(t *testing.T) {
 	s := &secret{Name: "t", Use: "signed-token", Form: "hex", In: "path"}
-	if err := s.bind([]string{"00ff"}); err != nil {
+	if err := s.bind([]string{strings.Repeat("00ff", 8)}); err != nil {
 		t.Fatal(err)
 	}
 	for text, want := range map[string]bool{
@@ -113,9 +113,9 @@ const sharedPlace = `{"secrets":[
 func TestJudge_onePlaceOfTwoTokens(t *testing.T) {
 	for name, c := range map[string]struct{ secrets, value, want string }{
 		"fixed is bound": {`{"fixed":["test-token"]}`, "test-token", "[token:fixed] fixed"},
-		"once is bound":  {`{"once":["test-key-token"]}`, "order-1." + orderMAC, "order-1.[token:once] once"},
+		"once is bound":  {`{"once":["test-key-of-token"]}`, "order-1." + orderMAC, "order-1.[token:once] once"},
 		"none is bound":  {`{}`, "order-1." + orderMAC, "[token:fixed]"},
-		"wrong":          {`{"once":["test-key-token"]}`, "order-2." + orderMAC, "a static token is missing or wrong"},
+		"wrong":          {`{"once":["test-key-of-token"]}`, "order-2." + orderMAC, "a static token is missing or wrong"},
 		"of the other":   {`{"fixed":["test-token"]}`, "order-1." + orderMAC, "a static token is missing or wrong"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -143,7 +143,7 @@ func TestJudge_onePlaceOfTwoTokens(t *testing.T) {
 // TestSign_putsSignedTokensIn: the plugin says the text, the host makes the
 // rest, and the static token stays as the request has it.
 func TestSign_putsSignedTokensIn(t *testing.T) {
-	const golden = `{"about":"x","received":"2026-01-02T03:04:05Z","secrets":{"once":["test-key-token","test-key-old"],"fixed":["test-token"],"cipher":["test-key-0123456"]},"expect":{}}`
+	const golden = `{"about":"x","received":"2026-01-02T03:04:05Z","secrets":{"once":["test-key-of-token","test-key-of-tokens-before"],"fixed":["test-token"],"cipher":["test-key-0123456"]},"expect":{}}`
 	postern.Register(postern.Plugin{
 		Handle: func(cb *postern.Callback) postern.Verdict { return cb.Accept() },
 		Sign: func(u *postern.Unsigned) error {
@@ -186,7 +186,7 @@ func TestSign_putsSignedTokensIn(t *testing.T) {
 // that is spoken for and not bound is not put in.
 func TestSpeak(t *testing.T) {
 	bound := &secret{Name: "t", Use: "signed-token", Form: "utf8", In: "path"}
-	if err := bound.bind([]string{"test-key-token"}); err != nil {
+	if err := bound.bind([]string{"test-key-of-token"}); err != nil {
 		t.Fatal(err)
 	}
 	free := &secret{Name: "t", Use: "signed-token", Form: "utf8", In: "path"}

@@ -199,3 +199,120 @@ func (v *evidenceVector) check(t *testing.T) {
 		}
 	}
 }
+
+// cipherVector is an entry of ciphers.json; sdk/testdata/README.md.
+type cipherVector struct {
+	Name, Use, Form, IV, Ciphertext, Outer, Except, Result string
+
+	Keys  []string
+	Text  *string
+	Value int
+}
+
+func TestCiphers(t *testing.T) {
+	var vectors []cipherVector
+	readVectors(t, "ciphers.json", &vectors)
+	if len(vectors) < 100 {
+		t.Fatalf("%d vectors, want all", len(vectors))
+	}
+	for _, v := range vectors {
+		t.Run(v.Name, func(t *testing.T) { v.check(t) })
+	}
+}
+
+func (v *cipherVector) check(t *testing.T) {
+	s := &secret{Name: "key", Use: v.Use, Form: v.Form}
+	err := s.bind(v.Keys)
+	if refused := v.Result == "key-refused"; refused != (err != nil) {
+		t.Fatalf("bind = %v, want refused %v", err, refused)
+	}
+	if err != nil {
+		return
+	}
+	h := &host{secrets: map[string]*secret{"key": s}, req: &request{}, chunks: []chunk{{}}}
+	sealed := h.Decrypt("key", []byte(v.IV), h.Bytes(abi.Base64, v.Ciphertext))
+	if v.Result == "malformed" {
+		if sealed != abi.Malformed {
+			t.Errorf("decrypt = %d, want MALFORMED", sealed)
+		}
+		return
+	}
+	if sealed < 0 {
+		t.Fatalf("decrypt = %d, want a handle", sealed)
+	}
+	inner := h.View(abi.ViewJSON, sealed)
+	if inner < 0 {
+		t.Fatalf("view = %d, want a handle", inner)
+	}
+	var got int32
+	if v.Text != nil {
+		got = h.SameBytes(sealed, h.Bytes(abi.Raw, *v.Text))
+	} else {
+		got = h.Same(h.View(abi.ViewJSON, h.Bytes(abi.Raw, v.Outer)), inner, v.Except)
+	}
+	code, want := abi.Unverified, []evidence(nil)
+	if v.Result == "evidence" {
+		code, want = 0, []evidence{{"key", v.Value, v.Use, "fields"}}
+	}
+	if diff := cmp.Diff(want, h.evidence); got != code || diff != "" {
+		t.Errorf("comparison = %d, want %d; evidence (-want +got):\n%s", got, code, diff)
+	}
+}
+
+// tokenVector is an entry of tokens.json; sdk/testdata/README.md.
+type tokenVector struct {
+	Name, Use, Form, Token, Result, Masked string
+
+	Keys  []string
+	Text  *string
+	Value int
+}
+
+func TestTokens(t *testing.T) {
+	var vectors []tokenVector
+	readVectors(t, "tokens.json", &vectors)
+	if len(vectors) < 30 {
+		t.Fatalf("%d vectors, want all", len(vectors))
+	}
+	for _, v := range vectors {
+		t.Run(v.Name, func(t *testing.T) { v.check(t) })
+	}
+}
+
+func (v *tokenVector) check(t *testing.T) {
+	s := &secret{Name: "k", Use: v.Use, Form: v.Form, In: "path"}
+	err := s.bind(v.Keys)
+	if refused := v.Result == "key-refused"; refused != (err != nil) {
+		t.Fatalf("bind = %v, want refused %v", err, refused)
+	}
+	if err != nil {
+		return
+	}
+	r := &request{target: "/in/a/b/" + v.Token + "?x=1"}
+	found, ok := r.take(s)
+	if ok != (v.Result == "evidence") {
+		t.Errorf("take = %v, want %s", ok, v.Result)
+	}
+	if want := "/in/a/b/" + v.Masked + "?x=1"; r.target != want {
+		t.Errorf("masked = %s, want %s", r.target, want)
+	}
+	if !ok {
+		return
+	}
+	h := &host{tokens: map[string]token{"k": found}}
+	out := make([]byte, maxText)
+	n := h.TokenText("k", out)
+	if v.Text == nil {
+		if n != abi.Denied {
+			t.Errorf("token_text = %d, want DENIED", n)
+		}
+	} else if n < 0 || string(out[:n]) != *v.Text {
+		t.Errorf("token_text = %d %q, want %q", n, out[:max(0, n)], *v.Text)
+	}
+	algorithm := map[string]string{"token": "static-token", "signed-token": "signed-token"}[v.Use]
+	want := []evidence{{"k", v.Value, algorithm, "none"}}
+	got := h.Token("k")
+	if diff := cmp.Diff(want, h.evidence); got != 0 || diff != "" {
+		t.Errorf("token = %d, evidence (-want +got):\n%s", got, diff)
+	}
+}
