@@ -15,8 +15,7 @@ func handle(cb *postern.Callback) postern.Verdict {
 		return cb.Reject(postern.Malformed, "body is not a JSON object")
 	}
 	if body.Kind("/signature") == postern.Absent && cb.Setting("unsigned_operations") == "notify" && isOperation(body) {
-		notify(cb, body, postern.Evidence{}).Confirm()
-		return cb.Accept()
+		return operate(cb, body, postern.Evidence{})
 	}
 	signature, kind := body.Get("/signature")
 	if kind != postern.String {
@@ -46,14 +45,14 @@ func judge(cb *postern.Callback, body postern.View, proof postern.Evidence) post
 			return cb.Reject(postern.NotUnderstood, "state "+state+" with result "+result)
 		}
 		pay(cb, body, proof, word)
+		return accept(cb)
 	case isOperation(body):
-		if !isOneOf(result, "success", "failed", "rejected", "queued") {
-			return cb.Reject(postern.NotUnderstood, "operation with result "+result)
-		}
-		notify(cb, body, proof).Subject(body.Text("/reference_number")).Confirm()
-	default:
-		return cb.Reject(postern.NotUnderstood, "neither a payment nor an operation event")
+		return operate(cb, body, proof)
 	}
+	return cb.Reject(postern.NotUnderstood, "neither a payment nor an operation event")
+}
+
+func accept(cb *postern.Callback) postern.Verdict {
 	if cb.Setting("ack_status") == "201" {
 		cb.Ack(201, "application/json", `{"detail":"Success"}`)
 	}
@@ -98,13 +97,21 @@ func pay(cb *postern.Callback, body postern.View, proof postern.Evidence, word s
 	describe(ev, body)
 }
 
-// notify tells an operation as a hint: what was done (operation, txn) is never
+// operate tells an operation as a hint: what was done (operation, txn) is never
 // signed. Its signed fields are the same for two equal refunds of one payment,
-// so the dedup key is the body.
-func notify(cb *postern.Callback, body postern.View, proof postern.Evidence) postern.Event {
+// so the dedup key is the body. What nobody signed names no subject.
+func operate(cb *postern.Callback, body postern.View, proof postern.Evidence) postern.Verdict {
+	result := body.Text("/result")
+	if !isOneOf(result, "success", "failed", "rejected", "queued") {
+		return cb.Reject(postern.NotUnderstood, "operation with result "+result)
+	}
 	ev := cb.Event(proof).
 		Type("payment.notified").
-		ProviderStatus(body.Text("/result"))
+		ProviderStatus(result).
+		Confirm()
+	if proof != (postern.Evidence{}) {
+		ev.Subject(body.Text("/reference_number"))
+	}
 	if t := body.Text("/timestamp_utc"); len(t) == len("2006-01-02 15:04:05") {
 		ev.Time(t[:10] + "T" + t[11:] + "Z")
 	}
@@ -112,15 +119,15 @@ func notify(cb *postern.Callback, body postern.View, proof postern.Evidence) pos
 	if body.Text("/currency_code") != "" {
 		ev.Amount(body.Text("/amount"), body.Text("/currency_code"))
 	}
-	return describe(ev, body)
+	describe(ev, body)
+	return accept(cb)
 }
 
-func describe(ev postern.Event, body postern.View) postern.Event {
+func describe(ev postern.Event, body postern.View) {
 	if body.Text("/is_sandbox") == "true" {
 		ev.Sandbox()
 	}
-	return ev.
-		MerchantRef(body.Text("/order_no")).
+	ev.MerchantRef(body.Text("/order_no")).
 		ProviderRef(body.Text("/reference_number")).
 		Method(body.Text("/gateway_name")).
 		ProviderData(body, "")
