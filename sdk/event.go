@@ -30,10 +30,12 @@ func (e Event) Type(text string) Event { return e.need(abi.FieldType, "type", te
 // Subject sets the transaction's id. It must come from verified bytes.
 func (e Event) Subject(text string) Event { return e.need(abi.FieldSubject, "subject", text) }
 
-// Time sets when it happened, as RFC 3339 text from 1970 on; without it that is
-// the time of receipt.
+// Time sets when it happened, as RFC 3339 text of the years 1970 to 9999;
+// without it that is the time of receipt. The first and the last day fail too:
+// with an offset they reach into years that the host does not take.
 func (e Event) Time(text string) Event {
-	if len(text) < len("1970") || text[:4] < "1970" {
+	const day = len("1970-01-01")
+	if len(text) < day || text[:day] <= "1970-01-01" || text[:day] >= "9999-12-31" {
 		e.cb.fail("time", abi.Malformed)
 		return e
 	}

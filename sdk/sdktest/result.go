@@ -149,6 +149,8 @@ func (e *event) check() error {
 		return fmt.Errorf("amount %q is not plain decimal text", e.Amount)
 	case e.Currency != "" && !currencyForm.MatchString(e.Currency):
 		return fmt.Errorf("currency %q is not three capitals", e.Currency)
+	case e.Minor != nil && e.Amount == "":
+		return fmt.Errorf("minor %d stands without an amount", *e.Minor)
 	}
 	if err := e.checkWords(); err != nil {
 		return err
@@ -156,7 +158,7 @@ func (e *event) check() error {
 	if e.at.IsZero() {
 		return nil
 	}
-	if y := e.at.Year(); y < 1970 || y > 9999 {
+	if y := e.at.UTC().Year(); y < 1970 || y > 9999 {
 		return fmt.Errorf("time %v is out of range", e.at)
 	}
 	layout := "2006-01-02T15:04:05Z"
