@@ -147,15 +147,14 @@ func TestInvariant8_signedTokens(t *testing.T) {
 // placed is a callback with values in a place, and what stands there later.
 func placed(in Place, values []string) (cb *Callback, stands func() []string) {
 	cb = &Callback{Target: "/in/a/b"}
-	for _, v := range values {
-		cb.Headers = append(cb.Headers, Header{"x-key", v})
-	}
 	switch in {
+	case InHeader:
+		for _, v := range values {
+			cb.Headers = append(cb.Headers, Header{"x-key", v})
+		}
 	case InQuery:
-		cb.Headers = nil
 		cb.Target += "?" + url.Values{"X-Key": values}.Encode()
 	case InPath:
-		cb.Headers = nil
 		cb.Target += "/" + values[0]
 	}
 	return cb, func() []string {

@@ -9,7 +9,7 @@ import (
 
 	"github.com/postern/postern/host"
 	"github.com/postern/postern/host/wasm/internal/manifest"
-	"github.com/postern/postern/host/wasm/internal/secret"
+	"github.com/postern/postern/host/wasm/internal/manifest/secret"
 )
 
 // Binding is what an operator gives a plugin for one endpoint.

@@ -5,7 +5,7 @@ import (
 	"crypto/subtle"
 
 	"github.com/postern/postern/host"
-	"github.com/postern/postern/host/wasm/internal/secret"
+	"github.com/postern/postern/host/wasm/internal/manifest/secret"
 	"github.com/postern/postern/host/wasm/internal/view"
 )
 

@@ -11,7 +11,7 @@ import (
 
 	"github.com/postern/postern/host"
 	"github.com/postern/postern/host/wasm/internal/manifest"
-	"github.com/postern/postern/host/wasm/internal/secret"
+	"github.com/postern/postern/host/wasm/internal/manifest/secret"
 )
 
 // docs/plugin-abi.md §8.

@@ -11,7 +11,7 @@ import (
 
 	"github.com/postern/postern/host"
 	"github.com/postern/postern/host/wasm/internal/content"
-	"github.com/postern/postern/host/wasm/internal/secret"
+	"github.com/postern/postern/host/wasm/internal/manifest/secret"
 	"github.com/postern/postern/host/wasm/internal/view"
 )
 

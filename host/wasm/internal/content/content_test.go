@@ -91,7 +91,9 @@ func TestDecode_cap(t *testing.T) {
 				x ^= x << 5
 				noise[i] = byte(x)
 			}
-			of := func(n int) []byte { return packed(t, coding, append(bytes.Clone(noise), make([]byte, n-len(noise))...)) }
+			of := func(n int) []byte {
+				return packed(t, coding, append(bytes.Clone(noise), make([]byte, n-len(noise))...))
+			}
 			limit, slack := tt.limit, 0
 			if limit == 0 {
 				// The encoded length depends a little on the decoded one.

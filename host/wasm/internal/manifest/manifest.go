@@ -14,7 +14,7 @@ import (
 	"github.com/santhosh-tekuri/jsonschema/v6"
 
 	"github.com/postern/postern/host"
-	"github.com/postern/postern/host/wasm/internal/secret"
+	"github.com/postern/postern/host/wasm/internal/manifest/secret"
 )
 
 // Manifest is what a module says of itself, readable without running it.
