@@ -116,6 +116,7 @@ func TestSameBytes(t *testing.T) {
 		"nothing":              {"cipher", sealedHello, "", false},
 		"padding not taken":    {"zero", zeroHello, "hello\x00", false},
 		"padding of the other": {"cipher", zeroHello, "hello", false},
+		"wrong padding taken":  {"cipher", zeroHello, "hello" + strings.Repeat("\x00", 11), false},
 	} {
 		for _, swapped := range []bool{false, true} {
 			h := newHost(t, "body")
