@@ -243,3 +243,39 @@ func TestEncrypt_givesWhatOpensslGives(t *testing.T) {
 		t.Errorf("%d vectors, want some", tried)
 	}
 }
+
+// TestSealed_everyCandidateIsJudged: neither an earlier match nor wrong padding
+// is a shorter way, to yes or to no.
+func TestSealed_everyCandidateIsJudged(t *testing.T) {
+	keys := []string{"test-key-current", "test-key-of-old.", "test-key-older.."}
+	d := signer(t, cipherSecret, Binding{Secrets: map[string][]string{"k": keys}}, callback(`{"a":1}`))
+	d.want(0, "view", viewJSON, 0)
+	sealed := d.do("decrypt", "k", testIV, d.do("encrypt", "k", testIV, 0))
+	d.do("view", viewJSON, sealed)
+	judged := 0
+	got := d.in.guest.unseal(uint32(sealed), func(c *candidate) int {
+		judged++
+		return c.right
+	})
+	if got != 0 || judged != len(keys) {
+		t.Errorf("unseal = %d after %d of %d candidates, want 0 after all", got, judged, len(keys))
+	}
+
+	// A text whose padding is wrong is stripped, parsed and compared like any
+	// other: the padding is looked at last.
+	plain := `{"a":1234567}` + "\x01\x02\x03"
+	block := d.do("encrypt", "k", testIV, d.do("bytes", encodingRaw, plain))
+	whole := d.in.guest.chunks[block].bytes
+	cut := d.do("bytes", encodingRaw, string(whole[:len(whole)-16]))
+	sealed = d.do("decrypt", "k", testIV, cut)
+	d.do("view", viewJSON, sealed)
+	candidates := d.in.guest.chunks[sealed].seal.candidates
+	if c := candidates[0]; c.right != 0 || c.view == nil || string(c.text) != `{"a":1234567}` {
+		t.Errorf("candidate = %q, right %d, parsed %v; want it stripped and parsed", c.text, c.right, c.view != nil)
+	}
+	for i := range candidates {
+		if len(candidates[i].text) == len(plain) {
+			t.Errorf("candidate %d is not stripped", i)
+		}
+	}
+}
