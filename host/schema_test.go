@@ -70,6 +70,7 @@ func judged(t testing.TB, schema *jsonschema.Schema, d Draft) (byHost, bySchema 
 	if err != nil {
 		return err, err
 	}
+	ev.Conflict = d.Sandbox // the store's word; here any draft's
 	text, err := ev.MarshalJSON()
 	if err != nil {
 		if byHost == nil {
