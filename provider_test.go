@@ -171,7 +171,7 @@ func (p *provider) golden(name string) (golden, error) {
 
 // endpoint binds the plugin with a golden's settings and the given secrets.
 func (p *provider) endpoint(g *golden, secrets map[string][]string) (*host.Endpoint, error) {
-	plugin, err := p.module.Bind(wasm.Binding{Secrets: secrets, Settings: g.Settings})
+	plugin, err := p.module.Bind(wasm.Binding{Secrets: secrets, Settings: g.Settings, Unverified: g.Unverified})
 	if err != nil {
 		return nil, fmt.Errorf("bind: %w", err)
 	}
