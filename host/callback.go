@@ -120,6 +120,13 @@ func (t *Token) match(got string) (which int, text string) {
 	return which, text
 }
 
+// Matches says that got is right for one of the bound values. It compares in
+// constant time.
+func (t *Token) Matches(got string) bool {
+	which, _ := t.match(got)
+	return which >= 0
+}
+
 // cutLast is [strings.Cut] at the last separator; without one all is behind it.
 func cutLast(s string, separator byte) (before, after string, found bool) {
 	i := strings.LastIndexByte(s, separator)

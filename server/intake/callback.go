@@ -23,7 +23,7 @@ func (s *Server) handle(c *fiber.Ctx) error {
 		return s.answer(c, host.EndpointUnknown)
 	}
 	client := s.client(c.Context().RemoteAddr(), c.Context().Request.Header.RawHeaders())
-	if !route.Gate.knows(client) {
+	if !route.Gate.allows(client) {
 		return s.answer(c, host.AddressRefused)
 	}
 	if !slices.Contains(route.Methods, c.Method()) {
@@ -37,7 +37,7 @@ func (s *Server) handle(c *fiber.Ctx) error {
 		s.refuse(c.Context(), host.Draining)
 		return nil
 	}
-	if wait := route.Gate.admit(); wait > 0 {
+	if wait := route.Gate.admit(route.caller(c.Params("token"))); wait > 0 {
 		s.o.Refused(host.RateLimited)
 		write(c.Context(), limited(wait))
 		return nil

@@ -24,16 +24,27 @@ type Limit struct {
 // and by how many came already. It stands before everything that costs
 // something: what it turns away is not copied, judged or stored.
 //
-// It counts what it lets in, forgeries included: it cannot tell. A nil Gate
-// lets everyone in. It is safe for concurrent use.
+// It counts what it lets in, forgeries included: it cannot tell. Only who lacks
+// the right path token is counted apart, under the same limit, and so never uses
+// up what is there for the others. A nil Gate lets everyone in. It is safe for
+// concurrent use.
 type Gate struct {
 	above   *Gate
 	allowed []netip.Prefix
 	// clock is held while buckets are looked at and drawn from: those of one
 	// tenant's gates are one matter.
-	clock  *sync.Mutex
-	bucket *rate.Limiter
+	clock *sync.Mutex
+	// buckets are nil without a limit.
+	buckets map[caller]*rate.Limiter
 }
+
+// caller tells whom a limit is for.
+type caller bool
+
+const (
+	known    caller = true  // has the right path token, or needs none
+	stranger caller = false // lacks it
+)
 
 // NewGate makes the gate of an endpoint, or of a tenant. An empty allowed lets
 // any address in. A gate above, if there is one, must let in as well; it is the
@@ -45,14 +56,17 @@ func NewGate(above *Gate, allowed []netip.Prefix, l Limit) *Gate {
 		g.clock = above.clock
 	}
 	if l.PerSecond > 0 {
-		g.bucket = rate.NewLimiter(rate.Limit(l.PerSecond), max(l.Burst, 1))
+		g.buckets = make(map[caller]*rate.Limiter, 2)
+		for _, who := range []caller{known, stranger} {
+			g.buckets[who] = rate.NewLimiter(rate.Limit(l.PerSecond), max(l.Burst, 1))
+		}
 	}
 	return g
 }
 
-// knows says that an address may call. One that is not known to be anybody's is
+// allows says that an address may call. One that is not known to be anybody's is
 // on no list.
-func (g *Gate) knows(client netip.Addr) bool {
+func (g *Gate) allows(client netip.Addr) bool {
 	for ; g != nil; g = g.above {
 		on := slices.ContainsFunc(g.allowed, func(p netip.Prefix) bool { return p.Contains(client) })
 		if len(g.allowed) > 0 && !on {
@@ -65,9 +79,9 @@ func (g *Gate) knows(client netip.Addr) bool {
 // longest is the longest wait that a client is told.
 const longest = time.Hour
 
-// admit takes one from each bucket, or from none: then it returns how long until
-// all of them have one.
-func (g *Gate) admit() (wait time.Duration) {
+// admit takes one from each of a caller's buckets, or from none: then it returns
+// how long until all of them have one.
+func (g *Gate) admit(who caller) (wait time.Duration) {
 	if g == nil {
 		return 0
 	}
@@ -75,29 +89,29 @@ func (g *Gate) admit() (wait time.Duration) {
 	defer g.clock.Unlock()
 	now := time.Now()
 	for at := g; at != nil; at = at.above {
-		wait = max(wait, at.short(now))
+		wait = max(wait, short(at.buckets[who], now))
 	}
 	if wait > 0 {
 		return wait
 	}
 	for at := g; at != nil; at = at.above {
-		if at.bucket != nil {
-			at.bucket.AllowN(now, 1)
+		if b := at.buckets[who]; b != nil {
+			b.AllowN(now, 1)
 		}
 	}
 	return 0
 }
 
-// short is how long until the bucket has one.
-func (g *Gate) short(now time.Time) time.Duration {
-	if g.bucket == nil {
+// short is how long until a bucket has one.
+func short(b *rate.Limiter, now time.Time) time.Duration {
+	if b == nil {
 		return 0
 	}
-	missing := 1 - g.bucket.TokensAt(now)
+	missing := 1 - b.TokensAt(now)
 	if missing <= 0 {
 		return 0
 	}
-	seconds := missing / float64(g.bucket.Limit())
+	seconds := missing / float64(b.Limit())
 	return max(time.Duration(min(seconds, longest.Seconds())*float64(time.Second)), 1)
 }
 

@@ -1,9 +1,6 @@
 package intake
 
 import (
-	"bufio"
-	"io"
-	"net/http"
 	"strings"
 	"testing"
 	"time"
@@ -76,7 +73,3 @@ func TestHead_refused(t *testing.T) {
 		})
 	}
 }
-
-var _ = bufio.NewReader
-var _ = io.EOF
-var _ = http.ReadRequest

@@ -69,6 +69,17 @@ func (r *Route) hasPathToken() bool {
 	return slices.ContainsFunc(r.Endpoint.Tokens, func(t host.Token) bool { return t.In == host.InPath })
 }
 
+// caller tells who has the path token that the route asks for, if it asks for
+// one. Whether a callback is refused for it is the host's to say.
+func (r *Route) caller(segment string) caller {
+	for i := range r.Endpoint.Tokens {
+		if t := &r.Endpoint.Tokens[i]; t.In == host.InPath && len(t.Values) > 0 && !t.Matches(segment) {
+			return stranger
+		}
+	}
+	return known
+}
+
 // Options say what a Server needs. Every field but TrustedProxies and Refused is
 // required.
 type Options struct {

@@ -24,13 +24,15 @@ var testLimits = Limits{Body: 1024, Read: 5 * time.Second, Write: 5 * time.Secon
 // and a fake Ingest.
 type fixture struct {
 	*Server
-	addr   string
-	log    *bytes.Buffer
-	mu     sync.Mutex
-	seen   []*host.Callback
-	ingest func(*host.Callback) host.Answer
-	codes  []host.Code
-	served chan error
+	addr    string
+	log     *bytes.Buffer
+	mu      sync.Mutex
+	seen    []*host.Callback
+	ingest  func(*host.Callback) host.Answer
+	codes   []host.Code
+	methods []string
+	served  chan error
+	wrap    func(net.Listener) net.Listener
 }
 
 func (f *fixture) callbacks() []*host.Callback {
@@ -52,7 +54,7 @@ func (l *lockedWriter) Write(p []byte) (int, error) {
 
 func start(t *testing.T, limits Limits, mend func(*fixture)) *fixture {
 	t.Helper()
-	f := &fixture{log: &bytes.Buffer{}, served: make(chan error, 1)}
+	f := &fixture{log: &bytes.Buffer{}, methods: methods, served: make(chan error, 1)}
 	f.ingest = func(*host.Callback) host.Answer {
 		return host.Answer{ContentType: "application/json", Body: []byte(`{"status":"OK"}`)}
 	}
@@ -64,7 +66,7 @@ func start(t *testing.T, limits Limits, mend func(*fixture)) *fixture {
 		Lookup: func(tenant, name string) (Route, bool) {
 			for _, ep := range []*host.Endpoint{plain, token} {
 				if ep.Tenant == tenant && ep.Name == name {
-					return Route{Endpoint: ep, Methods: []string{"POST", "PUT"}, PublicURL: "https://hooks.example.com"}, true
+					return Route{Endpoint: ep, Methods: f.methods, PublicURL: "https://hooks.example.com"}, true
 				}
 			}
 			return Route{}, false
@@ -93,7 +95,11 @@ func start(t *testing.T, limits Limits, mend func(*fixture)) *fixture {
 		t.Fatal(err)
 	}
 	f.addr = ln.Addr().String()
-	go func() { f.served <- f.Serve(ln) }()
+	served := ln
+	if f.wrap != nil {
+		served = f.wrap(ln)
+	}
+	go func() { f.served <- f.Serve(served) }()
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 		defer cancel()
@@ -170,6 +176,9 @@ func TestRead_slowIsClosed(t *testing.T) {
 		"body":      post + "Content-Length: 10\r\n\r\nabc",
 		"bare LFs":  "POST /in/acme/pay HTTP/1.1\nHost: a\nContent-Length: 0\n\n",
 		"no ending": post,
+		"chunk":     chunks + "a\r\nabc",
+		"end":       chunks + "3\r\nabc\r\n0\r\n",
+		"CRs":       "POST /in/acme/pay HTTP/1.1\rHost: a\r\r",
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -185,9 +194,42 @@ func TestRead_slowIsClosed(t *testing.T) {
 	}
 }
 
+// Bytes that keep coming do not put the end off.
+func TestRead_endlessIsClosed(t *testing.T) {
+	t.Parallel()
+	limits := testLimits
+	limits.Read, limits.Body = 50*time.Millisecond, 1<<30
+	for name, wire := range map[string]string{
+		"body":  post + "Content-Length: 1000000000\r\n\r\n",
+		"chunk": chunks + "3fffffff\r\n",
+		"lines": "", // in front of a request
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f := start(t, limits, nil)
+			c := f.dial(t)
+			fmt.Fprint(c, wire)
+			go func() {
+				for {
+					if _, err := c.Write([]byte("\n")); err != nil {
+						return
+					}
+				}
+			}()
+			got, _ := io.ReadAll(c) // returns when the server closes
+			if len(got) > 0 && !strings.HasPrefix(string(got), "HTTP/1.1 4") {
+				t.Errorf("answer = %q, want a refusal", got)
+			}
+			if len(f.callbacks()) != 0 {
+				t.Error("a callback went through")
+			}
+		})
+	}
+}
+
 func TestRoute(t *testing.T) {
 	t.Parallel()
-	f := start(t, testLimits, nil)
+	f := start(t, testLimits, func(f *fixture) { f.methods = []string{"POST", "PUT"} })
 	for name, c := range map[string]struct {
 		line   string
 		status int
@@ -248,6 +290,7 @@ func TestAnswer_written(t *testing.T) {
 		"empty":       {host.Answer{Status: 201}, []string{"HTTP/1.1 201 ", "Content-Length: 0\r\n"}, "Content-Type"},
 		"exact":       {host.Answer{ContentType: "text/plain", Body: []byte("OK\n")}, []string{"HTTP/1.1 200 ", "Content-Type: text/plain\r\n", "\r\n\r\nOK\n"}, "Retry-After"},
 		"retry after": {host.Answer{Status: 503, RetryAfter: 1500 * time.Millisecond}, []string{"HTTP/1.1 503 ", "Retry-After: 2\r\n"}, ""},
+		"too soon":    {limited(time.Nanosecond), []string{"HTTP/1.1 429 ", "Retry-After: 1\r\n", `{"error":"rate.limited"}`}, "Content-Length: 0"},
 		"close":       {host.Answer{Close: true}, []string{"Connection: close\r\n"}, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
