@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
-	"sync"
 
 	"github.com/postern/postern/host"
 	"github.com/postern/postern/host/wasm/internal/view"
@@ -38,8 +37,10 @@ type call struct {
 	chunks []chunk
 	views  []parsed
 	signed []signing
-	// decoded is the body without its Content-Encoding, once asked for.
-	decoded func() ([]byte, error)
+	// body is the body without its Content-Encoding, once asked for.
+	body    []byte
+	bodyErr error
+	decoded bool
 	lines   int
 	// opened counts decryptions.
 	opened int
@@ -111,7 +112,6 @@ func (c *call) start(p *Plugin, cb *host.Callback) {
 	*c = call{
 		module: c.module, plugin: p, cb: cb,
 		chunks: append(c.chunks[:0], chunk{bytes: cb.Body}), views: c.views[:0], signed: c.signed[:0], said: c.said[:0],
-		decoded: sync.OnceValues(func() ([]byte, error) { return decodedBody(cb) }),
 	}
 }
 
@@ -120,7 +120,7 @@ func (c *call) end() {
 	clear(c.chunks)
 	clear(c.views)
 	clear(c.signed)
-	c.cb, c.signs, c.spoken, c.query, c.res, c.decoded = nobody, nil, nil, nil, host.Result{}, nil
+	c.cb, c.signs, c.spoken, c.query, c.res, c.body = nobody, nil, nil, nil, host.Result{}, nil
 	c.ack, c.response = nil, nil
 }
 

@@ -159,11 +159,15 @@ func (g *guest) view() {
 
 // parse makes a view of a chunk; of the body without its Content-Encoding.
 func (c *call) parse(kind, of uint32, text []byte) (*view.View, code) {
-	var err error
 	if of == 0 {
-		if text, err = c.decoded(); err != nil {
+		if !c.decoded {
+			c.body, c.bodyErr = decodedBody(c.cb)
+			c.decoded = true
+		}
+		if c.bodyErr != nil {
 			return nil, malformed
 		}
+		text = c.body
 	}
 	parse := view.JSON
 	if kind == viewForm {

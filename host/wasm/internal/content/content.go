@@ -25,7 +25,8 @@ var ErrMalformed = errors.New("malformed content encoding")
 // Decode returns the body without its encoding, which the fields of its
 // Content-Encoding header name. No field, or "identity", gives the body itself.
 // It takes one field with one of gzip and deflate (zlib, RFC 9110 §8.4.1), in
-// any case. The memory it takes is at most the cap and what is decoded.
+// any case. It reads twice, first to count: what is refused takes no memory but
+// a decoder's, what is taken exactly its length.
 func Decode(fields []string, body []byte) ([]byte, error) {
 	if len(fields) == 0 {
 		return body, nil
@@ -33,73 +34,47 @@ func Decode(fields []string, body []byte) ([]byte, error) {
 	if len(fields) > 1 {
 		return nil, ErrMalformed
 	}
-	var from io.Reader
-	var err error
-	// It gives single bytes too, so that the decoders read no further than
-	// their end and need no buffer of their own.
-	source := bytes.NewReader(body)
+	var open func(io.Reader) (io.Reader, error)
 	switch strings.ToLower(strings.Trim(fields[0], " \t")) {
 	case "identity":
 		return body, nil
 	case "gzip":
-		var z *gzip.Reader
-		if z, err = gzip.NewReader(source); err == nil {
-			z.Multistream(false)
-			from = z
-		}
+		open = openGzip
 	case "deflate":
-		from, err = zlib.NewReader(source)
+		open = func(r io.Reader) (io.Reader, error) { return zlib.NewReader(r) }
 	default:
 		return nil, ErrMalformed
 	}
+	// It gives single bytes too, so that the decoders read no further than
+	// their end and need no buffer of their own.
+	source := bytes.NewReader(body)
+	from, err := open(source)
 	if err != nil {
 		return nil, ErrMalformed
 	}
-	out, err := read(from, min(max(always, ratio*len(body)), most))
+	limit := int64(min(max(always, ratio*len(body)), most))
+	n, err := io.Copy(io.Discard, io.LimitReader(from, limit+1))
 	// What stands behind the end is a second body that nobody read.
-	if err != nil || source.Len() > 0 {
+	if err != nil || n > limit || source.Len() > 0 {
+		return nil, ErrMalformed
+	}
+	source.Reset(body)
+	if from, err = open(source); err != nil {
+		return nil, ErrMalformed
+	}
+	out := make([]byte, n)
+	if _, err := io.ReadFull(from, out); err != nil {
 		return nil, ErrMalformed
 	}
 	return out, nil
 }
 
-// read reads all, at most limit bytes, and never keeps more than it has read
-// twice.
-func read(from io.Reader, limit int) ([]byte, error) {
-	out := make([]byte, 0, min(4<<10, limit))
-	for {
-		if len(out) == cap(out) {
-			if len(out) == limit {
-				return out, ended(from)
-			}
-			grown := make([]byte, len(out), min(2*cap(out), limit))
-			copy(grown, out)
-			out = grown
-		}
-		n, err := from.Read(out[len(out):cap(out)])
-		out = out[:len(out)+n]
-		switch {
-		case errors.Is(err, io.EOF):
-			return out, nil
-		case err != nil:
-			return nil, err
-		}
+// openGzip reads one member, not what is put behind it.
+func openGzip(r io.Reader) (io.Reader, error) {
+	z, err := gzip.NewReader(r)
+	if err != nil {
+		return nil, err
 	}
-}
-
-// ended reports whether nothing is left, which a reader says only when it is
-// asked for more.
-func ended(from io.Reader) error {
-	var one [1]byte
-	for {
-		n, err := from.Read(one[:])
-		switch {
-		case n > 0:
-			return ErrMalformed
-		case errors.Is(err, io.EOF):
-			return nil
-		case err != nil:
-			return err
-		}
-	}
+	z.Multistream(false)
+	return z, nil
 }

@@ -24,11 +24,21 @@ func JSON(doc []byte) (*View, error) {
 	dec, _ := decoders.Get().(*jsontext.Decoder)
 	defer decoders.Put(dec)
 	dec.Reset(bytes.NewBuffer(doc))
-	p := parser{dec: dec, view: &View{nodes: make([]node, 0, min(16+len(doc)/16, maxValues))}, doc: doc}
+	p := parser{dec: dec, view: &View{nodes: make([]node, 0, expect(doc))}, doc: doc}
 	if err := p.run(); err != nil {
 		return nil, err
 	}
 	return p.view, nil
+}
+
+// expect is how many values to make room for: no more than can be there, so
+// that a long document of nothing costs nothing.
+func expect(doc []byte) int {
+	most := 1
+	for _, mark := range []string{",", "[", "{"} {
+		most += bytes.Count(doc, []byte(mark))
+	}
+	return min(most, 16+len(doc)/16, maxValues)
 }
 
 // IsJSON reports whether doc is as strict and as shallow as [JSON] takes it, and
