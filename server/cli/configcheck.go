@@ -2,18 +2,15 @@ package cli
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"path/filepath"
 	"slices"
-	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/postern/postern/config"
-	"github.com/postern/postern/host"
-	"github.com/postern/postern/host/wasm"
+	"github.com/postern/postern/server"
 	"github.com/postern/postern/server/cli/internal/screen"
 )
 
@@ -94,44 +91,7 @@ func checkPlugins(ctx context.Context, cfg *config.Config) error {
 		return err
 	}
 	defer func() { _ = rt.Close(ctx) }()
-	modules := map[string]*wasm.Module{}
-	failed := map[string]bool{}
-	var wrong []error
-	for path, e := range endpointsOf(cfg) {
-		m := modules[e.Plugin]
-		if m == nil {
-			if m, err = rt.Load(ctx, pluginFile(cfg.Plugins.Path, e.Plugin)); err != nil {
-				if !failed[e.Plugin] {
-					wrong = append(wrong, &config.Problem{Path: path + ".plugin", Text: err.Error()})
-				}
-				failed[e.Plugin] = true
-				continue
-			}
-			modules[e.Plugin] = m
-		}
-		wrong = append(wrong, checkBinding(path, m, e)...)
-	}
-	return errors.Join(wrong...)
-}
-
-// checkBinding binds a plugin to an endpoint and returns what is wrong, each
-// with its path.
-func checkBinding(path string, m *wasm.Module, e *config.Endpoint) []error {
-	plugin, err := m.Bind(binding(e, false))
-	if err != nil {
-		var wrong []error
-		for line := range strings.Lines(err.Error()) {
-			wrong = append(wrong, errors.New(path+"."+strings.TrimSpace(line)))
-		}
-		return wrong
-	}
-	for _, t := range plugin.Tokens() {
-		if t.In == host.InPath && len(e.Token) > 0 {
-			return []error{fmt.Errorf("%s.token: the plugin takes the URL's last part as its secret %q (set secrets.%s alone)",
-				path, t.Name, t.Name)}
-		}
-	}
-	return nil
+	return server.Check(ctx, cfg, rt)
 }
 
 // endpointsOf yields all endpoints by their paths in the configuration, in
@@ -151,14 +111,3 @@ func endpointsOf(cfg *config.Config) func(yield func(string, *config.Endpoint) b
 }
 
 func pluginFile(dir, plugin string) string { return filepath.Join(dir, plugin+".wasm") }
-
-// binding is what the endpoint gives its plugin.
-func binding(e *config.Endpoint, signing bool) wasm.Binding {
-	b := wasm.Binding{Secrets: map[string][]string{}, Settings: e.Settings, Signing: signing}
-	for name, values := range e.Secrets {
-		for _, v := range values {
-			b.Secrets[name] = append(b.Secrets[name], v.Reveal())
-		}
-	}
-	return b
-}

@@ -42,9 +42,10 @@ type first struct {
 // firstProvider is one endpoint of it.
 type firstProvider struct {
 	Name, Summary string
-	// Token is the URL's last segment; empty where the plugin itself names a
-	// token there.
+	// Token is the URL's last segment; empty where each transaction has its own,
+	// which Signed says.
 	Token    string
+	Signed   bool
 	Secrets  []firstSecret
 	Settings []firstSetting
 }
@@ -54,10 +55,15 @@ func (f firstProvider) Needed() bool {
 	return slices.ContainsFunc(f.Settings, func(s firstSetting) bool { return s.Required })
 }
 
+// Bound reports whether a secret must be written.
+func (f firstProvider) Bound() bool {
+	return slices.ContainsFunc(f.Secrets, func(s firstSecret) bool { return !s.Optional })
+}
+
 // firstSecret is a secret that the plugin declares.
 type firstSecret struct {
-	Name, Summary, Value string
-	// Env is the variable that the operator has to set, if it is one.
+	Name, Summary string
+	// Env is the variable that the operator has to set.
 	Env      string
 	Optional bool
 }
@@ -66,7 +72,13 @@ type firstSecret struct {
 type firstSetting struct {
 	Name, Summary, Value string
 	Required             bool
+	// Partner is the secret that asks for one of Choices; empty if none does.
+	Partner string
+	Choices []string
 }
+
+// Listed are the choices in one line.
+func (f firstSetting) Listed() string { return strings.Join(f.Choices, ", ") }
 
 func (p *program) initCommand() *cobra.Command {
 	var out, plugins, tenant string
@@ -145,29 +157,56 @@ func available(dir string) ([]string, error) {
 
 func describe(name string, m *wasm.Manifest) (firstProvider, error) {
 	f := firstProvider{Name: name, Summary: oneLine(m.Summary)}
-	token, err := randomHex()
-	if err != nil {
+	var err error
+	if f.Token, err = randomHex(); err != nil {
 		return f, err
 	}
-	f.Token = token
+	// What the operator must bind: what is required, or else the first that
+	// can verify; the endpoint's token may be that.
+	verifies := false
 	for i := range m.Secrets {
 		s := &m.Secrets[i]
-		out := firstSecret{Name: s.Name, Summary: describeSecret(s), Optional: s.Optional}
+		verifies = verifies || !s.Optional || isPathToken(s)
+	}
+	partners := map[string]string{}
+	for i := range m.Secrets {
+		s := &m.Secrets[i]
+		if isPathToken(s) {
+			continue // the endpoint's token is bound as it
+		}
+		out := firstSecret{Name: s.Name, Summary: describeSecret(s), Optional: s.Optional && verifies, Env: envName(name, s.Name)}
+		verifies = true
 		if in, _, ok := s.Token(); ok && in == host.InPath {
-			out.Value, f.Token = f.Token, ""
-		} else {
-			out.Env = envName(name, s.Name)
-			out.Value = "env:" + out.Env
+			if out.Optional {
+				out.Summary += "; then leave token out"
+			} else {
+				f.Token, f.Signed = "", true
+			}
+		}
+		for _, how := range []string{s.Use, s.Form} {
+			if setting, ok := strings.CutPrefix(how, "setting:"); ok {
+				partners[setting] = s.Name
+			}
 		}
 		f.Secrets = append(f.Secrets, out)
 	}
-	f.Settings, err = describeSettings(m.Settings)
+	f.Settings, err = describeSettings(m.Settings, partners)
 	return f, err
+}
+
+// isPathToken tells the secret that is bound by the endpoint's own "token".
+func isPathToken(s *wasm.Secret) bool {
+	in, _, ok := s.Token()
+	return ok && in == host.InPath && !s.Signed()
 }
 
 func describeSecret(s *wasm.Secret) string {
 	how := s.Use
 	switch in, key, ok := s.Token(); {
+	case s.Signed():
+		how = "its MAC of a reference ends the token of each URL"
+	case strings.HasPrefix(s.Use, "setting:"):
+		how = "settings say how it is used"
 	case ok && in == host.InHeader:
 		how = "sent as it is in the header " + key
 	case ok && in == host.InQuery:
@@ -186,7 +225,9 @@ func describeSecret(s *wasm.Secret) string {
 }
 
 // describeSettings reads the properties of a manifest's settings schema.
-func describeSettings(schema []byte) ([]firstSetting, error) {
+// Partners are the secrets that settings say something of: with such a secret
+// the setting must be chosen, and no value is as good as another.
+func describeSettings(schema []byte, partners map[string]string) ([]firstSetting, error) {
 	if len(schema) == 0 {
 		return nil, nil
 	}
@@ -206,6 +247,12 @@ func describeSettings(schema []byte) ([]firstSetting, error) {
 		f := firstSetting{Name: name, Summary: oneLine(property.Description), Value: `""`}
 		if len(property.Enum) > 0 {
 			f.Value = string(property.Enum[0])
+		}
+		if secret := partners[name]; secret != "" && property.Default == nil {
+			f.Value, f.Partner = `""`, secret
+			for _, choice := range property.Enum {
+				f.Choices = append(f.Choices, strings.Trim(string(choice), `"`))
+			}
 		}
 		if property.Default != nil {
 			f.Value = string(property.Default)
@@ -272,8 +319,15 @@ func (p *program) nextSteps(f *first, file string) {
 	s.Printf("\n%s\n", s.Paint(screen.Bold, "1. Set what the providers gave you"))
 	for _, from := range f.Providers {
 		for _, secret := range from.Secrets {
-			if secret.Env != "" && !secret.Optional {
+			if !secret.Optional {
 				s.Printf("   export %s=…\n", secret.Env)
+			}
+		}
+	}
+	for _, from := range f.Providers {
+		for _, setting := range from.Settings {
+			if i := slices.IndexFunc(from.Secrets, func(s firstSecret) bool { return s.Name == setting.Partner }); i >= 0 && !from.Secrets[i].Optional {
+				s.Printf("   %s: settings.%s, one of %s\n", from.Name, setting.Name, setting.Listed())
 			}
 		}
 	}
@@ -294,13 +348,11 @@ func (p *program) nextSteps(f *first, file string) {
 // whoever just made it.
 func (f *first) path(p firstProvider) string {
 	path := "/in/" + f.Tenant + "/" + p.Name
-	if p.Token != "" {
-		return path + "/" + p.Token
-	}
-	for _, s := range p.Secrets {
-		if s.Env == "" {
-			return path + "/" + s.Value
-		}
+	switch {
+	case p.Token != "":
+		path += "/" + p.Token
+	case p.Signed:
+		path += "/{reference}.{mac}"
 	}
 	return path
 }

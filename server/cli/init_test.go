@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -12,7 +13,17 @@ import (
 )
 
 // secretsSet is what the operator exports after "postern init".
-var secretsSet = []string{"OTTU_HMAC_KEY=k", "WIBMO_CUSTOMER_ID=c", "WIBMO_CLIENT_ID=d", "WIBMO_BANK_ID=6060"}
+var secretsSet = []string{
+	"OTTU_HMAC_KEY=k", "WIBMO_CUSTOMER_ID=c", "WIBMO_CLIENT_ID=d", "WIBMO_BANK_ID=6060",
+	"WOWPE_WEBHOOK_SECRET=test-key-16-byte",
+}
+
+// settingsChosen are what the operator finds out with "postern plugin
+// calibrate", since Wowpe does not say it.
+var settingsChosen = []string{
+	"POSTERN__TENANTS__MAIN__ENDPOINTS__WOWPE__SETTINGS__CIPHER=aes-128-cbc",
+	"POSTERN__TENANTS__MAIN__ENDPOINTS__WOWPE__SETTINGS__KEY_FORM=utf8",
+}
 
 var tokenText = regexp.MustCompile(`[0-9a-f]{32}`)
 
@@ -32,8 +43,9 @@ func TestInit(t *testing.T) {
 		t.Errorf("init wrote with mode %v (%v), want 0600", info.Mode(), err)
 	}
 	tokens := tokenText.FindAllString(string(text), -1)
-	if len(tokens) != 2 || tokens[0] == tokens[1] {
-		t.Errorf("init wrote the tokens %q, want two that differ", tokens)
+	slices.Sort(tokens)
+	if len(slices.Compact(slices.Clone(tokens))) != 5 {
+		t.Errorf("init wrote the tokens %q, want five that differ", tokens)
 	}
 	for _, token := range tokens {
 		if !strings.Contains(got.stdout, token) {
@@ -45,12 +57,21 @@ func TestInit(t *testing.T) {
 	if err != nil {
 		t.Fatalf("Load of what init wrote = %v, want no problems", err)
 	}
-	if n := len(cfg.Tenants["main"].Endpoints); n != 2 {
-		t.Errorf("init wrote %d endpoints, want 2", n)
+	if n := len(cfg.Tenants["main"].Endpoints); n != 5 {
+		t.Errorf("init wrote %d endpoints, want 5", n)
 	}
-	got = postern(t, append(secretsSet, "POSTERN__PLUGINS__CACHE="+filepath.Join(dir, "cache")), "config", "check", out)
+	environ := append(secretsSet, "POSTERN__PLUGINS__CACHE="+filepath.Join(dir, "cache"))
+	// What must be chosen is asked for, and nothing else.
+	got = postern(t, environ, "config", "check", out)
+	want := "postern: tenants.main.endpoints.wowpe.settings.cipher: is not set; secrets.webhook-secret needs it (one of aes-128-cbc, aes-128-cbc-zero)\n" +
+		"postern: tenants.main.endpoints.wowpe.settings.key_form: is not set; secrets.webhook-secret needs it (one of utf8, hex, base64, utf8-16, md5, sha256-16)\n" +
+		"postern: " + out + ": 2 problems\n"
+	if got.code != exitFailed || got.stderr != want {
+		t.Errorf("config check of what init wrote = code %d\n%s\nwant 1 and\n%s", got.code, got.stderr, want)
+	}
+	got = postern(t, append(environ, settingsChosen...), "config", "check", out)
 	if got.code != exitDone || strings.Contains(got.stdout, "warning") {
-		t.Errorf("config check of what init wrote = %+v, want code 0 and no warning", got)
+		t.Errorf("config check of what init wrote, settings chosen = %+v, want code 0 and no warning", got)
 	}
 }
 
@@ -89,7 +110,7 @@ func TestInit_keepsWhatIsThere(t *testing.T) {
 func TestInit_unknownProvider(t *testing.T) {
 	dir := plugins(t)
 	got := postern(t, nil, "init", "otu", "--plugins", dir, "--out", filepath.Join(t.TempDir(), "x"))
-	want := result{exitUsage, "", `postern: there is no plugin "otu" in ` + dir + "; there are: ottu, wibmo\n"}
+	want := result{exitUsage, "", `postern: there is no plugin "otu" in ` + dir + "; there are: ottu, paymentoptions, singleview, wibmo, wowpe\n"}
 	if got != want {
 		t.Errorf("init = %+v, want %+v", got, want)
 	}

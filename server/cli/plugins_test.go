@@ -28,7 +28,8 @@ func plugins(t *testing.T) string {
 		if built.dir, built.err = os.MkdirTemp("", "cli-plugins"); built.err != nil {
 			return
 		}
-		build := exec.Command("go", "run", "./cmd/pack", "-o", built.dir, "../plugins/ottu", "../plugins/wibmo")
+		build := exec.Command("go", "run", "./cmd/pack", "-o", built.dir,
+			"../plugins/ottu", "../plugins/paymentoptions", "../plugins/singleview", "../plugins/wibmo", "../plugins/wowpe")
 		build.Dir = filepath.Join("..", "..", "sdk")
 		if out, err := build.CombinedOutput(); err != nil {
 			built.err = err

@@ -37,7 +37,8 @@ func (p *program) sendCommand() *cobra.Command {
 		Short: "Post a callback to an endpoint, signed as its provider would",
 		Long: `Makes a callback, signs it with the endpoint's newest secrets and posts it. The
 callback is a .http file (a request line, headers, an empty line, a body), or
---data, or the first that the plugin's own tests accept.`,
+--data, or the first that the plugin's own tests accept. A server on this machine
+that speaks TLS is known by the certificate in intake.tls.cert.`,
 		Example: `  ` + p.command("send", "ottu") + `
   ` + p.command("send", "ottu", "--data") + ` '{"amount":"1.000"}'
   ` + p.command("send", "plugins/ottu/testdata/paid.http", "--endpoint", "main/ottu"),
@@ -75,7 +76,12 @@ func (p *program) send(c *cobra.Command, what string, f *sendFlags) error {
 		s.plugin = plugin
 	}
 	if s.base = strings.TrimSuffix(f.url, "/"); s.base == "" {
-		s.base = baseOf(cfg.Intake.Listen)
+		s.base = intakeURL(&cfg.Intake, cfg.Intake.Listen)
+	}
+	if cfg.Intake.TLS.On() && (f.url == "" || here(s.base)) {
+		if s.http, err = trusting(cfg.Intake.TLS.Cert); err != nil {
+			return err
+		}
 	}
 	before, after := watch(ctx, cfg.Store.Path, s.where)
 	got, err := s.send(ctx, cb)
@@ -197,7 +203,7 @@ func choose(cfg *config.Config, where, plugin string) (*sender, error) {
 		all = append(all, name)
 		named := name == where
 		if named || where == "" && (plugin == "" || e.Plugin == plugin) {
-			fit = append(fit, &sender{where: name, endpoint: e, http: &http.Client{Timeout: 30 * time.Second}})
+			fit = append(fit, &sender{where: name, endpoint: e, http: &http.Client{Timeout: sendTimeout}})
 		}
 	}
 	known := strings.Join(all, ", ")

@@ -3,13 +3,16 @@ package cli
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"encoding/json"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"net/netip"
+	"net/url"
 	"os"
 	"slices"
 	"strings"
@@ -18,6 +21,7 @@ import (
 	"github.com/postern/postern/config"
 	"github.com/postern/postern/host"
 	"github.com/postern/postern/host/wasm"
+	"github.com/postern/postern/server"
 )
 
 // sender makes callbacks as an endpoint's provider would and posts them.
@@ -38,6 +42,9 @@ type answer struct {
 	Body   []byte
 	Took   time.Duration
 }
+
+// sendTimeout bounds one callback with its answer.
+const sendTimeout = 30 * time.Second
 
 // maxAnswer bounds what is read of an answer; Postern's own are shorter.
 const maxAnswer = 64 << 10
@@ -129,13 +136,13 @@ func joined(members [][]byte) []byte {
 	return slices.Concat([]byte("{"), bytes.Join(members, []byte(",")), []byte("}"))
 }
 
-// address returns a copy of cb with the endpoint's own path, its newest token
-// included, and the query that cb has.
+// address returns a copy of cb with the endpoint's own path and the query that
+// cb has. The newest token is in it, unless the plugin puts in one when it signs.
 func (s *sender) address(cb *host.Callback) *host.Callback {
 	out := *cb
 	_, query, has := strings.Cut(cb.Target, "?")
 	out.Target = "/in/" + s.where
-	if len(s.endpoint.Token) > 0 {
+	if len(s.endpoint.Token) > 0 && !s.putsToken() {
 		out.Target += "/" + s.endpoint.Token[0].Reveal()
 	}
 	if has {
@@ -147,6 +154,59 @@ func (s *sender) address(cb *host.Callback) *host.Callback {
 		out.Headers = append([]host.Header{{Name: "Content-Type", Value: "application/json"}}, cb.Headers...)
 	}
 	return &out
+}
+
+// putsToken says that signing ends the path with a token of the plugin's.
+func (s *sender) putsToken() bool {
+	p, ok := s.plugin.(*wasm.Plugin)
+	return ok && slices.ContainsFunc(p.Tokens(), func(t host.Token) bool {
+		return t.In == host.InPath && len(t.Values) > 0
+	})
+}
+
+// trusting is a client that takes the server on this machine for what its
+// certificate's file says it is, whatever name or address it was called by.
+func trusting(certFile string) (*http.Client, error) {
+	text, err := os.ReadFile(certFile) //nolint:gosec // the operator names the file
+	if err != nil {
+		return nil, fmt.Errorf("read the server's certificate: %w", err)
+	}
+	block, _ := pem.Decode(text)
+	if block == nil || block.Type != "CERTIFICATE" {
+		return nil, fmt.Errorf("read the server's certificate: %s does not begin with one", certFile)
+	}
+	want := block.Bytes
+	return &http.Client{Timeout: sendTimeout, Transport: &http.Transport{TLSClientConfig: &tls.Config{
+		MinVersion: tls.VersionTLS12,
+		// Not the usual checks: the very certificate is asked for, and the
+		// handshake proves that its key is there.
+		InsecureSkipVerify: true, //nolint:gosec // see above, and VerifyConnection
+		VerifyConnection: func(c tls.ConnectionState) error {
+			if !bytes.Equal(c.PeerCertificates[0].Raw, want) {
+				return fmt.Errorf("it shows another certificate than the one in %s", certFile)
+			}
+			return nil
+		},
+	}}}, nil
+}
+
+// intakeURL is the URL of the intake where it listens on that address.
+func intakeURL(in *config.Intake, listen string) string {
+	base := baseOf(listen)
+	if in.TLS.On() {
+		return "https" + strings.TrimPrefix(base, "http")
+	}
+	return base
+}
+
+// here says that a URL leads to this machine.
+func here(base string) bool {
+	u, err := url.Parse(base)
+	if err != nil {
+		return false
+	}
+	addr, err := netip.ParseAddr(u.Hostname())
+	return u.Hostname() == "localhost" || err == nil && addr.IsLoopback()
 }
 
 // baseOf is the URL of a listener, as one reaches it from this machine.
@@ -191,5 +251,10 @@ func bindSigner(ctx context.Context, rt *wasm.Runtime, cfg *config.Config, e *co
 	if err != nil {
 		return nil, err
 	}
-	return m.Bind(binding(e, true))
+	b, err := server.Binding(m.Manifest(), e)
+	if err != nil {
+		return nil, err
+	}
+	b.Signing = true
+	return m.Bind(b)
 }

@@ -4,7 +4,11 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"os"
+	"os/signal"
 	"path/filepath"
+	"sync"
+	"syscall"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -22,6 +26,12 @@ func (p *program) serveCommand() *cobra.Command {
 		Long: `Serves until SIGINT or SIGTERM, then lets what is under way end; a second signal
 ends it at once. Logs go to standard error.
 
+SIGHUP reads the configuration again, with the files that secrets are in, and
+serves the tenants that it now has: all of them or, if anything is wrong, none,
+which the log tells with every problem. Callbacks under way end as they began.
+Keys outside tenants need a restart, and so does another environment; a plugin
+that is served already is not loaded again.
+
 Every key of the configuration's fixed sections is also a flag, which goes over
 everything, and a variable, which goes over the file: intake.listen is
 --intake.listen and POSTERN__INTAKE__LISTEN.`,
@@ -35,7 +45,12 @@ everything, and a variable, which goes over the file: intake.listen is
 		},
 	}
 	config.AddFlags(c.Flags())
-	c.Flags().VisitAll(func(f *pflag.Flag) { f.Usage = meanings[f.Name] })
+	c.Flags().VisitAll(func(f *pflag.Flag) {
+		f.Usage = meanings[f.Name]
+		if f.DefValue == "[]" {
+			f.DefValue = "" // an empty list is no default to show
+		}
+	})
 	return c
 }
 
@@ -49,6 +64,10 @@ var meanings = map[string]string{
 	"intake.max_connections": "the most connections at once",
 	"intake.public_url":      "how providers reach the intake",
 	"intake.read_timeout":    "the longest that a callback takes to arrive",
+	"intake.tls.cert":        "a PEM file: the certificate, to speak TLS",
+	"intake.tls.client_ca":   "a PEM file: the roots of clients' certificates",
+	"intake.tls.key":         "a PEM file: the certificate's private key",
+	"intake.trusted_proxies": "whose X-Forwarded-For is believed",
 	"intake.write_timeout":   "the longest that an answer takes to leave",
 	"log.format":             "json or text",
 	"log.level":              "debug, info, warn or error",
@@ -82,13 +101,50 @@ func (p *program) serve(c *cobra.Command, cfg *config.Config) error {
 	ctx := c.Context()
 	log := p.logger(cfg.Log)
 	p.warn(log, cfg)
+	// From here on, for the default is to end the process.
+	hangups := make(chan os.Signal, 1)
+	signal.Notify(hangups, syscall.SIGHUP)
+	defer signal.Stop(hangups)
 	srv, err := server.Start(ctx, cfg, server.Options{Version: p.version.Version, Log: log})
 	if err != nil {
 		return err
 	}
 	p.announce(c, cfg, srv)
 	defer context.AfterFunc(ctx, func() { log.Info("stopping: what is under way ends first") })()
-	return srv.Wait()
+	ended := make(chan struct{})
+	var reloads sync.WaitGroup
+	reloads.Go(func() {
+		for {
+			select {
+			case <-hangups:
+				p.reload(c, srv, log)
+			case <-ended:
+				return
+			}
+		}
+	})
+	err = srv.Wait()
+	close(ended)
+	reloads.Wait()
+	return err
+}
+
+// reload reads the configuration again as at the start and has the server take
+// it. What is wrong is logged, a line each, and the server goes on as it was.
+func (p *program) reload(c *cobra.Command, srv *server.Server, log *slog.Logger) {
+	cfg, err := p.loadConfig(c)
+	if err != nil {
+		srv.ReloadRefused()
+	} else {
+		p.warn(log, cfg)
+		err = srv.Reload(c.Context(), cfg)
+	}
+	if err == nil {
+		return
+	}
+	for _, problem := range linesOf(err) {
+		log.Error("configuration not reloaded", "problem", problem)
+	}
 }
 
 // logger writes to the standard error as the configuration says.
@@ -103,7 +159,7 @@ func (p *program) logger(l config.Log) *slog.Logger {
 // announce says where everything is and what to type next.
 func (p *program) announce(c *cobra.Command, cfg *config.Config, srv *server.Server) {
 	s := p.screen()
-	base := baseOf(srv.Addr().String())
+	base := intakeURL(&cfg.Intake, srv.Addr().String())
 	s.Printf("%s on %s\n\n", s.Paint(screen.Bold, "postern takes callbacks in"), base)
 	t := screen.Table{Columns: []screen.Column{{Title: "ENDPOINT"}, {Title: "PLUGIN", Least: 8}, {Title: "URL"}}}
 	for _, e := range srv.Endpoints() {

@@ -79,6 +79,15 @@ tenants:
 sinks:
   events: {type: file, path: `+filepath.Join(dir, "events.ndjson")+`, from: oldest}
 `)
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	out, logs = serveFile(t, file)
+	return file, out, logs
+}
+
+// serveFile runs "serve" with a configuration; the server is drained when the
+// test ends.
+func serveFile(t *testing.T, file string) (out, logs *watched) {
+	t.Helper()
 	out, logs = watchFor("ctrl-c"), watchFor("\x00")
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan int, 1)
@@ -91,7 +100,6 @@ sinks:
 		if code := <-done; code != exitDone {
 			t.Errorf("serve = code %d, want 0 after a signal; it wrote\n%s", code, logs)
 		}
-		_ = os.RemoveAll(dir)
 	})
 	select {
 	case <-out.seen:
@@ -99,7 +107,7 @@ sinks:
 		done <- code
 		t.Fatalf("serve ended with code %d; it wrote\n%s", code, logs)
 	}
-	return file, out, logs
+	return out, logs
 }
 
 var serveEnviron = []string{"OTTU_HMAC_KEY=" + testKey, "COLUMNS=80"}
