@@ -17,6 +17,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/postern/postern/config"
+	"github.com/postern/postern/host"
 	"github.com/postern/postern/host/wasm"
 	"github.com/postern/postern/server"
 	"github.com/postern/postern/server/cli/internal/client"
@@ -121,9 +122,12 @@ type demo struct {
 	cfg *config.Config
 	srv *server.Server
 	rt  *wasm.Runtime
-	// genuine have the endpoints' secrets, forgers others; by provider.
-	genuine, forgers map[string]*sender
-	stored           *client.Client
+	// genuine have the endpoints' secrets, forgers others, and strangers do not
+	// even know the URLs; by provider.
+	genuine, forgers, strangers map[string]*sender
+	stored                      *client.Client
+	// seen is what the server saw of each callback, in order.
+	seen chan host.Observation
 	// after is behind the newest event seen.
 	after string
 }
@@ -164,7 +168,10 @@ func (d *demo) start(ctx context.Context, version string) error {
 	if d.cfg, err = d.config(); err != nil {
 		return fmt.Errorf("make the demo's configuration: %w", err)
 	}
-	if d.srv, err = server.Start(ctx, d.cfg, server.Options{Version: version}); err != nil {
+	d.seen = make(chan host.Observation, 1)
+	if d.srv, err = server.Start(ctx, d.cfg, server.Options{
+		Version: version, Observe: func(o host.Observation) { d.seen <- o },
+	}); err != nil {
 		return err
 	}
 	d.stored = client.Socket(d.cfg.Store.Path)
@@ -180,7 +187,10 @@ func (d *demo) start(ctx context.Context, version string) error {
 	if d.genuine, err = d.senders(ctx, d.cfg, d.cfg); err != nil {
 		return err
 	}
-	d.forgers, err = d.senders(ctx, d.cfg, other)
+	if d.forgers, err = d.senders(ctx, d.cfg, other); err != nil {
+		return err
+	}
+	d.strangers, err = d.senders(ctx, other, other)
 	return err
 }
 

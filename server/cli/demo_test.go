@@ -27,7 +27,7 @@ func TestDemo_failsWhenUnmet(t *testing.T) {
 		"wibmo: it succeeds": {"delivered": false}
 	}`)
 	got := postern(t, nil, "demo", "--plugins", plugins(t), "--cache", plugins(t)+"/cache", "--json", "--expect", planted)
-	if want := "postern: 2 of 14 callbacks not as it must be\n"; got.code != exitFailed || got.stderr != want {
+	if want := "postern: 2 of 31 callbacks not as it must be\n"; got.code != exitFailed || got.stderr != want {
 		t.Errorf("demo = code %d, stderr %q; want 1 and %q", got.code, got.stderr, want)
 	}
 	var wrong []string
@@ -49,8 +49,8 @@ func TestDemo_showsWhatIsUnmet(t *testing.T) {
 	var out strings.Builder
 	p := &program{stdout: &out, environ: narrow}
 	err := p.printDemo([]demoResult{
-		{Provider: "ottu", Case: "it is paid", Event: "x", Got: stored200("payment.succeeded"), Want: stored200("payment.succeeded"), OK: true},
-		{Provider: "ottu", Case: "forged signature", Event: "y", Got: stored200("payment.succeeded"), Want: refused4xx(401)},
+		{Provider: "ottu", Case: "it is paid", Events: []string{"x"}, Got: stored200("payment.succeeded"), Want: stored200("payment.succeeded"), OK: true},
+		{Provider: "ottu", Case: "forged signature", Events: []string{"y"}, Got: stored200("payment.succeeded"), Want: refused4xx(401)},
 	}, defaultPlugins)
 	if err == nil {
 		t.Error("printDemo = nil, want an error")

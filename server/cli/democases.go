@@ -31,28 +31,35 @@ type origin uint8
 // The origins.
 const (
 	fromProvider origin = iota // signed with the endpoint's secrets
-	fromForger                 // signed, with other secrets
-	fromNobody                 // not signed
+	fromForger                 // knows the URL; signed, with other secrets
+	fromStranger               // guesses the end of the URL as well
+	fromNobody                 // knows the URL; not signed
 )
 
 // outcome is what became of a callback.
 type outcome struct {
 	// Status is that of the answer.
 	Status int `json:"status"`
-	// Became is a disposition, or "refused".
+	// Became is what the store did with the callback's events: a disposition,
+	// or several with their numbers; or "refused", or "ignored".
 	Became string `json:"became"`
-	// Type is the new event's, empty for none.
+	// Type is the new events', empty for none.
 	Type string `json:"type,omitempty"`
-	// Delivered says that the new event is in the sink's file.
+	// Delivered says that every new event is in the sink's file.
 	Delivered bool `json:"delivered"`
 }
 
-// refusedOutcome is what becomes of a callback that was not taken.
-const refusedOutcome = "refused"
+// What becomes of a callback that was not taken, and of one of no interest.
+const (
+	refusedOutcome = "refused"
+	ignoredOutcome = "ignored"
+)
 
 func stored200(kind string) outcome {
 	return outcome{Status: 200, Became: host.Stored.String(), Type: kind, Delivered: true}
 }
+
+func ignored200() outcome { return outcome{Status: 200, Became: ignoredOutcome} }
 
 func duplicate200() outcome { return outcome{Status: 200, Became: host.Duplicate.String()} }
 
@@ -81,5 +88,26 @@ func demoCases() []demoCase {
 		{"wibmo", "wrong header ids", "wibmo-success.http", fromForger, refused4xx(401)},
 		{"wibmo", "no ids at all", "wibmo-success.http", fromNobody, refused4xx(401)},
 		{"wibmo", "broken JSON", "wibmo-broken.http", fromProvider, refused4xx(400)},
+		{"wowpe", "a payout is under way", "wowpe-pending.http", fromProvider, stored200("payout.pending")},
+		{"wowpe", "it succeeds", "wowpe-success.http", fromProvider, stored200("payout.succeeded")},
+		{"wowpe", "the same again", "wowpe-success.http", fromProvider, duplicate200()},
+		{"wowpe", "no, it failed", "wowpe-failure.http", fromProvider, conflict200("payout.failed")},
+		{"wowpe", "it is reversed", "wowpe-reversal.http", fromProvider, stored200("payout.reversed")},
+		{"wowpe", "nothing to tell", "wowpe-no-status.http", fromProvider, ignored200()},
+		{"wowpe", "forged checksum", "wowpe-success.http", fromForger, refused4xx(401)},
+		{"wowpe", "no checksum", "wowpe-success.http", fromNobody, refused4xx(401)},
+		{"singleview", "two and a bad one", "singleview-batch.http", fromProvider, outcome{
+			Status: 200, Became: "2 stored, 1 set-aside", Type: "payment.pending", Delivered: true,
+		}},
+		{"singleview", "one goes on", "singleview-later.http", fromProvider, outcome{
+			Status: 200, Became: "1 stored, 1 duplicate", Type: "payment.succeeded", Delivered: true,
+		}},
+		{"singleview", "its charge", "singleview-charge.http", fromProvider, stored200("charge.succeeded")},
+		{"singleview", "wrong token", "singleview-later.http", fromStranger, refused4xx(401)},
+		{"paymentoptions", "a payment succeeds", "paymentoptions-success.http", fromProvider, stored200("payment.succeeded")},
+		{"paymentoptions", "the same again", "paymentoptions-success.http", fromProvider, duplicate200()},
+		{"paymentoptions", "one is declined", "paymentoptions-declined.http", fromProvider, stored200("payment.failed")},
+		{"paymentoptions", "forged URL", "paymentoptions-other-order.http", fromForger, refused4xx(401)},
+		{"paymentoptions", "not signed", "paymentoptions-success.http", fromNobody, refused4xx(401)},
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -19,12 +20,23 @@ import (
 
 // demoResult is what became of one case.
 type demoResult struct {
-	Provider string  `json:"provider"`
-	Case     string  `json:"case"`
-	Event    string  `json:"event,omitempty"`
-	Got      outcome `json:"got"`
-	Want     outcome `json:"want"`
-	OK       bool    `json:"ok"`
+	Provider string `json:"provider"`
+	Case     string `json:"case"`
+	// Events are the ids of the new ones.
+	Events []string `json:"events,omitempty"`
+	Got    outcome  `json:"got"`
+	Want   outcome  `json:"want"`
+	OK     bool     `json:"ok"`
+}
+
+// in reports whether there are new events and all are among ids.
+func (r *demoResult) in(ids map[string]bool) bool {
+	for _, id := range r.Events {
+		if !ids[id] {
+			return false
+		}
+	}
+	return len(r.Events) > 0
 }
 
 // try sends one callback and reads from the store what became of it.
@@ -42,34 +54,57 @@ func (d *demo) try(ctx context.Context, c *demoCase) (demoResult, error) {
 	if err != nil {
 		return r, err
 	}
-	r.Got.Status = got.Status
+	r.Got.Status, r.Got.Became = got.Status, refusedOutcome
+	select {
+	case seen := <-d.seen: // it came before the answer
+		r.Got.Became = became(seen)
+	default: // the intake did not let it in
+	}
 	page, err := d.stored.Since(ctx, client.Filter{}, d.after)
 	if err != nil {
 		return r, err
 	}
 	d.after = page.Next
-	switch {
-	case len(page.Events) > 1:
-		return r, fmt.Errorf("one callback gave %d events", len(page.Events))
-	case len(page.Events) == 1:
-		f := &page.Events[0].Fact
-		r.Event, r.Got.Type = f.ID, f.Type
-		r.Got.Became = host.Stored.String()
-		if f.Conflict {
-			r.Got.Became = host.Conflicted.String()
-		}
-	case got.Status/100 == 2:
-		r.Got.Became = host.Duplicate.String()
-	default:
-		r.Got.Became = refusedOutcome
+	var types []string
+	for i := range page.Events {
+		f := &page.Events[i].Fact
+		r.Events = append(r.Events, f.ID)
+		types = append(types, f.Type)
 	}
+	r.Got.Type = strings.Join(slices.Compact(types), ", ")
 	return r, nil
+}
+
+// became is what the host saw become of a callback.
+func became(o host.Observation) string {
+	switch {
+	case o.Failed:
+		return refusedOutcome
+	case o.Verdict == host.Ignore:
+		return ignoredOutcome
+	}
+	var all []string
+	number := map[string]int{}
+	for _, d := range slices.Concat(o.Receipt.Events, o.Receipt.Aside) {
+		if number[d.String()]++; number[d.String()] == 1 {
+			all = append(all, d.String())
+		}
+	}
+	if len(all) == 1 && number[all[0]] == 1 {
+		return all[0]
+	}
+	for i, d := range all {
+		all[i] = fmt.Sprintf("%d %s", number[d], d)
+	}
+	return strings.Join(all, ", ")
 }
 
 func (d *demo) sender(c *demoCase) *sender {
 	switch c.from {
 	case fromForger:
 		return d.forgers[c.provider]
+	case fromStranger:
+		return d.strangers[c.provider]
 	case fromNobody:
 		s := *d.genuine[c.provider]
 		s.plugin = nil
@@ -99,7 +134,7 @@ func (d *demo) collect(ctx context.Context, results []demoResult) error {
 		}
 		waiting = false
 		for i := range results {
-			waiting = waiting || results[i].Want.Delivered && results[i].Event != "" && !ids[results[i].Event]
+			waiting = waiting || results[i].Want.Delivered && len(results[i].Events) > 0 && !results[i].in(ids)
 		}
 		select {
 		case <-ctx.Done():
@@ -116,7 +151,7 @@ func (d *demo) collect(ctx context.Context, results []demoResult) error {
 	}
 	for i := range results {
 		r := &results[i]
-		r.Got.Delivered = r.Event != "" && ids[r.Event]
+		r.Got.Delivered = r.in(ids)
 		r.OK = r.Got == r.Want
 	}
 	return nil
@@ -188,12 +223,12 @@ func (p *program) demoTable(results []demoResult) {
 	delivered := 0
 	for i := range results {
 		r := &results[i]
-		totals[r.Got.Became]++
+		tally(totals, r.Got.Became)
 		in := "-"
 		if r.Got.Delivered {
 			in = "yes"
-			delivered++
-		} else if r.Event != "" {
+			delivered += len(r.Events)
+		} else if len(r.Events) > 0 {
 			in = "no"
 		}
 		mark := screen.Text("ok").In(screen.Good)
@@ -205,18 +240,30 @@ func (p *program) demoTable(results []demoResult) {
 			kind = "-"
 		}
 		t.Add(screen.Text(r.Provider), screen.Text(r.Case), screen.Text(strconv.Itoa(r.Got.Status)),
-			screen.Text(r.Got.Became).In(became(r.Got.Became)), screen.Text(kind), screen.Text(in), mark)
+			screen.Text(r.Got.Became).In(toneOf(r.Got.Became)), screen.Text(kind), screen.Text(in), mark)
 	}
 	s := p.screen()
 	t.Print(s)
-	s.Printf("\n%s: %d stored, %s, %s, %d refused; %d in the sink\n",
-		count(len(results), "callback"), totals[host.Stored.String()],
-		count(totals[host.Duplicate.String()], "duplicate"),
-		count(totals[host.Conflicted.String()], "conflict"), totals[refusedOutcome], delivered)
+	s.Printf("\n%s: %d refused, %d ignored; %s stored, %s, %s, %d set aside; %d in the sink\n",
+		count(len(results), "callback"), totals[refusedOutcome], totals[ignoredOutcome],
+		count(totals[host.Stored.String()], "event"), count(totals[host.Duplicate.String()], "duplicate"),
+		count(totals[host.Conflicted.String()], "conflict"), totals[host.SetAside.String()], delivered)
 	for i := range results {
 		if r := &results[i]; !r.OK {
 			s.Printf("%s\n  want %s\n  got  %s\n", s.Paint(screen.Bad, r.Provider+": "+r.Case), r.Want, r.Got)
 		}
+	}
+}
+
+// tally adds what became of a callback, as [became] writes it.
+func tally(totals map[string]int, what string) {
+	for part := range strings.SplitSeq(what, ", ") {
+		number, disposition, several := strings.Cut(part, " ")
+		if n, err := strconv.Atoi(number); several && err == nil {
+			totals[disposition] += n
+			continue
+		}
+		totals[part]++
 	}
 }
 
@@ -234,8 +281,8 @@ func (o outcome) String() string {
 	return strings.Join(parts, ", ")
 }
 
-// became is the colour of what became of a callback.
-func became(what string) screen.Tone {
+// toneOf is the colour of what became of a callback.
+func toneOf(what string) screen.Tone {
 	switch what {
 	case host.Stored.String():
 		return screen.Good
