@@ -121,7 +121,7 @@ provider's plugin, keeps the events durably and hands them on to sinks.
 	root.PersistentFlags().BoolVar(&p.asJSON, "json", false, "write JSON for programs")
 	root.AddCommand(
 		p.initCommand(), p.serveCommand(), p.demoCommand(), p.sendCommand(),
-		p.eventsCommand(), p.deadLettersCommand(), p.configCommand(), p.versionCommand(),
+		p.eventsCommand(), p.deadLettersCommand(), p.pluginCommand(), p.configCommand(), p.versionCommand(),
 	)
 	return root
 }

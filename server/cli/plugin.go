@@ -1,0 +1,143 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/postern/postern/host"
+	"github.com/postern/postern/host/wasm"
+	"github.com/postern/postern/server/cli/internal/calibrate"
+	"github.com/postern/postern/server/cli/internal/screen"
+)
+
+func (p *program) pluginCommand() *cobra.Command {
+	return group("plugin", "Find out how a provider signs", p.pluginCalibrate())
+}
+
+// calibrateFlags are what "plugin calibrate" takes beside the plugin.
+type calibrateFlags struct {
+	callbacks, secrets []string
+	plugins, cache     string
+	verbose            bool
+}
+
+func (p *program) pluginCalibrate() *cobra.Command {
+	var f calibrateFlags
+	c := &cobra.Command{
+		Use:   "calibrate <plugin>",
+		Short: "Find the settings that verify a captured callback",
+		Long: `Tries every combination of the settings that a provider does not document on one
+captured callback and its secret, and prints those that verify it. No server is
+asked and nothing is sent or kept.
+
+The callback is a .http file (a request line, headers, an empty line, the body)
+or the body alone, byte for byte as it came. The secret is read from a variable,
+from a file, or with - from the standard input, and never shown.`,
+		Example: `  ` + p.command("plugin", "calibrate", "wowpe", "--callback", "captured.http") + ` \
+    --secret webhook-secret=env:SECRET`,
+		Args: takes(1, 1),
+		RunE: func(c *cobra.Command, args []string) error { return p.calibrate(c, args[0], &f) },
+	}
+	c.Flags().StringArrayVar(&f.callbacks, "callback", nil, "the captured `file`; with several, all must be verified")
+	c.Flags().StringArrayVar(&f.secrets, "secret", nil, "a secret, as `name=env:NAME`, name=file:/path or name=-")
+	c.Flags().StringVar(&f.plugins, "plugins", defaultPlugins, "the `directory` of the plugins")
+	c.Flags().StringVar(&f.cache, "cache", "", "a `directory` of compiled plugins to use and to leave behind")
+	c.Flags().BoolVarP(&f.verbose, "verbose", "v", false, "name each combination that cannot be tried, and why")
+	_ = c.Flags().MarkHidden("cache")
+	return c
+}
+
+func (p *program) calibrate(c *cobra.Command, plugin string, f *calibrateFlags) error {
+	there, err := available(f.plugins)
+	if err != nil {
+		return err
+	}
+	if !slices.Contains(there, plugin) {
+		return usageError{fmt.Errorf("there is no plugin %q in %s; there are: %s", plugin, f.plugins, strings.Join(there, ", "))}
+	}
+	file := pluginFile(f.plugins, plugin)
+	manifest, err := wasm.ReadManifest(file)
+	if err != nil {
+		return err
+	}
+	var secrets []string
+	for i := range manifest.Secrets {
+		secrets = append(secrets, manifest.Secrets[i].Name)
+	}
+	switch {
+	case len(manifest.Calibrate) == 0:
+		return fmt.Errorf("the plugin %s has nothing to find out: its manifest names no settings for it", plugin)
+	case len(f.secrets) == 0:
+		return usageError{fmt.Errorf("give the secret: --secret NAME=env:NAME, the first NAME one of %s", strings.Join(secrets, ", "))}
+	case len(f.callbacks) == 0:
+		return usageError{errors.New("give the captured callback: --callback FILE")}
+	}
+	values, err := calibrate.Sources{Getenv: p.getenv, Stdin: p.stdin}.Secrets(secrets, f.secrets)
+	if misuse := (calibrate.Misuse{}); errors.As(err, &misuse) {
+		return usageError{err}
+	}
+	if err != nil {
+		return err
+	}
+	callbacks, err := p.captured(f.callbacks)
+	if err != nil {
+		return err
+	}
+	report, err := calibrate.Module(c.Context(), file, f.cache, callbacks, values)
+	if err != nil {
+		return err
+	}
+	return p.printCalibrated(report, f.verbose)
+}
+
+// captured reads the callbacks.
+func (p *program) captured(files []string) ([]*host.Callback, error) {
+	var all []*host.Callback
+	for _, file := range files {
+		cb := &host.Callback{Method: http.MethodPost, Target: "/"}
+		var err error
+		if strings.HasSuffix(file, ".http") {
+			cb, err = readRequest(file)
+		} else if cb.Body, err = os.ReadFile(file); err != nil { //nolint:gosec // the operator names the file
+			err = fmt.Errorf("read the callback: %w", err)
+		}
+		if err != nil {
+			return nil, err
+		}
+		cb.Received = p.now()
+		all = append(all, cb)
+	}
+	return all, nil
+}
+
+func (p *program) printCalibrated(r *calibrate.Report, verbose bool) error {
+	var failed error
+	tone := screen.Good
+	if len(r.Fits) == 0 {
+		failed, tone = silentError{errors.New(r.Title())}, screen.Bad
+	}
+	if p.asJSON {
+		return errors.Join(jsonLine(p.stdout, r), failed)
+	}
+	s := p.screen()
+	s.Printf("%s\n", s.Paint(tone, screen.Clean(r.Title())))
+	for line := range strings.Lines(r.Text(verbose)) {
+		s.Printf("%s\n", screen.Clean(strings.TrimSuffix(line, "\n")))
+	}
+	if failed != nil {
+		return failed
+	}
+	which := "this"
+	if len(r.Fits) > 1 {
+		which = "one of them"
+	}
+	s.Printf("\n")
+	s.Command("Put "+which+" into the endpoint, beside its secret, and: ", p.command("config", "check"))
+	return nil
+}
