@@ -35,7 +35,9 @@ func plain(name, wire, body string, headers ...string) allowed {
 func called(method string) allowed {
 	return allowed{
 		"method " + method, method + " /in/acme/pay HTTP/1.1\r\nHost: a\r\n\r\n",
-		method, "/in/acme/pay", []string{"Host", "a"}, "",
+		method, "/in/acme/pay",
+		[]string{"Host", "a"},
+		"",
 	}
 }
 
@@ -209,14 +211,18 @@ func judged(wire []byte) (*host.Callback, bool) {
 	if _, ok := wellFormed(h); !ok {
 		return nil, false
 	}
-	if err := r.ContinueReadBody(in, testLimits.Body, false); err != nil {
+	if err := r.ContinueReadBodyStream(in, testLimits.Body, false); err != nil {
+		return nil, false
+	}
+	body, err := readBody(r.BodyStream(), h.ContentLength(), testLimits.Body)
+	if err != nil {
 		return nil, false
 	}
 	if _, ok := wellFormed(h); !ok || chunked(h) && trailed(h) {
 		return nil, false
 	}
 	return &host.Callback{
-		Method: string(h.Method()), Target: string(h.RequestURI()), Headers: headers(h.RawHeaders()), Body: r.Body(),
+		Method: string(h.Method()), Target: string(h.RequestURI()), Headers: headers(h.RawHeaders()), Body: body,
 	}, true
 }
 

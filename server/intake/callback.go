@@ -1,7 +1,6 @@
 package intake
 
 import (
-	"bytes"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -52,15 +51,16 @@ func (s *Server) answer(c *fiber.Ctx, code host.Code) error {
 	return nil
 }
 
-// callback copies the request: every byte of it lies in buffers that the
-// server uses again after the handler.
+// callback copies the request: every byte of it but the body, which is its own,
+// lies in buffers that the server uses again after the handler.
 func callback(c *fiber.Ctx, publicURL string, client netip.Addr) *host.Callback {
 	h := &c.Context().Request.Header
+	body, _ := c.Context().UserValue(bodyKey{}).([]byte)
 	cb := &host.Callback{
 		Method:   string(h.Method()),
 		Target:   string(h.RequestURI()),
 		Headers:  headers(h.RawHeaders()),
-		Body:     bytes.Clone(c.BodyRaw()),
+		Body:     body,
 		Received: time.Now().UTC(),
 		Remote:   client,
 	}

@@ -90,6 +90,13 @@ func (f *fields) framed(h *fasthttp.RequestHeader) bool {
 	return taken == -2 || taken == 0
 }
 
+// cut says that the body is larger than what is taken; see
+// [Server.unannounce].
+func (f *fields) cut(h *fasthttp.RequestHeader) bool {
+	length, measured := f.values["content-length"]
+	return measured && length != "0" && h.ContentLength() == 0 && !h.IsGet() && !h.IsHead()
+}
+
 // decodable says that the body has one layer of a coding that the host can take
 // off, or none.
 func (f *fields) decodable() bool {

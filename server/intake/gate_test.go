@@ -87,7 +87,7 @@ func TestGate_limits(t *testing.T) {
 			{"never more than the burst", time.Hour, []*Gate{b, b, b, b}, []float64{0, 0, 0, 2}},
 		}
 		for _, s := range steps {
-			time.Sleep(s.after)
+			<-time.After(s.after)
 			if diff := cmp.Diff(s.want, waits(known, s.gates...)); diff != "" {
 				t.Errorf("%s (-want +got):\n%s", s.name, diff)
 			}

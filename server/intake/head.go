@@ -32,6 +32,8 @@ func wellFormed(h *fasthttp.RequestHeader) (code host.Code, ok bool) {
 	switch {
 	case seen.count > maxFields:
 		return host.HeadTooMany, false
+	case seen.cut(h):
+		return host.BodyTooLarge, false
 	case seen.count == 0 || !seen.framed(h):
 		// fasthttp shows no fields where an LF alone ends them.
 		return host.HeadMalformed, false

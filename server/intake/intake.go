@@ -124,6 +124,7 @@ func New(o Options) (*Server, error) {
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.app = fiber.New(fiber.Config{
 		BodyLimit:                    o.Limits.Body,
+		StreamRequestBody:            true, // see readBody
 		ReadTimeout:                  o.Limits.Read,
 		WriteTimeout:                 o.Limits.Write,
 		IdleTimeout:                  o.Limits.Idle,
@@ -148,6 +149,7 @@ func New(o Options) (*Server, error) {
 	if poisoned {
 		srv.Handler = poison(srv.Handler)
 	}
+	srv.HeaderReceived = s.unannounce
 	srv.ExpectHandler = s.expected
 	srv.ErrorHandler = s.unread
 	return s, nil
@@ -213,6 +215,14 @@ func (s *Server) front(route fasthttp.RequestHandler) fasthttp.RequestHandler {
 			s.refuse(ctx, code)
 			return
 		}
+		// All of it, or the connection ends: what is left over would be the next
+		// request.
+		body, err := readBody(ctx.RequestBodyStream(), ctx.Request.Header.ContentLength(), s.o.Limits.Body)
+		if err != nil {
+			s.unread(ctx, err)
+			return
+		}
+		ctx.SetUserValue(bodyKey{}, body)
 		if chunked(&ctx.Request.Header) {
 			// fasthttp takes an end of the chunks by LF alone and tells nobody;
 			// what follows them is no request, then.

@@ -184,8 +184,12 @@ func TestRead_slowIsClosed(t *testing.T) {
 			t.Parallel()
 			f := start(t, limits, nil)
 			got := f.raw(t, wire) // returns when the server closes
-			if !strings.HasPrefix(got, "HTTP/1.1 408 ") || strings.Contains(got, "acme") {
-				t.Errorf("answer = %q, want 408 without the request", got)
+			status := "408"
+			if name == "end" {
+				status = "400" // fasthttp does not say that it waited
+			}
+			if !strings.HasPrefix(got, "HTTP/1.1 "+status+" ") || strings.Contains(got, "acme") {
+				t.Errorf("answer = %q, want %s without the request", got, status)
 			}
 			if len(f.callbacks()) != 0 {
 				t.Error("a callback went through")

@@ -31,7 +31,10 @@ func poison(next fasthttp.RequestHandler) fasthttp.RequestHandler {
 		fill(ctx.URI().PathOriginal())
 		fill(ctx.URI().Path())
 		fill(ctx.URI().QueryString())
-		fill(ctx.Request.Body())
+		if ctx.UserValue(bodyKey{}) != nil { // else it is not read, and may never arrive
+			first := ctx.Request.Body()
+			fill(first[:cap(first)])
+		}
 	}
 }
 

@@ -243,7 +243,7 @@ func TestTLS_reload(t *testing.T) {
 		}
 		for _, s := range steps {
 			s.change()
-			time.Sleep(s.after)
+			<-time.After(s.after)
 			for range 3 { // asked again at once, nothing changes
 				if got := serial(t, cfg); got != s.want {
 					t.Errorf("%s: certificate %d, want %d", s.name, got, s.want)
@@ -272,7 +272,7 @@ func TestTLS_clientRootsReload(t *testing.T) {
 		}
 		before, _ := cfg.GetConfigForClient(nil)
 		put(t, id.clientCA, newAuthority(t).pem)
-		time.Sleep(time.Second)
+		<-time.After(time.Second)
 		after, _ := cfg.GetConfigForClient(nil)
 		if before.ClientCAs.Equal(after.ClientCAs) {
 			t.Error("the clients' roots are still the old ones")
