@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -287,6 +288,31 @@ func TestCheck_wordsAboutMoney(t *testing.T) {
 		}
 		if c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) {
 			t.Errorf("%s, status %q, confirm %v: error %v, want one with %q", c.kind, c.status, c.confirm, err, c.want)
+		}
+	}
+}
+
+// TestEvent_edges has what an author meets late: a year that is another one in
+// UTC, and minor units of no amount.
+func TestEvent_edges(t *testing.T) {
+	east, west := time.FixedZone("", 5*3600), time.FixedZone("", -3600)
+	minor := int64(5000)
+	for name, c := range map[string]struct {
+		event event
+		want  string // of the error, "" for none
+	}{
+		"1970 in UTC":    {event{at: time.Date(1970, 1, 1, 5, 0, 0, 0, east)}, ""},
+		"1969 in UTC":    {event{at: time.Date(1970, 1, 1, 4, 59, 59, 0, east)}, "time"},
+		"9999 in UTC":    {event{at: time.Date(9999, 12, 31, 22, 59, 59, 0, west)}, ""},
+		"10000 in UTC":   {event{at: time.Date(9999, 12, 31, 23, 0, 0, 0, west)}, "time"},
+		"minor":          {event{Minor: &minor, Amount: "50.00", Currency: "INR"}, ""},
+		"minor of none":  {event{Minor: &minor}, "minor"},
+		"currency alone": {event{Minor: &minor, Currency: "INR"}, "both or neither"},
+	} {
+		c.event.Type = "acme.moved"
+		err := c.event.check()
+		if (c.want == "") != (err == nil) || (err != nil && !strings.Contains(err.Error(), c.want)) {
+			t.Errorf("%s: check = %v, want %q", name, err, c.want)
 		}
 	}
 }
