@@ -15,6 +15,7 @@ import (
 
 	"github.com/postern/postern/host"
 	"github.com/postern/postern/server/cli/internal/client"
+	"github.com/postern/postern/server/cli/internal/outgoing"
 	"github.com/postern/postern/server/cli/internal/screen"
 )
 
@@ -46,7 +47,7 @@ func (d *demo) try(ctx context.Context, c *demoCase) (demoResult, error) {
 	if err != nil {
 		return r, err
 	}
-	cb, err := parseRequest(text)
+	cb, err := outgoing.Parse(text)
 	if err != nil {
 		return r, fmt.Errorf("read %s: %w", c.file, err)
 	}
@@ -211,12 +212,11 @@ func (p *program) printDemo(results []demoResult, plugins string) error {
 
 func (p *program) demoTable(results []demoResult) {
 	t := screen.Table{Columns: []screen.Column{
-		{Title: "PROVIDER"},
-		{Title: "CALLBACK", Least: 10},
+		{Title: "CALLBACK", Least: 12},
 		{Title: "ANSWER"},
 		{Title: "BECAME"},
 		{Title: "EVENT", Least: 12},
-		{Title: "IN SINK"},
+		{Title: "SINK"},
 		{Title: ""},
 	}}
 	totals := map[string]int{}
@@ -239,15 +239,21 @@ func (p *program) demoTable(results []demoResult) {
 		if kind == "" {
 			kind = "-"
 		}
-		t.Add(screen.Text(r.Provider), screen.Text(r.Case), screen.Text(strconv.Itoa(r.Got.Status)),
+		if i == 0 || results[i-1].Provider != r.Provider {
+			heading := make([]screen.Cell, len(t.Columns))
+			heading[0] = screen.Text(r.Provider).In(screen.Bold)
+			t.Add(heading...)
+		}
+		t.Add(screen.Text("  "+r.Case), screen.Text(strconv.Itoa(r.Got.Status)),
 			screen.Text(r.Got.Became).In(toneOf(r.Got.Became)), screen.Text(kind), screen.Text(in), mark)
 	}
 	s := p.screen()
 	t.Print(s)
-	s.Printf("\n%s: %d refused, %d ignored; %s stored, %s, %s, %d set aside; %d in the sink\n",
-		count(len(results), "callback"), totals[refusedOutcome], totals[ignoredOutcome],
-		count(totals[host.Stored.String()], "event"), count(totals[host.Duplicate.String()], "duplicate"),
-		count(totals[host.Conflicted.String()], "conflict"), totals[host.SetAside.String()], delivered)
+	s.Printf("\n%s, %d of them refused and %d ignored\n",
+		count(len(results), "callback"), totals[refusedOutcome], totals[ignoredOutcome])
+	s.Printf("%s stored, %d in the sink; %s, %s, %d set aside\n",
+		count(totals[host.Stored.String()], "event"), delivered, count(totals[host.Duplicate.String()], "duplicate"),
+		count(totals[host.Conflicted.String()], "conflict"), totals[host.SetAside.String()])
 	for i := range results {
 		if r := &results[i]; !r.OK {
 			s.Printf("%s\n  want %s\n  got  %s\n", s.Paint(screen.Bad, r.Provider+": "+r.Case), r.Want, r.Got)
