@@ -13,6 +13,7 @@ import (
 	"github.com/postern/postern/host"
 	"github.com/postern/postern/host/wasm"
 	"github.com/postern/postern/server/cli/internal/calibrate"
+	"github.com/postern/postern/server/cli/internal/outgoing"
 	"github.com/postern/postern/server/cli/internal/screen"
 )
 
@@ -103,7 +104,7 @@ func (p *program) captured(files []string) ([]*host.Callback, error) {
 		cb := &host.Callback{Method: http.MethodPost, Target: "/"}
 		var err error
 		if strings.HasSuffix(file, ".http") {
-			cb, err = readRequest(file)
+			cb, err = outgoing.Read(file)
 		} else if cb.Body, err = os.ReadFile(file); err != nil { //nolint:gosec // the operator names the file
 			err = fmt.Errorf("read the callback: %w", err)
 		}

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/postern/postern/server/cli/internal/calibrate"
+	"github.com/postern/postern/server/cli/internal/outgoing"
 )
 
 // guidKey is the secret of some of wowpe's goldens.
@@ -66,7 +67,7 @@ func TestPluginCalibrate(t *testing.T) {
 // TestPluginCalibrate_sources reads the secret from everywhere, and the callback
 // as a body alone.
 func TestPluginCalibrate_sources(t *testing.T) {
-	cb, err := readRequest(capturedFile("key-md5-object"))
+	cb, err := outgoing.Read(capturedFile("key-md5-object"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -18,8 +18,8 @@ import (
 
 	"github.com/postern/postern/config"
 	"github.com/postern/postern/host"
-	"github.com/postern/postern/host/wasm"
 	"github.com/postern/postern/server/cli/internal/client"
+	"github.com/postern/postern/server/cli/internal/outgoing"
 	"github.com/postern/postern/server/cli/internal/screen"
 )
 
@@ -105,9 +105,9 @@ func (p *program) callback(what string, f *sendFlags, module string) (*host.Call
 	var err error
 	switch {
 	case isFile(what):
-		cb, err = readRequest(what)
+		cb, err = outgoing.Read(what)
 	case f.data == "":
-		cb, err = accepted(module)
+		cb, err = outgoing.Accepted(module)
 	}
 	if err != nil {
 		return nil, err
@@ -118,7 +118,7 @@ func (p *program) callback(what string, f *sendFlags, module string) (*host.Call
 		}
 	}
 	for _, line := range f.headers {
-		h, err := parseHeader(line)
+		h, err := outgoing.Header(line)
 		if err != nil {
 			return nil, usageError{err}
 		}
@@ -135,45 +135,6 @@ func (p *program) body(data string) ([]byte, error) {
 		return os.ReadFile(file) //nolint:gosec // the operator names the file
 	}
 	return []byte(data), nil
-}
-
-func readRequest(file string) (*host.Callback, error) {
-	text, err := os.ReadFile(file) //nolint:gosec // the operator names the file
-	if err != nil {
-		return nil, fmt.Errorf("read the callback: %w", err)
-	}
-	cb, err := parseRequest(text)
-	if err != nil {
-		return nil, fmt.Errorf("read %s: %w", file, err)
-	}
-	return cb, nil
-}
-
-// accepted is a callback that the plugin's own tests expect it to accept: the
-// first whose name is one word, since those are the ordinary cases, else the
-// first.
-func accepted(module string) (*host.Callback, error) {
-	goldens, err := wasm.ReadGoldens(module)
-	if err != nil {
-		return nil, err
-	}
-	var first *wasm.Golden
-	for i := range goldens {
-		g := &goldens[i]
-		if g.Verdict != host.Accept.String() || len(g.Settings) > 0 {
-			continue
-		}
-		if !strings.Contains(g.Name, "-") {
-			return parseRequest(g.Request)
-		}
-		if first == nil {
-			first = g
-		}
-	}
-	if first == nil {
-		return nil, fmt.Errorf("the plugin %s carries no callback that it accepts: give one with --data or as a .http file", module)
-	}
-	return parseRequest(first.Request)
 }
 
 // isFile tells a .http file from a plugin's name.

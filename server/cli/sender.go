@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
-	"encoding/json"
 	"encoding/pem"
 	"errors"
 	"fmt"
@@ -22,6 +21,7 @@ import (
 	"github.com/postern/postern/host"
 	"github.com/postern/postern/host/wasm"
 	"github.com/postern/postern/server"
+	"github.com/postern/postern/server/cli/internal/outgoing"
 )
 
 // sender makes callbacks as an endpoint's provider would and posts them.
@@ -30,7 +30,7 @@ type sender struct {
 	where    string
 	endpoint *config.Endpoint
 	// plugin signs; nil leaves a callback as it is.
-	plugin signer
+	plugin outgoing.Signer
 	// base is scheme and authority of the server.
 	base string
 	http *http.Client
@@ -55,7 +55,7 @@ func (s *sender) send(ctx context.Context, cb *host.Callback) (answer, error) {
 	out := s.address(cb)
 	if s.plugin != nil {
 		var err error
-		if out, err = sign(ctx, s.plugin, out); err != nil {
+		if out, err = outgoing.Sign(ctx, s.plugin, out); err != nil {
 			return answer{}, err
 		}
 	}
@@ -79,61 +79,6 @@ func (s *sender) send(ctx context.Context, cb *host.Callback) (answer, error) {
 		return answer{}, fmt.Errorf("read the answer of %s: %w", s.base, err)
 	}
 	return answer{resp.StatusCode, body, time.Since(start)}, nil
-}
-
-// sign has the plugin sign a callback. Some providers put their signature into
-// the body, and a recorded callback has one already: where the plugin refuses
-// to sign, the first of the body's members without which it does is left out,
-// from the last on.
-func sign(ctx context.Context, plugin signer, cb *host.Callback) (*host.Callback, error) {
-	signed, err := plugin.Sign(ctx, cb)
-	if err == nil {
-		return signed, nil
-	}
-	members := membersOf(cb.Body)
-	for i := len(members) - 1; i >= 0; i-- {
-		less := *cb
-		less.Body = joined(slices.Delete(slices.Clone(members), i, i+1))
-		if signed, lessErr := plugin.Sign(ctx, &less); lessErr == nil {
-			return signed, nil
-		}
-	}
-	return nil, err
-}
-
-// signer is what [wasm.Plugin] is to a sender.
-type signer interface {
-	Sign(ctx context.Context, cb *host.Callback) (*host.Callback, error)
-}
-
-// membersOf are the members of a JSON object as they stand, "name":value; none
-// if body is nothing of the kind.
-func membersOf(body []byte) [][]byte {
-	dec := json.NewDecoder(bytes.NewReader(body))
-	if open, err := dec.Token(); err != nil || open != json.Delim('{') {
-		return nil
-	}
-	var members [][]byte
-	for dec.More() {
-		name, err := dec.Token()
-		if err != nil {
-			return nil
-		}
-		var value json.RawMessage
-		if err := dec.Decode(&value); err != nil {
-			return nil
-		}
-		quoted, err := json.Marshal(name)
-		if err != nil {
-			return nil
-		}
-		members = append(members, slices.Concat(quoted, []byte(":"), value))
-	}
-	return members
-}
-
-func joined(members [][]byte) []byte {
-	return slices.Concat([]byte("{"), bytes.Join(members, []byte(",")), []byte("}"))
 }
 
 // address returns a copy of cb with the endpoint's own path and the query that

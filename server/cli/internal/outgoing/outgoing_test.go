@@ -1,4 +1,4 @@
-package cli
+package outgoing
 
 import (
 	"testing"
@@ -8,8 +8,8 @@ import (
 	"github.com/postern/postern/host"
 )
 
-func TestParseRequest(t *testing.T) {
-	got, err := parseRequest([]byte("# a payment\n\nPOST /in/main/ottu?x=1 HTTP/1.1\r\nX-A: one \nhost: elsewhere\nX-A:two\nContent-Length: 9\n\n{\"a\":1}\n\n"))
+func TestParse(t *testing.T) {
+	got, err := Parse([]byte("# a payment\n\nPOST /in/main/ottu?x=1 HTTP/1.1\r\nX-A: one \nhost: elsewhere\nX-A:two\nContent-Length: 9\n\n{\"a\":1}\n\n"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -21,11 +21,11 @@ func TestParseRequest(t *testing.T) {
 	if diff := cmp.Diff(want, got, cmp.Comparer(func(a, b host.Callback) bool {
 		return a.Method == b.Method && a.Target == b.Target && cmp.Equal(a.Headers, b.Headers) && cmp.Equal(a.Body, b.Body)
 	})); diff != "" {
-		t.Errorf("parseRequest (-want +got):\n%s", diff)
+		t.Errorf("Parse (-want +got):\n%s", diff)
 	}
 }
 
-func TestParseRequest_refuses(t *testing.T) {
+func TestParse_refuses(t *testing.T) {
 	for in, want := range map[string]string{
 		"":                          "it has no request line",
 		"# only a comment\n":        "it has no request line",
@@ -34,8 +34,8 @@ func TestParseRequest_refuses(t *testing.T) {
 		"GET / HTTP/1.1\nX A: 1\n":  `header "X A: 1" is not "Name: value"`,
 		"GET / HTTP/1.1\nnothing\n": `header "nothing" is not "Name: value"`,
 	} {
-		if _, err := parseRequest([]byte(in)); err == nil || err.Error() != want {
-			t.Errorf("parseRequest(%q) = %v, want %q", in, err, want)
+		if _, err := Parse([]byte(in)); err == nil || err.Error() != want {
+			t.Errorf("Parse(%q) = %v, want %q", in, err, want)
 		}
 	}
 }
