@@ -137,24 +137,42 @@ func (w *terminal) text() string {
 	return w.b.String()
 }
 
-// TestDocs_readme types the commands of README.md in a fresh copy of the tree,
-// in order, and compares what they print. `make run` goes on in the background
-// until the end.
-func TestDocs_readme(t *testing.T) {
-	text, err := os.ReadFile("README.md")
+// TestDocs_readmes types the commands of README.md, and then those of each
+// plugin's, in a fresh copy of the tree, in order, and compares what they print.
+// `make run` goes on in the background until the end.
+func TestDocs_readmes(t *testing.T) {
+	dir := copyTree(t)
+	typed(t, "README.md", dir, 4)
+	plugins, err := filepath.Glob("plugins/*/README.md")
+	if err != nil || len(plugins) < 5 {
+		t.Fatalf("plugins' READMEs: %v, %v", plugins, err)
+	}
+	for _, file := range plugins {
+		t.Run(file, func(t *testing.T) {
+			if _, err := exec.LookPath("curl"); err != nil {
+				t.Skip("its commands need curl, which is not installed here")
+			}
+			typed(t, file, dir, 2)
+		})
+	}
+}
+
+// typed types the commands of one document, of which there must be a number.
+func typed(t *testing.T, file, dir string, least int) {
+	t.Helper()
+	text, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
 	}
 	all := steps(string(text))
-	if len(all) < 4 {
-		t.Fatalf("%d commands found in README.md, want at least 4", len(all))
+	if len(all) < least {
+		t.Fatalf("%d commands found in %s, want at least %d", len(all), file, least)
 	}
-	dir := copyTree(t)
 	for _, s := range all {
 		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 		cmd := exec.CommandContext(ctx, "/bin/sh", "-c", s.command)
 		cmd.Dir = dir
-		cmd.Env = append(os.Environ(), "NO_COLOR=1", "OTTU_HMAC_KEY=for-the-test", "WIBMO_CUSTOMER_ID=for-the-test")
+		cmd.Env = append(os.Environ(), "NO_COLOR=1", "OTTU_HMAC_KEY=for-the-test")
 		if s.command == "make run" {
 			background(t, cmd, s)
 			t.Cleanup(cancel)
@@ -163,11 +181,11 @@ func TestDocs_readme(t *testing.T) {
 		out, err := cmd.Output()
 		cancel()
 		if err != nil {
-			t.Errorf("README.md:%d: %s: %v\n%s", s.line, s.command, err, out)
+			t.Errorf("%s:%d: %s: %v\n%s", file, s.line, s.command, err, out)
 			continue
 		}
 		if missing, ok := matches(string(out), s.want); !ok {
-			t.Errorf("README.md:%d: %s\nprints\n%s\nand not as written: %s", s.line, s.command, out, missing)
+			t.Errorf("%s:%d: %s\nprints\n%s\nand not as written: %s", file, s.line, s.command, out, missing)
 		}
 	}
 }
