@@ -73,3 +73,21 @@ func TestHead_refused(t *testing.T) {
 		})
 	}
 }
+
+// What fasthttp refuses today is refused by our own judge as well.
+func TestField(t *testing.T) {
+	t.Parallel()
+	for _, raw := range []string{
+		"", "\r\n", "X-Sig: a", "X-Sig: a\n", "X-Sig\r\n", ": a\r\n", "X Sig: a\r\n", "X-Sig : a\r\n", " X-Sig: a\r\n",
+		"X-Sig\x00: a\r\n", "X-\xc3\xa4: a\r\n", "X/Sig: a\r\n", "X-Sig: a\x00\r\n", "X-Sig: a\nb\r\n", "X-Sig: a\rb\r\n",
+		"X-Sig: a\x0bb\r\n", "X-Sig: a\x1b\r\n", "X-Sig: a\x7f\r\n",
+	} {
+		if name, value, _, ok := field([]byte(raw)); ok {
+			t.Errorf("field(%q) = %q: %q, want none", raw, name, value)
+		}
+	}
+	name, value, rest, ok := field([]byte("X-Sig:\t a\tb \r\n\r\n"))
+	if string(name) != "X-Sig" || string(value) != "a\tb" || string(rest) != "\r\n" || !ok {
+		t.Errorf("field = %q, %q, %q, %t", name, value, rest, ok)
+	}
+}
