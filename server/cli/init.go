@@ -125,8 +125,7 @@ func (f *first) read(names []string) error {
 	var wrong []error
 	for _, name := range names {
 		if !slices.Contains(there, name) {
-			wrong = append(wrong, usageError{fmt.Errorf("there is no plugin %q in %s; there are: %s",
-				name, f.Plugins, strings.Join(there, ", "))})
+			wrong = append(wrong, noPlugin(name, f.Plugins, there))
 			continue
 		}
 		m, err := wasm.ReadManifest(pluginFile(f.Plugins, name))
@@ -153,6 +152,10 @@ func available(dir string) ([]string, error) {
 		files[i] = strings.TrimSuffix(filepath.Base(f), ".wasm")
 	}
 	return files, nil
+}
+
+func noPlugin(name, dir string, there []string) error {
+	return usageError{fmt.Errorf("there is no plugin %q in %s; there are: %s", name, dir, strings.Join(there, ", "))}
 }
 
 func describe(name string, m *wasm.Manifest) (firstProvider, error) {

@@ -2,15 +2,11 @@ package cli
 
 import (
 	"errors"
-	"fmt"
-	"net/http"
-	"os"
 	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
 
-	"github.com/postern/postern/host"
 	"github.com/postern/postern/host/wasm"
 	"github.com/postern/postern/server/cli/internal/calibrate"
 	"github.com/postern/postern/server/cli/internal/outgoing"
@@ -60,33 +56,24 @@ func (p *program) calibrate(c *cobra.Command, plugin string, f *calibrateFlags) 
 		return err
 	}
 	if !slices.Contains(there, plugin) {
-		return usageError{fmt.Errorf("there is no plugin %q in %s; there are: %s", plugin, f.plugins, strings.Join(there, ", "))}
+		return noPlugin(plugin, f.plugins, there)
 	}
 	file := pluginFile(f.plugins, plugin)
 	manifest, err := wasm.ReadManifest(file)
 	if err != nil {
 		return err
 	}
-	var secrets []string
-	for i := range manifest.Secrets {
-		secrets = append(secrets, manifest.Secrets[i].Name)
-	}
-	switch {
-	case len(manifest.Calibrate) == 0:
-		return fmt.Errorf("the plugin %s has nothing to find out: its manifest names no settings for it", plugin)
-	case len(f.secrets) == 0:
-		return usageError{fmt.Errorf("give the secret: --secret NAME=env:NAME, the first NAME one of %s", strings.Join(secrets, ", "))}
-	case len(f.callbacks) == 0:
+	if len(f.callbacks) == 0 {
 		return usageError{errors.New("give the captured callback: --callback FILE")}
 	}
-	values, err := calibrate.Sources{Getenv: p.getenv, Stdin: p.stdin}.Secrets(secrets, f.secrets)
+	values, err := calibrate.Sources{Getenv: p.getenv, Stdin: p.stdin}.Secrets(manifest, f.secrets)
 	if misuse := (calibrate.Misuse{}); errors.As(err, &misuse) {
 		return usageError{err}
 	}
 	if err != nil {
 		return err
 	}
-	callbacks, err := p.captured(f.callbacks)
+	callbacks, err := outgoing.Captured(f.callbacks, p.now())
 	if err != nil {
 		return err
 	}
@@ -95,26 +82,6 @@ func (p *program) calibrate(c *cobra.Command, plugin string, f *calibrateFlags) 
 		return err
 	}
 	return p.printCalibrated(report, f.verbose)
-}
-
-// captured reads the callbacks.
-func (p *program) captured(files []string) ([]*host.Callback, error) {
-	var all []*host.Callback
-	for _, file := range files {
-		cb := &host.Callback{Method: http.MethodPost, Target: "/"}
-		var err error
-		if strings.HasSuffix(file, ".http") {
-			cb, err = outgoing.Read(file)
-		} else if cb.Body, err = os.ReadFile(file); err != nil { //nolint:gosec // the operator names the file
-			err = fmt.Errorf("read the callback: %w", err)
-		}
-		if err != nil {
-			return nil, err
-		}
-		cb.Received = p.now()
-		all = append(all, cb)
-	}
-	return all, nil
 }
 
 func (p *program) printCalibrated(r *calibrate.Report, verbose bool) error {

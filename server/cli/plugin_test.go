@@ -96,8 +96,8 @@ func TestPluginCalibrate_refuses(t *testing.T) {
 		code       int
 	}{
 		{"nothere", "there is no plugin \"nothere\" in ", exitUsage},
-		{"ottu", "the plugin ottu has nothing to find out", exitFailed},
-		{"wowpe", "give the secret: --secret NAME=env:NAME, the first NAME one of webhook-secret", exitUsage},
+		{"ottu --callback " + captured, "the plugin ottu has nothing to find out", exitFailed},
+		{"wowpe --callback " + captured, "give the secret: --secret NAME=env:NAME, the first NAME one of webhook-secret", exitUsage},
 		{"wowpe --secret webhook-secret=env:SECRET", "give the captured callback: --callback FILE", exitUsage},
 		{"wowpe --callback " + captured + " --secret webhook-secret=hunter2", "write env:NAME, file:/path or -", exitUsage},
 		{"wowpe --callback " + captured + " --secret hunter2", "it has: webhook-secret", exitUsage},

@@ -37,8 +37,8 @@ func (p *program) sendCommand() *cobra.Command {
 		Short: "Post a callback to an endpoint, signed as its provider would",
 		Long: `Makes a callback, signs it with the endpoint's newest secrets and posts it. The
 callback is a .http file (a request line, headers, an empty line, a body), or
---data, or the first that the plugin's own tests accept. A server on this machine
-that speaks TLS is known by the certificate in intake.tls.cert.`,
+--data, or the first that the plugin's own tests accept. A server on this
+machine that speaks TLS is known by the certificate in intake.tls.cert.`,
 		Example: `  ` + p.command("send", "ottu") + `
   ` + p.command("send", "ottu", "--data") + ` '{"amount":"1.000"}'
   ` + p.command("send", "plugins/ottu/testdata/paid.http", "--endpoint", "main/ottu"),

@@ -9,6 +9,8 @@ import (
 	"os"
 	"slices"
 	"strings"
+
+	"github.com/postern/postern/host/wasm"
 )
 
 // Misuse is a command line that was not understood.
@@ -23,9 +25,20 @@ type Sources struct {
 }
 
 // Secrets reads what flags name, each NAME=env:NAME, NAME=file:/path or NAME=-,
-// for the standard input. Known are the plugin's secrets. No error has what
-// stands behind a name: it may be the secret itself.
-func (s Sources) Secrets(known, flags []string) (map[string][]string, error) {
+// for the standard input: one or more of those of the manifest, which must have
+// something to calibrate. No error has what stands behind a name: it may be the
+// secret itself.
+func (s Sources) Secrets(m *wasm.Manifest, flags []string) (map[string][]string, error) {
+	if len(m.Calibrate) == 0 {
+		return nil, fmt.Errorf("the plugin %s has nothing to find out: its manifest names no settings for it", m.Name)
+	}
+	var known []string
+	for i := range m.Secrets {
+		known = append(known, m.Secrets[i].Name)
+	}
+	if len(flags) == 0 {
+		return nil, Misuse{fmt.Errorf("give the secret: --secret NAME=env:NAME, the first NAME one of %s", strings.Join(known, ", "))}
+	}
 	all := make(map[string][]string)
 	for _, flag := range flags {
 		name, from, _ := strings.Cut(flag, "=")

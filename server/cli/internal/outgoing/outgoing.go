@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/postern/postern/host"
 	"github.com/postern/postern/host/wasm"
@@ -24,6 +25,27 @@ func Read(file string) (*host.Callback, error) {
 		return nil, fmt.Errorf("read %s: %w", file, err)
 	}
 	return cb, nil
+}
+
+// Captured reads callbacks that were received at some time. A file is a .http
+// file by its name; any other is the body alone, posted to "/".
+func Captured(files []string, received time.Time) ([]*host.Callback, error) {
+	var all []*host.Callback
+	for _, file := range files {
+		cb := &host.Callback{Method: http.MethodPost, Target: "/"}
+		var err error
+		if strings.HasSuffix(file, ".http") {
+			cb, err = Read(file)
+		} else if cb.Body, err = os.ReadFile(file); err != nil { //nolint:gosec // the operator names the file
+			err = fmt.Errorf("read the callback: %w", err)
+		}
+		if err != nil {
+			return nil, err
+		}
+		cb.Received = received
+		all = append(all, cb)
+	}
+	return all, nil
 }
 
 // Parse reads a request as editors and HTTP clients write it to a .http
