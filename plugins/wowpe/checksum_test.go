@@ -16,7 +16,7 @@ var lastChecksum = regexp.MustCompile(`,"Checksum":"[^"]*"\}$`)
 // plugin put it on again: the requests are the same, byte for byte.
 func TestSign(t *testing.T) {
 	for _, name := range []string{
-		"success", "status-failure", "status-code-lower", "status-code-0", "numeric-fields", "escapes",
+		"success", "status-failure", "status-code-lower", "status-code-0", "numeric-fields", "with-escapes",
 		"extra-member-both", "key-hex", "key-base64", "key-short", "key-long", "key-md5", "key-sha256",
 		"zero-padding", "zero-padding-none", "plaintext-null", "plaintext-empty", "plaintext-without",
 		"plaintext-null-zero-padding", "rotated-newest", "if-present-right",
