@@ -11,7 +11,7 @@ import (
 
 // Host takes callbacks in: it runs the plugin, completes the events, makes
 // them durable and says what to answer. Make one with a literal; every field
-// but Wake, Observe and Refusal is required. It is safe for concurrent use.
+// but Wake, Observe, Refusal and Pause is required. It is safe for concurrent use.
 type Host struct {
 	Store interface {
 		Appender
@@ -26,6 +26,10 @@ type Host struct {
 	// earliest: where a callback's verification failed cannot be told from the
 	// time, as long as judging it took less. Zero means at once.
 	Refusal time.Duration
+	// Pause waits out the rest of Refusal, or until ctx ends. Nil is a timer of
+	// Go's, which does for tests: when it wakes shows, on an idle machine, when
+	// the waiting began.
+	Pause func(ctx context.Context, d time.Duration)
 }
 
 // Observation is what happened to one callback, for metrics.
@@ -56,7 +60,11 @@ func (h *Host) Ingest(ctx context.Context, ep *Endpoint, cb *Callback) Answer {
 		h.Observe(seen)
 	}
 	if seen.Verdict == Reject {
-		wait(ctx, h.Refusal-time.Since(start))
+		pause := h.Pause
+		if pause == nil {
+			pause = wait
+		}
+		pause(ctx, h.Refusal-time.Since(start))
 	}
 	return answer
 }

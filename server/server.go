@@ -21,6 +21,7 @@ import (
 	"github.com/postern/postern/host/dispatch"
 	"github.com/postern/postern/server/admin"
 	"github.com/postern/postern/server/intake"
+	"github.com/postern/postern/server/pause"
 )
 
 // Options are what the configuration does not say.
@@ -228,7 +229,7 @@ func (s *Server) serveAdmin(ctx context.Context, version string) error {
 const refusal = 2 * time.Millisecond
 
 func (s *Server) serveIntake(ctx context.Context, o Options) error {
-	h := &host.Host{Store: s.store, Log: s.log, Wake: s.dispatch.Wake, Observe: s.metrics.Callback, Refusal: refusal}
+	h := &host.Host{Store: s.store, Log: s.log, Wake: s.dispatch.Wake, Observe: s.metrics.Callback, Refusal: refusal, Pause: pause.For}
 	if o.Observe != nil {
 		h.Observe = func(seen host.Observation) {
 			s.metrics.Callback(seen)
