@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"strings"
 	"testing"
@@ -200,11 +201,20 @@ func TestHead_expectation(t *testing.T) {
 	}
 }
 
+// sender is a connection of which only the reading side is used.
+type sender struct {
+	net.Conn
+	io.Reader
+}
+
+func (s sender) Read(p []byte) (int, error) { return s.Reader.Read(p) }
+
 // judged is what the host gets of wire, if it is let through, without a socket.
 func judged(wire []byte) (*host.Callback, bool) {
 	var r fasthttp.Request
 	h := &r.Header
-	in := bufio.NewReaderSize(bytes.NewReader(wire), maxHead)
+	sent := &plainConn{Conn: sender{Reader: bytes.NewReader(wire)}}
+	in := bufio.NewReaderSize(sent, maxHead)
 	if err := h.Read(in); err != nil {
 		return nil, false
 	}
@@ -215,7 +225,7 @@ func judged(wire []byte) (*host.Callback, bool) {
 		return nil, false
 	}
 	body, err := readBody(r.BodyStream(), h.ContentLength(), testLimits.Body)
-	if err != nil {
+	if err != nil || cutOff(sent) {
 		return nil, false
 	}
 	if _, ok := wellFormed(h); !ok || chunked(h) && trailed(h) {

@@ -2,8 +2,13 @@ package intake
 
 import (
 	"bytes"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"io"
+	"log/slog"
+	"net"
+	"strings"
 	"testing"
 	"testing/iotest"
 
@@ -67,5 +72,65 @@ func TestReadBody(t *testing.T) {
 	}
 	if got, err := readBody(nil, -2, limit); got != nil || err != nil {
 		t.Errorf("no stream: %q, %v", got, err)
+	}
+}
+
+// A body that ends with its connection is not whole.
+func TestBody_cutOff(t *testing.T) {
+	t.Parallel()
+	ca, id := newAuthority(t), newIdentity(t)
+	cert, key := ca.issue(t, 7)
+	id.put(t, cert, key)
+	cfg, err := TLS(id.cert, id.key, "", slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	roots := x509.NewCertPool()
+	roots.AddCert(ca.cert)
+	client := &tls.Config{RootCAs: roots, ServerName: "127.0.0.1", MinVersion: tls.VersionTLS12}
+	for name, row := range map[string]struct {
+		wire  string
+		whole bool
+	}{
+		"length":                     {post + "Content-Length: 4\r\n\r\nabc", false},
+		"length beyond the first":    {post + "Content-Length: 1024\r\n\r\n" + strings.Repeat("a", 1023), false},
+		"before any chunk":           {chunks, false},
+		"inside a size":              {chunks + "3", false},
+		"behind a size":              {chunks + "3\r\n", false},
+		"inside a chunk":             {chunks + "3\r\nab", false},
+		"behind a chunk's data":      {chunks + "3\r\nabc", false},
+		"behind a chunk":             {chunks + "3\r\nabc\r\n", false},
+		"behind the last size":       {chunks + "3\r\nabc\r\n0", false},
+		"behind the last chunk":      {chunks + "3\r\nabc\r\n0\r\n", false},
+		"inside the last line end":   {chunks + "3\r\nabc\r\n0\r\n\r", false},
+		"LF for the last line end":   {chunks + "3\r\nabc\r\n0\r\n\n", false},
+		"inside a trailer":           {chunks + "3\r\nabc\r\n0\r\nX-Sig: a", false},
+		"behind a trailer":           {chunks + "3\r\nabc\r\n0\r\nX-Sig: a\r\n", false},
+		"behind a body of a length":  {post + fixed, true},
+		"behind a body in chunks":    {chunks + "3\r\nabc\r\n0\r\n\r\n", true},
+		"behind a body of no length": {post + "\r\n", true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			for _, f := range []*fixture{start(t, testLimits, nil), over(t, testLimits, cfg)} {
+				var c interface {
+					io.ReadWriter
+					CloseWrite() error
+				} = f.dial(t).(*net.TCPConn)
+				if f.wrap != nil {
+					c = tls.Client(c.(*net.TCPConn), client)
+				}
+				if _, err := io.WriteString(c, row.wire); err != nil {
+					t.Fatal(err)
+				}
+				if err := c.CloseWrite(); err != nil {
+					t.Fatal(err)
+				}
+				got, _ := io.ReadAll(c)
+				if whole := len(f.callbacks()) == 1; whole != row.whole || strings.HasPrefix(string(got), "HTTP/1.1 200 ") != row.whole {
+					t.Errorf("%d callbacks, answer %q, want it taken %t", len(f.callbacks()), got, row.whole)
+				}
+			}
+		})
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -158,7 +159,7 @@ func New(o Options) (*Server, error) {
 // Serve takes callbacks in on ln until Drain, and closes ln. It returns nil
 // after a drain.
 func (s *Server) Serve(ln net.Listener) error {
-	if err := s.app.Listener(ln); err != nil {
+	if err := s.app.Listener(&watched{ln}); err != nil {
 		return fmt.Errorf("serve callbacks on %s: %w", ln.Addr(), err)
 	}
 	return nil
@@ -218,6 +219,9 @@ func (s *Server) front(route fasthttp.RequestHandler) fasthttp.RequestHandler {
 		// All of it, or the connection ends: what is left over would be the next
 		// request.
 		body, err := readBody(ctx.RequestBodyStream(), ctx.Request.Header.ContentLength(), s.o.Limits.Body)
+		if err == nil && cutOff(ctx.Conn()) {
+			err = io.ErrUnexpectedEOF
+		}
 		if err != nil {
 			s.unread(ctx, err)
 			return
