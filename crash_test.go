@@ -44,7 +44,7 @@ func newServed(t *testing.T) *served {
 	t.Helper()
 	s := &served{t: t, dir: t.TempDir()}
 	s.binary = filepath.Join(s.dir, "postern")
-	build := exec.CommandContext(t.Context(), "go", "build", "-o", s.binary, ".")
+	build := exec.CommandContext(t.Context(), "go", "build", "-tags", tags, "-o", s.binary, ".")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("build: %v\n%s", err, out)
