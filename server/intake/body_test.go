@@ -134,3 +134,15 @@ func TestBody_cutOff(t *testing.T) {
 		})
 	}
 }
+
+// An end that comes with the last bytes was not waited for.
+func TestEnd_note(t *testing.T) {
+	t.Parallel()
+	var e end
+	if n, err := e.note(3, io.EOF); n != 3 || err != nil || e.ended() {
+		t.Errorf("3 bytes and the end = %d, %v, ended %t", n, err, e.ended())
+	}
+	if n, err := e.note(0, io.EOF); n != 0 || !errors.Is(err, io.EOF) || !e.ended() {
+		t.Errorf("the end = %d, %v, ended %t", n, err, e.ended())
+	}
+}
