@@ -26,6 +26,8 @@ func (l lock) Handle(_ context.Context, cb *host.Callback) (host.Result, error) 
 		return host.Result{Verdict: host.Reject, Reason: host.NotVerified, Detail: "no", Evidence: []host.Evidence{proof}}, nil
 	case "silent":
 		return host.Result{Verdict: host.Reject, Reason: host.NotVerified}, nil
+	case "torn":
+		return host.Result{Verdict: host.Reject, Reason: host.Malformed, Detail: "torn"}, nil
 	case "ignored":
 		return host.Result{Verdict: host.Ignore}, nil
 	}
@@ -63,6 +65,7 @@ func TestRun(t *testing.T) {
 		}},
 		{"evidence of something else is no fit", []string{"half"}, Report{Rejected: map[string]int{"no": 5}}},
 		{"a rejection without a reason is no fit", []string{"silent"}, Report{Rejected: map[string]int{"": 5}}},
+		{"a body that is refused unread is no fit", []string{"torn"}, Report{Rejected: map[string]int{"torn": 5}}},
 		{"an ignored callback without evidence is no fit", []string{"ignored"}, Report{
 			Rejected: map[string]int{"the plugin said ignore without evidence": 5},
 		}},
