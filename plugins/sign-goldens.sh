@@ -56,6 +56,10 @@ key() {
 # signature writes the signature's bytes: $1 the algorithm, $2 the key, $3 the
 # IV, $4 the file of what is signed.
 signature() {
+	# openssl would fill or cut it without an error.
+	case $1 in
+	aes-128-*) [ ${#2} -eq 32 ] || { echo "sign-goldens.sh: the key is not 16 bytes" >&2 && return 1; } ;;
+	esac
 	case $1 in
 	hmac-*) openssl dgst -"${1#hmac-}" -mac HMAC -macopt "hexkey:$2" -binary "$4" ;;
 	aes-128-cbc) openssl enc -aes-128-cbc -K "$2" -iv "$(printf %s "$3" | hexed)" -in "$4" ;;
