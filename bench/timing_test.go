@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"runtime"
 	"runtime/debug"
@@ -37,11 +38,12 @@ is wrong with them, made with the key, which a forger lacks, so that the classes
 are pure: "late" has the last block but one garbled and breaks the JSON at that
 block's first byte, "early" at the text's first byte, padding right or wrong. In
 each round one new forgery of every class is made, then they are judged, both in
-random order, so that what the machine does at that moment falls on all alike. A round's differences are paired. For a pair of classes: the sign test
-over the rounds (ties left out), the mean difference of the middle 80%% of the
-rounds and its 99%% bootstrap interval (%d resamples). "again" is a class that
-differs from another by nothing: what the method finds without anything to
-find. A pair marked * fails the run at p < %g in the sign test.
+random order, so that what the machine does at that moment falls on all alike. A
+round's differences are paired. For a pair of classes: the sign test over the
+rounds (ties left out), the mean difference of the middle 80%% of the rounds and
+its 99%% bootstrap interval (%d resamples). "again" is a class that differs from
+another by nothing: what the method finds without anything to find. A pair marked
+* fails the run at p < %g in the sign test.
 
   judge:  Endpoint.Judge, one callback at a time, no floor. What follows from
           the key's being wrong, or from saying something else, takes its own
@@ -197,7 +199,7 @@ var alike = [][2]int{{0, 1}, {3, 4}, {0, 2}}
 
 // BenchmarkTiming measures refusals, prints what it found and writes it to
 // timing.txt. It is no benchmark in that it measures a difference and no speed;
-// it takes some six minutes, for which it is not among the tests.
+// it takes some seven minutes, for which it is not among the tests.
 // POSTERN_ROUNDS shortens it.
 func BenchmarkTiming(b *testing.B) {
 	rounds := 500_000
@@ -217,7 +219,12 @@ func BenchmarkTiming(b *testing.B) {
 		}
 	}
 	var report bytes.Buffer
-	fmt.Fprintf(&report, "# make timing: %s, %d cores, %d rounds of judge, %d of ingest\n", runtime.Version(), runtime.NumCPU(), rounds, rounds/5)
+	revision, err := exec.CommandContext(b.Context(), "git", "describe", "--tags", "--always", "--dirty").Output()
+	if err != nil {
+		revision = []byte("unknown")
+	}
+	fmt.Fprintf(&report, "# make timing: %s, %d cores, revision %s\n# %d rounds of judge, %d of ingest\n",
+		runtime.Version(), runtime.NumCPU(), bytes.TrimSpace(revision), rounds, rounds/5)
 	fmt.Fprintf(&report, timingMethod, resamples, significant, floor, askers)
 	told := reportPairs(&report, "judge", f.timeJudge(b, ep, rounds), alike)
 	told += reportPairs(&report, "ingest", f.timeIngest(b, ep, rounds/5), nil)
