@@ -158,6 +158,7 @@ func (s *served) raw(wire []byte) (status int, sent int64, err error) {
 		var res *http.Response
 		if res, err = http.ReadResponse(bufio.NewReader(conn), nil); err == nil {
 			status = res.StatusCode
+			_ = res.Body.Close()
 		}
 	}()
 	for len(wire) > 0 {

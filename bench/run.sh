@@ -15,6 +15,7 @@ if [ "${1:-}" != tables ]; then
 	measure -bench 'Ingest|Judge' -benchtime 1s -count 6
 	measure -bench 'Append' -benchtime 0.5s -count 6
 	measure -bench 'Process' -benchtime 5x -count 6
+	./flood.sh
 fi
 
 benchstat=../.tools/benchstat
