@@ -47,10 +47,10 @@ func Minor(text string) (units int64, ok bool) {
 	return units, true
 }
 
-// isDecimal reports whether text is a plain decimal number as the host takes
-// it: at most 24 digits before the point and 12 after, no exponent, no
-// superfluous zero in front.
-func isDecimal(text string) bool {
+// IsAmount reports whether text is an amount as the host takes it for an event:
+// plain decimal, at most 24 digits before the point and 12 after it, a minus or
+// none, no exponent, no superfluous zero in front. See docs/goldens.md §3.
+func IsAmount(text string) bool {
 	if text != "" && text[0] == '-' {
 		text = text[1:]
 	}
@@ -75,7 +75,9 @@ func digits(text string) int {
 	return n
 }
 
-func isCurrency(text string) bool {
+// IsCurrency reports whether text is a currency as the host takes it for an
+// event: three capitals of ASCII. That the code is assigned is not checked.
+func IsCurrency(text string) bool {
 	if len(text) != 3 {
 		return false
 	}

@@ -50,18 +50,31 @@ func TestMinor(t *testing.T) {
 	}
 }
 
-func TestIsDecimal(t *testing.T) {
+func TestIsAmount(t *testing.T) {
 	for _, text := range []string{"0", "0.00", "86.000", "-1", "-0.5", "999999999999999999999999.123456789012"} {
-		if !isDecimal(text) {
-			t.Errorf("isDecimal(%q) = false", text)
+		if !IsAmount(text) {
+			t.Errorf("IsAmount(%q) = false", text)
 		}
 	}
 	for _, text := range []string{
 		"", "-", ".5", "1.", "01", "00", "1e3", "1,000", "+1", " 1", "1 ", "1.2.3", "--1",
 		"1000000000000000000000000", "0.1234567890123", "NaN",
 	} {
-		if isDecimal(text) {
-			t.Errorf("isDecimal(%q) = true", text)
+		if IsAmount(text) {
+			t.Errorf("IsAmount(%q) = true", text)
+		}
+	}
+}
+
+func TestIsCurrency(t *testing.T) {
+	for _, text := range []string{"INR", "KWD", "AAA", "ZZZ"} {
+		if !IsCurrency(text) {
+			t.Errorf("IsCurrency(%q) = false", text)
+		}
+	}
+	for _, text := range []string{"", "IN", "INRR", "inr", "InR", "IN1", "@NR", "IN[", "IN ", "\u00c9A"} {
+		if IsCurrency(text) {
+			t.Errorf("IsCurrency(%q) = true", text)
 		}
 	}
 }

@@ -30,20 +30,31 @@ func (e Event) Type(text string) Event { return e.need(abi.FieldType, "type", te
 // Subject sets the transaction's id. It must come from verified bytes.
 func (e Event) Subject(text string) Event { return e.need(abi.FieldSubject, "subject", text) }
 
-// Time sets when it happened, as RFC 3339 text of the years 1970 to 9999;
-// without it that is the time of receipt. The first and the last day fail too:
-// with an offset they reach into years that the host does not take.
+// Time sets when it happened, as RFC 3339 text after the first day of 1970 and
+// before the last of 9999: with an offset these reach into years that the host
+// does not take. An event is not lost for its time: any other text, also an
+// empty one, leaves the time of receipt.
 func (e Event) Time(text string) Event {
 	const day = len("1970-01-01")
-	if len(text) < day || text[:day] <= "1970-01-01" || text[:day] >= "9999-12-31" {
-		e.cb.fail("time", abi.Malformed)
+	if !e.open("time") || len(text) < day || text[:day] <= "1970-01-01" || text[:day] >= "9999-12-31" {
 		return e
 	}
-	return e.may(abi.FieldTime, "time", text)
+	if code := abi.Set(abi.FieldTime, text); code < 0 && code != abi.Malformed && code != abi.Limit {
+		e.cb.fail("time", code)
+	}
+	return e
 }
 
-// TimeMillis is Time in milliseconds since 1970 UTC.
-func (e Event) TimeMillis(ms int64) Event { return e.setInt(abi.FieldTime, "time", ms) }
+// TimeMillis is Time in milliseconds since 1970 UTC. What is before 1970 or
+// after 9999 leaves the time of receipt.
+func (e Event) TimeMillis(ms int64) Event {
+	const end = 253402300800_000 // the year 10000
+	if ms < 0 || ms >= end {
+		e.open("time")
+		return e
+	}
+	return e.setInt(abi.FieldTime, "time", ms)
+}
 
 // Key appends components of the dedup key: two events of one endpoint with
 // equal components are the same event. Components must come from verified
@@ -79,10 +90,10 @@ func (e Event) Amount(value, currency string) Event {
 	}
 	// The host takes only such an amount for an event; refused here, the
 	// callback is malformed and not the plugin at fault.
-	if !isDecimal(value) {
+	if !IsAmount(value) {
 		e.cb.fail("amount", abi.Malformed)
 	}
-	if !isCurrency(currency) {
+	if !IsCurrency(currency) {
 		e.cb.fail("currency", abi.Malformed)
 	}
 	return e.may(abi.FieldAmount, "amount", value).may(abi.FieldCurrency, "currency", currency)
@@ -145,8 +156,11 @@ const (
 
 // Map sets a field to what stands at path in v, from host to host: it saves
 // the way through the guest. An absent value or null leaves the field out, but
-// fails for the subject and the time.
+// fails for the subject. For the time it is [Event.Time] of the text there.
 func (e Event) Map(field Field, v View, path string) Event {
+	if field == FieldTime {
+		return e.Time(v.Text(path))
+	}
 	name := "value of " + path
 	if !e.open(name) {
 		return e
@@ -155,7 +169,7 @@ func (e Event) Map(field Field, v View, path string) Event {
 	if v.valid {
 		code = abi.Map(int32(field), v.handle, path)
 	}
-	if code == abi.Absent && field != FieldSubject && field != FieldTime {
+	if code == abi.Absent && field != FieldSubject {
 		return e
 	}
 	if code < 0 {

@@ -99,9 +99,6 @@ func TestAccept_refusesAfterTheFirstFailure(t *testing.T) {
 		"path that is none": {"value of id: malformed", func(_ *postern.Callback, ev postern.Event, body postern.View) {
 			ev.ProviderData(body, "id")
 		}},
-		"empty time":    {"time: malformed", func(_ *postern.Callback, ev postern.Event, _ postern.View) { ev.Time("") }},
-		"no time":       {"time: malformed", func(_ *postern.Callback, ev postern.Event, _ postern.View) { ev.Time("2026-13-01T00:00:00Z") }},
-		"early time":    {"time: malformed", func(_ *postern.Callback, ev postern.Event, _ postern.View) { ev.Time("1969-12-31T00:00:00Z") }},
 		"amount alone":  {"currency: malformed", func(_ *postern.Callback, ev postern.Event, _ postern.View) { ev.Amount("1.00", "") }},
 		"currency only": {"amount: malformed", func(_ *postern.Callback, ev postern.Event, _ postern.View) { ev.Amount("", "KWD") }},
 		"float amount":  {"amount: malformed", func(_ *postern.Callback, ev postern.Event, _ postern.View) { ev.Amount("1e2", "KWD") }},
@@ -109,12 +106,20 @@ func TestAccept_refusesAfterTheFirstFailure(t *testing.T) {
 			cb.Event(postern.Evidence{}).Type("payment.failed")
 			ev.Party("x")
 		}},
+		"time of a finished event": {"time of a finished event: out of order", func(cb *postern.Callback, ev postern.Event, _ postern.View) {
+			cb.Event(postern.Evidence{}).Type("payment.failed")
+			ev.Time("yesterday")
+		}},
+		"odd milliseconds of a finished event": {"time of a finished event: out of order", func(cb *postern.Callback, ev postern.Event, _ postern.View) {
+			cb.Event(postern.Evidence{}).Type("payment.failed")
+			ev.TimeMillis(-1)
+		}},
 		"ack that is no success": {"ack: out of order", func(cb *postern.Callback, _ postern.Event, _ postern.View) { cb.Ack(404, "", "") }},
 		"set aside nothing": {"set aside /absent: absent", func(cb *postern.Callback, _ postern.Event, body postern.View) {
 			cb.SetAside(body, "/absent", "why")
 		}},
 		"only the first failure counts": {"subject: absent", func(_ *postern.Callback, ev postern.Event, _ postern.View) {
-			ev.Subject("").Time("")
+			ev.Subject("").Key("")
 		}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -123,6 +128,63 @@ func TestAccept_refusesAfterTheFirstFailure(t *testing.T) {
 			got.Evidence = nil
 			if diff := cmp.Diff(want, got); diff != "" {
 				t.Errorf("result (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// TestEvent_isNotLostForItsTime has times that are none, beside the first and
+// the last that are: an event with no time of its own is accepted.
+func TestEvent_isNotLostForItsTime(t *testing.T) {
+	const doc = `{"at":"2026-01-02T08:34:05+05:30","odd":"yesterday","number":20260102,"object":{}}`
+	text := func(at string) func(*postern.Callback, postern.Event, postern.View) {
+		return func(_ *postern.Callback, ev postern.Event, _ postern.View) { ev.Time(at) }
+	}
+	millis := func(ms int64) func(*postern.Callback, postern.Event, postern.View) {
+		return func(_ *postern.Callback, ev postern.Event, _ postern.View) { ev.TimeMillis(ms) }
+	}
+	mapped := func(path string) func(*postern.Callback, postern.Event, postern.View) {
+		return func(_ *postern.Callback, ev postern.Event, body postern.View) {
+			ev.Map(postern.FieldTime, body, path)
+		}
+	}
+	for name, c := range map[string]struct {
+		want string // of the event, "" for none
+		then func(*postern.Callback, postern.Event, postern.View)
+	}{
+		"empty":                    {"", text("")},
+		"a word":                   {"", text("yesterday")},
+		"long words":               {"", text("yesterday, when all my troubles")},
+		"a day alone":              {"", text("2026-01-02")},
+		"no zone":                  {"", text("2026-01-02T03:04:05")},
+		"no such month":            {"", text("2026-13-01T00:00:00Z")},
+		"no such day":              {"", text("2026-02-29T00:00:00Z")},
+		"the month first":          {"", text("1/2/2026 3:04:05 AM")},
+		"bytes that are no text":   {"", text("2026-01-02T03:04:05\xff")},
+		"longer than a text":       {"", text("2026-01-02T03:04:05." + strings.Repeat("0", 5000) + "Z")},
+		"before 1970":              {"", text("1969-12-31T00:00:00Z")},
+		"the first day":            {"", text("1970-01-01T23:59:59Z")},
+		"the second day":           {"1970-01-02T00:00:00Z", text("1970-01-02T00:00:00Z")},
+		"the last day but one":     {"9999-12-30T23:59:59Z", text("9999-12-30T23:59:59Z")},
+		"the last day":             {"", text("9999-12-31T00:00:00Z")},
+		"far away":                 {"", text("+12026-01-02T03:04:05Z")},
+		"milliseconds before 1970": {"", millis(-1)},
+		"the first millisecond":    {"1970-01-01T00:00:00Z", millis(0)},
+		"the last millisecond":     {"9999-12-31T23:59:59.999Z", millis(253402300799_999)},
+		"milliseconds after 9999":  {"", millis(253402300800_000)},
+		"mapped":                   {"2026-01-02T03:04:05Z", mapped("/at")},
+		"mapped, odd":              {"", mapped("/odd")},
+		"mapped, a number":         {"", mapped("/number")},
+		"mapped, an object":        {"", mapped("/object")},
+		"mapped, absent":           {"", mapped("/absent")},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got := judge(t, doc, say(c.then))
+			if got.Verdict != "accept" || len(got.Events) != 1 {
+				t.Fatalf("verdict %s, detail %q, want accept with one event", got.Verdict, got.Detail)
+			}
+			if at := got.Events[0].Time; at != c.want {
+				t.Errorf("time = %q, want %q", at, c.want)
 			}
 		})
 	}
