@@ -23,8 +23,9 @@ type Host struct {
 	// Observe is told of every callback; it must not block.
 	Observe func(Observation)
 	// Refusal is how long after its receipt a rejection is answered at the
-	// earliest: where a callback's verification failed cannot be told from the
-	// time, as long as judging it took less. Zero means at once.
+	// earliest, for each begun 16 KiB of the body: where a callback's verification
+	// failed cannot be told from the time, as long as judging it took less. Zero
+	// means at once.
 	Refusal time.Duration
 	// Pause waits out the rest of Refusal, or until ctx ends. Nil is a timer of
 	// Go's, which does for tests: when it wakes shows, on an idle machine, when
@@ -40,7 +41,7 @@ type Observation struct {
 	// Code is the error code, meaningful when Failed.
 	Failed bool
 	Code   Code
-	// Kept says that the callback was kept unjudged.
+	// Kept says that the callback was kept as it came, to be reprocessed.
 	Kept    bool
 	Receipt Receipt
 	Took    time.Duration
@@ -64,7 +65,8 @@ func (h *Host) Ingest(ctx context.Context, ep *Endpoint, cb *Callback) Answer {
 		if pause == nil {
 			pause = wait
 		}
-		pause(ctx, h.Refusal-time.Since(start))
+		floor := h.Refusal * time.Duration(1+len(cb.Body)/refusalUnit)
+		pause(ctx, floor-time.Since(start))
 	}
 	return answer
 }
@@ -77,6 +79,9 @@ func (h *Host) ingest(ctx context.Context, ep *Endpoint, cb *Callback, seen *Obs
 	seen.Verdict = res.Verdict
 	switch res.Verdict {
 	case Reject:
+		if ep.Unable == Keep && res.Reason != NotVerified && len(res.Evidence)+len(cb.Tokens) > 0 {
+			return h.keep(ctx, ep, cb, &res, Errorf(res.Reason.Code(), "%s: %s", res.Reason, res.Detail), seen)
+		}
 		return h.reject(ctx, ep, cb, &res, seen)
 	case Respond:
 		return respond(&res)
@@ -93,6 +98,9 @@ func (h *Host) ingest(ctx context.Context, ep *Endpoint, cb *Callback, seen *Obs
 	seen.Receipt = receipt
 	return h.ack(ep, res.Answer, receipt)
 }
+
+// refusalUnit is how many bytes of a body Refusal is for.
+const refusalUnit = 16 << 10
 
 // wait returns after d, or when ctx ends.
 func wait(ctx context.Context, d time.Duration) {
@@ -274,13 +282,21 @@ func (h *Host) unable(ctx context.Context, ep *Endpoint, cb *Callback, cause err
 	if ep.Unable == Retry {
 		return h.fail(ep, cause, seen)
 	}
+	return h.keep(ctx, ep, cb, &Result{}, cause, seen)
+}
+
+// keep makes a callback durable as it came, to be reprocessed, and acknowledges
+// it: one that could not be judged, and one that is its provider's without doubt
+// and was not understood. A provider that does not send again would have lost
+// either.
+func (h *Host) keep(ctx context.Context, ep *Endpoint, cb *Callback, res *Result, cause error, seen *Observation) Answer {
 	rec := newRecord(ep, cb)
-	rec.Kind, rec.Evidence, rec.Detail = Kept, cb.Tokens, cause.Error()
+	rec.Kind, rec.Evidence, rec.Detail = Kept, allEvidence(cb, res), cause.Error()
 	receipt, err := h.append(ctx, rec)
 	if err != nil {
 		return h.fail(ep, errors.Join(err, cause), seen)
 	}
-	h.Log.Error("callback kept unjudged", "endpoint", ep.Source(), "plugin", ep.PluginVersion,
+	h.Log.Error("callback kept", "endpoint", ep.Source(), "plugin", ep.PluginVersion,
 		"seq", receipt.Seq, "err", cause)
 	seen.Kept, seen.Failed, seen.Code, seen.Receipt = true, true, CodeOf(cause), receipt
 	return h.ack(ep, nil, receipt)

@@ -193,6 +193,49 @@ func TestInvariant1_no2xxWithoutARecord(t *testing.T) {
 	}
 }
 
+// TestIngest_keepsWhatIsItsProviders: a callback that came from its provider
+// without doubt and is not understood is not lost where the provider does not
+// send again.
+func TestIngest_keepsWhatIsItsProviders(t *testing.T) {
+	token := Token{Name: "t", In: InHeader, Key: "X-T", Values: [][]byte{[]byte("right")}}
+	for name, tt := range map[string]struct {
+		unable   Unable
+		reason   Reason
+		evidence []Evidence
+		tokens   []Token
+		status   int
+		kept     bool
+	}{
+		"not understood":               {Keep, NotUnderstood, []Evidence{proof}, nil, 200, true},
+		"malformed":                    {Keep, Malformed, []Evidence{proof}, nil, 200, true},
+		"malformed, a token right":     {Keep, Malformed, nil, []Token{token}, 200, true},
+		"malformed, from anybody":      {Keep, Malformed, nil, nil, 400, false},
+		"not understood, from anybody": {Keep, NotUnderstood, nil, nil, 400, false},
+		"not verified":                 {Keep, NotVerified, []Evidence{proof}, []Token{token}, 401, false},
+		"the provider sends again":     {Retry, NotUnderstood, []Evidence{proof}, nil, 400, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := newPipeline()
+			p.ep.Unable, p.ep.Tokens = tt.unable, tt.tokens
+			p.plugin.res = Result{Verdict: Reject, Reason: tt.reason, Evidence: tt.evidence, Detail: "the detail"}
+			got := p.host.Ingest(t.Context(), p.ep, &Callback{Headers: []Header{{Name: "X-T", Value: "right"}}, Body: []byte("body")})
+			if got.Status != tt.status || (len(p.store.records) == 1) != tt.kept {
+				t.Fatalf("status %d with %d records, want %d and kept %v", got.Status, len(p.store.records), tt.status, tt.kept)
+			}
+			if o := p.seen[0]; o.Verdict != Reject || o.Code != tt.reason.Code() || o.Kept != tt.kept {
+				t.Errorf("observed %+v", o)
+			}
+			if !tt.kept {
+				return
+			}
+			rec := p.store.records[0]
+			if want := tt.reason.String() + ": the detail"; rec.Kind != Kept || rec.Detail != want || len(rec.Evidence) != 1 {
+				t.Errorf("record %v %q with %v, want kept, %q and one evidence", rec.Kind, rec.Detail, rec.Evidence, want)
+			}
+		})
+	}
+}
+
 // TestNoEvidenceNoAck: what a plugin says of itself counts for nothing.
 func TestNoEvidenceNoAck(t *testing.T) {
 	for name, res := range map[string]Result{
@@ -257,6 +300,16 @@ func TestIngest_asideItemsHaveIdentities(t *testing.T) {
 // answer goes out at the same moment; an acceptance does not wait.
 func TestIngest_rejectionsTakeTheSameTime(t *testing.T) {
 	const floor = 2 * time.Millisecond
+	synctest.Test(t, func(t *testing.T) {
+		p := newPipeline()
+		p.host.Refusal = floor
+		p.plugin.res.Verdict = Reject
+		start := time.Now()
+		p.host.Ingest(t.Context(), p.ep, &Callback{Body: make([]byte, 3*refusalUnit)})
+		if got, want := time.Since(start), 4*floor; got != want {
+			t.Errorf("48 KiB: answered after %v, want %v", got, want)
+		}
+	})
 	for _, judging := range []time.Duration{0, time.Microsecond, time.Millisecond, floor, 3 * floor} {
 		for _, verdict := range []Verdict{Reject, Accept} {
 			synctest.Test(t, func(t *testing.T) {
