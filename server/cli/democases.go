@@ -41,7 +41,7 @@ type outcome struct {
 	// Status is that of the answer.
 	Status int `json:"status"`
 	// Became is what the store did with the callback's events: a disposition,
-	// or several with their numbers; or "refused", or "ignored".
+	// or several with their numbers; or "refused", "ignored" or "kept".
 	Became string `json:"became"`
 	// Type is the new events', empty for none.
 	Type string `json:"type,omitempty"`
@@ -60,6 +60,10 @@ func stored200(kind string) outcome {
 }
 
 func ignored200() outcome { return outcome{Status: 200, Became: ignoredOutcome} }
+
+// kept200 is what becomes of a callback that is not understood and is its
+// provider's without doubt.
+func kept200() outcome { return outcome{Status: 200, Became: host.Kept.String()} }
 
 func duplicate200() outcome { return outcome{Status: 200, Became: host.Duplicate.String()} }
 
@@ -80,14 +84,14 @@ func demoCases() []demoCase {
 		{"ottu", "other amount", "ottu-paid-other-amount.http", fromProvider, conflict200("payment.succeeded")},
 		{"ottu", "forged signature", "ottu-paid.http", fromForger, refused4xx(401)},
 		{"ottu", "not signed", "ottu-paid.http", fromNobody, refused4xx(401)},
-		{"ottu", "broken JSON", "ottu-broken.http", fromNobody, refused4xx(400)},
+		{"ottu", "broken JSON", "ottu-broken.http", fromNobody, kept200()},
 		{"wibmo", "a load fails", "wibmo-failed.http", fromProvider, stored200("transfer.failed")},
 		{"wibmo", "the same again", "wibmo-failed.http", fromProvider, duplicate200()},
 		{"wibmo", "it succeeds", "wibmo-success.http", fromProvider, stored200("transfer.credited")},
 		{"wibmo", "other amount", "wibmo-success-other-amount.http", fromProvider, conflict200("transfer.credited")},
 		{"wibmo", "wrong header ids", "wibmo-success.http", fromForger, refused4xx(401)},
 		{"wibmo", "no ids at all", "wibmo-success.http", fromNobody, refused4xx(401)},
-		{"wibmo", "broken JSON", "wibmo-broken.http", fromProvider, refused4xx(400)},
+		{"wibmo", "broken JSON", "wibmo-broken.http", fromProvider, kept200()},
 		{"wowpe", "a payout begins", "wowpe-pending.http", fromProvider, stored200("payout.pending")},
 		{"wowpe", "it succeeds", "wowpe-success.http", fromProvider, stored200("payout.succeeded")},
 		{"wowpe", "the same again", "wowpe-success.http", fromProvider, duplicate200()},

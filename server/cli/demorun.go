@@ -79,6 +79,8 @@ func (d *demo) try(ctx context.Context, c *demoCase) (demoResult, error) {
 // became is what the host saw become of a callback.
 func became(o host.Observation) string {
 	switch {
+	case o.Kept:
+		return host.Kept.String()
 	case o.Failed:
 		return refusedOutcome
 	case o.Verdict == host.Ignore:
@@ -249,8 +251,8 @@ func (p *program) demoTable(results []demoResult) {
 	}
 	s := p.screen()
 	t.Print(s)
-	s.Printf("\n%s, %d of them refused and %d ignored\n",
-		count(len(results), "callback"), totals[refusedOutcome], totals[ignoredOutcome])
+	s.Printf("\n%s, %d of them refused, %d kept as they came, %d ignored\n",
+		count(len(results), "callback"), totals[refusedOutcome], totals[host.Kept.String()], totals[ignoredOutcome])
 	s.Printf("%s stored, %d in the sink; %s, %s, %d set aside\n",
 		count(totals[host.Stored.String()], "event"), delivered, count(totals[host.Duplicate.String()], "duplicate"),
 		count(totals[host.Conflicted.String()], "conflict"), totals[host.SetAside.String()])
