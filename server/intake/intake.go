@@ -159,10 +159,24 @@ func New(o Options) (*Server, error) {
 // Serve takes callbacks in on ln until Drain, and closes ln. It returns nil
 // after a drain.
 func (s *Server) Serve(ln net.Listener) error {
-	if err := s.app.Listener(&watched{ln}); err != nil {
+	if err := s.app.Listener(&watched{ln, s.crowded()}); err != nil {
 		return fmt.Errorf("serve callbacks on %s: %w", ln.Addr(), err)
 	}
 	return nil
+}
+
+// crowded logs connections that are turned away because enough are served, once
+// a minute: each costs whoever opens it nothing.
+func (s *Server) crowded() func() {
+	var last time.Time
+	since := 0
+	return func() {
+		since++
+		if now := time.Now(); now.Sub(last) >= time.Minute {
+			s.o.Log.Warn("connections turned away: as many are served as intake.max_connections allows", "count", since)
+			last, since = now, 0
+		}
+	}
 }
 
 // Drain stops taking callbacks in: new ones are answered 503, those under way
