@@ -11,11 +11,15 @@ import (
 	"strings"
 )
 
-// Bounds of a decoded body: 512 KiB, or 16 times the body and at most 4 MiB.
+// Most is what a body decodes to at most, unless it is larger itself. A guest has
+// 16 MiB and copies a value several times over: what it cannot hold would be a
+// failure of the plugin, and an unsigned body must not cause one.
+const Most = 1 << 20
+
+// A body decodes to 512 KiB at least, or to 16 times itself.
 const (
 	always = 512 << 10
 	ratio  = 16
-	most   = 4 << 20
 )
 
 // ErrMalformed is returned for an encoding that is not taken off: an unknown
@@ -25,7 +29,7 @@ var ErrMalformed = errors.New("malformed content encoding")
 // Decode returns the body without its encoding, which the fields of its
 // Content-Encoding header name. No field, or "identity", gives the body itself.
 // It takes one field with one of gzip and deflate (zlib, RFC 9110 §8.4.1), in
-// any case. It reads twice, first to count: what is refused takes no memory but
+// any case. What was taken as a body may be as large decoded. It reads twice, first to count: what is refused takes no memory but
 // a decoder's, what is taken exactly its length.
 func Decode(fields []string, body []byte) ([]byte, error) {
 	if len(fields) == 0 {
@@ -52,7 +56,7 @@ func Decode(fields []string, body []byte) ([]byte, error) {
 	if err != nil {
 		return nil, ErrMalformed
 	}
-	limit := int64(min(max(always, ratio*len(body)), most))
+	limit := int64(max(min(max(always, ratio*len(body)), Most), len(body)))
 	n, err := io.Copy(io.Discard, io.LimitReader(from, limit+1))
 	// What stands behind the end is a second body that nobody read.
 	if err != nil || n > limit || source.Len() > 0 {

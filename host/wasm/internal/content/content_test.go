@@ -72,6 +72,19 @@ func TestDecode(t *testing.T) {
 	}
 }
 
+// noise is n bytes that no encoding makes shorter.
+func noise(n int) []byte {
+	b := make([]byte, n)
+	x := uint32(1)
+	for i := range b {
+		x ^= x << 13
+		x ^= x >> 17
+		x ^= x << 5
+		b[i] = byte(x)
+	}
+	return b
+}
+
 // TestDecode_cap: each row is decoded at the cap and refused beyond it.
 func TestDecode_cap(t *testing.T) {
 	for name, tt := range map[string]struct {
@@ -79,18 +92,11 @@ func TestDecode_cap(t *testing.T) {
 		noise, limit int
 	}{
 		"a small body has 512 KiB":  {0, 512 << 10},
-		"a large body has 16 times": {100 << 10, 0},
-		"the largest has 4 MiB":     {600 << 10, 4 << 20},
+		"a large body has 16 times": {40 << 10, 0},
+		"a larger one has 1 MiB":    {600 << 10, 1 << 20},
 	} {
 		for _, coding := range []string{"gzip", "deflate"} {
-			noise := make([]byte, tt.noise)
-			x := uint32(1)
-			for i := range noise {
-				x ^= x << 13
-				x ^= x >> 17
-				x ^= x << 5
-				noise[i] = byte(x)
-			}
+			noise := noise(tt.noise)
 			of := func(n int) []byte {
 				return packed(t, coding, append(bytes.Clone(noise), make([]byte, n-len(noise))...))
 			}
@@ -98,7 +104,7 @@ func TestDecode_cap(t *testing.T) {
 			if limit == 0 {
 				// The encoded length depends a little on the decoded one.
 				limit, slack = 16*len(of(16*len(of(1<<20)))), 1024
-				if limit <= 512<<10 || limit >= 4<<20 {
+				if limit <= 512<<10 || limit >= 1<<20 {
 					t.Fatalf("limit = %d, want one between the others", limit)
 				}
 			}
@@ -109,6 +115,19 @@ func TestDecode_cap(t *testing.T) {
 				t.Errorf("%s, %s: %d bytes are taken, more than %d", name, coding, len(got), limit)
 			}
 		}
+	}
+}
+
+// TestDecode_capOfALargeBody: what was taken as a body may be as large decoded,
+// and no larger.
+func TestDecode_capOfALargeBody(t *testing.T) {
+	body := noise(1200 << 10)
+	if got, err := Decode([]string{"gzip"}, packed(t, "gzip", body)); err != nil || !bytes.Equal(got, body) {
+		t.Errorf("%d bytes, err %v; want the body", len(got), err)
+	}
+	body = append(body, make([]byte, 8<<10)...)
+	if got, err := Decode([]string{"gzip"}, packed(t, "gzip", body)); err == nil {
+		t.Errorf("%d bytes are taken of fewer", len(got))
 	}
 }
 
@@ -138,7 +157,7 @@ func FuzzDecode(f *testing.F) {
 	f.Add("deflate", packed(f, "deflate", []byte("text")))
 	f.Fuzz(func(t *testing.T, coding string, body []byte) {
 		got, err := Decode([]string{coding}, body)
-		if err == nil && !strings.EqualFold(strings.Trim(coding, " \t"), "identity") && len(got) > max(512<<10, 16*len(body)) {
+		if err == nil && !strings.EqualFold(strings.Trim(coding, " \t"), "identity") && len(got) > max(512<<10, len(body), min(16*len(body), 1<<20)) {
 			t.Errorf("%d bytes of %d", len(got), len(body))
 		}
 	})
