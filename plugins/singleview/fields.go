@@ -26,59 +26,15 @@ func isCode(text string) bool { return len(text) == 1 && text[0] >= '0' && text[
 
 func isYesOrNo(text string) bool { return text == "Y" || text == "N" }
 
-// isAmount reports whether text is a decimal without sign, exponent or a
-// superfluous zero in front, as the host takes it for an event.
-func isAmount(text string) bool {
-	whole, fraction, point := strings.Cut(text, ".")
-	_, ok := postern.Minor(whole)
-	if point {
-		_, digits := postern.Minor(fraction)
-		ok = ok && digits && len(fraction) <= 12
-	}
-	return ok && (len(whole) == 1 || whole[0] != '0')
-}
+// isAmount reports whether text is an amount of money that was paid or charged:
+// one as the host takes it, without a sign.
+func isAmount(text string) bool { return postern.IsAmount(text) && text[0] != '-' }
 
-func isCurrency(text string) bool {
-	for i := range len(text) {
-		if text[i] < 'A' || text[i] > 'Z' {
-			return false
-		}
+// plain is an amount without the zeros that say nothing: 1.50 and 1.5 are one
+// charge, and no two.
+func plain(amount string) string {
+	if !strings.Contains(amount, ".") {
+		return amount
 	}
-	return len(text) == 3
-}
-
-// isTime reports whether text is a moment in UTC in the form that SingleView
-// documents, YYYY-MM-DDTHH:MM:SSZ, and in the calendar.
-func isTime(text string) bool {
-	if len(text) != len("2006-01-02T15:04:05Z") ||
-		text[4] != '-' || text[7] != '-' || text[10] != 'T' || text[13] != ':' || text[16] != ':' || text[19] != 'Z' {
-		return false
-	}
-	year, ok := postern.Minor(text[:4])
-	month := number(text[5:7], 1, 12)
-	return ok && year >= 1970 && month > 0 && number(text[8:10], 1, daysIn(year, month)) > 0 &&
-		number(text[11:13], 0, 23) >= 0 && number(text[14:16], 0, 59) >= 0 && number(text[17:19], 0, 59) >= 0
-}
-
-// number is the number of digits only that text is, -1 where it is none or not
-// from least to most.
-func number(text string, least, most int64) int64 {
-	n, ok := postern.Minor(text)
-	if !ok || n < least || n > most {
-		return -1
-	}
-	return n
-}
-
-func daysIn(year, month int64) int64 {
-	switch month {
-	case 2:
-		if year%4 == 0 && (year%100 != 0 || year%400 == 0) {
-			return 29
-		}
-		return 28
-	case 4, 6, 9, 11:
-		return 30
-	}
-	return 31
+	return strings.TrimSuffix(strings.TrimRight(amount, "0"), ".")
 }

@@ -102,13 +102,13 @@ func isExpected(cb *postern.Callback, company string) bool {
 }
 
 // items is the path of the batch: the samples call it payments, the tables
-// payment. With both there is no telling which one is meant.
+// payment. With both there is no telling which one is meant; null is none.
 func items(body postern.View) (list string, ok bool) {
 	many, one := body.Kind("/payments"), body.Kind("/payment")
-	if many == postern.Array && one == postern.Absent {
+	if many == postern.Array && one <= postern.Null {
 		return "/payments", true
 	}
-	return "/payment", one == postern.Array && many == postern.Absent
+	return "/payment", one == postern.Array && many <= postern.Null
 }
 
 // tell makes the event of an item, or sets the item aside. Every text is looked
@@ -130,10 +130,10 @@ func (b batch) tell(item string) {
 	payID, seqNum, svRefID := read("/payId", isPresent, "an id"), read("/seqNum", isPresent, "an id"), read("/svRefId", isPresent, "an id")
 	// A number that is absent is not 0, which would be a success.
 	status, approval := read("/status", isCode, "one of 0 to 4"), read("/approval_status", isCode, "one of 0 to 4")
-	amount, currency := read(b.service.amount, isAmount, "a plain decimal"), read("/currency", isCurrency, "three capitals")
-	key := []string{b.service.name, b.company, payID, seqNum, svRefID, status, approval}
+	amount, currency := plain(read(b.service.amount, isAmount, "a plain decimal")), read("/currency", postern.IsCurrency, "three capitals")
+	var charge []string
 	if b.service.family == "charge" {
-		key = append(key, amount, read("/bankCharges", isYesOrNo, "Y or N"))
+		charge = []string{amount, read("/bankCharges", isYesOrNo, "Y or N")}
 	}
 	if flaw != "" {
 		b.SetAside(b.body, item, flaw)
@@ -141,22 +141,26 @@ func (b batch) tell(item string) {
 	}
 
 	word := fact(status, approval)
+	key := []string{b.service.name, b.company, payID, seqNum, svRefID, word}
+	if word == "pending" || word == "notified" {
+		// Each step of what is open is news. What has ended ended once: who
+		// approves it afterwards must not have it posted again.
+		key = append(key, status, approval)
+	}
 	ev := b.Event(b.proof).
 		Type(b.service.family+"."+word).
 		Subject(svRefID).
-		Key(key...).
+		Key(append(key, charge...)...).
 		ProviderStatus(statuses[status[0]-'0']).
 		Amount(amount, currency).
 		MerchantRef(payID).
 		ProviderRef(svRefID).
+		Time(b.body.Text(item+"/txnDate")).
 		ProviderData(b.body, item)
 	if word == "notified" {
 		ev.Confirm()
 	} else {
 		ev.Status(word)
-	}
-	if at := b.body.Text(item + "/txnDate"); isTime(at) {
-		ev.Time(at)
 	}
 }
 
