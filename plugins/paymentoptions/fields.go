@@ -1,10 +1,6 @@
 package main
 
-import (
-	"strings"
-
-	postern "github.com/postern/postern/sdk"
-)
+import postern "github.com/postern/postern/sdk"
 
 // maxID is the longest text that the host takes as a component of a dedup key.
 const maxID = 512
@@ -19,23 +15,6 @@ func id(v postern.View, path string) string {
 	return text
 }
 
-// isAmount reports whether text is a decimal without sign, exponent or a
-// superfluous zero in front, as the host takes it for an event.
-func isAmount(text string) bool {
-	whole, fraction, point := strings.Cut(text, ".")
-	_, ok := postern.Minor(whole)
-	if point {
-		_, digits := postern.Minor(fraction)
-		ok = ok && digits && len(fraction) <= 12
-	}
-	return ok && (len(whole) == 1 || whole[0] != '0')
-}
-
-func isCurrency(text string) bool {
-	for i := range len(text) {
-		if text[i] < 'A' || text[i] > 'Z' {
-			return false
-		}
-	}
-	return len(text) == 3
-}
+// isAmount reports whether text is an amount of money that was paid: one as the
+// host takes it, without a sign.
+func isAmount(text string) bool { return postern.IsAmount(text) && text[0] != '-' }

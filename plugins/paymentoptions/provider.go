@@ -118,17 +118,25 @@ func tell(cb *postern.Callback, body postern.View, proof postern.Evidence, word 
 		return
 	}
 	ev.Status(word).ProviderStatus(body.Text("/success")).Amount(amount(cb, body)).Key("payment", word)
-	// Both ids, where there are both: who has the URL of one transaction can so
-	// never make a key of another.
 	if ref != "" {
 		ev.Key("merchant", ref)
 	}
-	if token != "" {
+	// Both ids, where both say something. The URL of one transaction says
+	// nothing about the gateway's id, and must not speak twice of one outcome:
+	// there another id, like another amount, is a conflict.
+	if token != "" && !isOneTransaction(cb) {
 		ev.Key("gateway", token)
 	}
 	if (proof == postern.Evidence{}) {
 		ev.Confirm()
 	}
+}
+
+// isOneTransaction reports whether the URL of one transaction is all that
+// speaks for the callback.
+func isOneTransaction(cb *postern.Callback) bool {
+	_, own := cb.TokenText("transaction-key")
+	return own && cb.Setting("hmac_algorithm") == ""
 }
 
 // amount is that of the transaction and its currency, and nothing where one of
@@ -140,7 +148,7 @@ func amount(cb *postern.Callback, body postern.View) (value, currency string) {
 			continue
 		}
 		text := body.Text(path)
-		if !isCurrency(text) || (currency != "" && currency != text) {
+		if !postern.IsCurrency(text) || (currency != "" && currency != text) {
 			return "", ""
 		}
 		currency = text

@@ -50,20 +50,6 @@ func TestOutcome_isTheReadmesTable(t *testing.T) {
 	}
 }
 
-var amountForm = regexp.MustCompile(`^(0|[1-9][0-9]{0,17})(\.[0-9]{1,12})?$`)
-
-func TestIsAmount(t *testing.T) {
-	for _, text := range []string{
-		"0", "0.00", "1", "49.90", "10", "999999999999999999.999999999999",
-		"", ".", "1.", ".5", "00.00", "01", "-1", "+1", "1e3", "1E3", "1,000", " 1", "1 ", "1.2.3", "1.-2", "NaN",
-		"0.1234567890123", "1000000000000000000000", "\u0661", "0x1", "1_0",
-	} {
-		if got, want := isAmount(text), amountForm.MatchString(text); got != want {
-			t.Errorf("isAmount(%q) = %v, want %v", text, got, want)
-		}
-	}
-}
-
 // TestSign lets the plugin sign requests whose signature or token is wrong or
 // missing: what comes out is, byte for byte, the request that openssl signed.
 func TestSign(t *testing.T) {
@@ -104,20 +90,36 @@ func key(t *testing.T, name string) []string {
 }
 
 // TestKeys_tellRepeatsFromNews: a payment's outcome has one key however it is
-// spelled and proven; another outcome or id has another, and a hint none of its
-// own.
+// spelled; another outcome or id has another, and a hint none of its own.
 func TestKeys_tellRepeatsFromNews(t *testing.T) {
-	first := key(t, "success-true")
-	for _, again := range []string{
-		"success-one", "success-string-true", "success-string-one", "duplicate", "escaped-names", "rotated-old",
-		"failed-later-succeeded", "transaction", "hmac", "gzip",
+	for _, c := range []struct {
+		first string
+		again []string
+	}{
+		{"success-true", []string{
+			"success-one", "success-string-true", "success-string-one", "duplicate", "escaped-names", "rotated-old",
+			"failed-later-succeeded", "hmac", "hmac-and-transaction", "gzip",
+		}},
+		// Whoever has the URL of one transaction has one outcome of each kind.
+		{"transaction", []string{
+			"transaction-rotated", "transaction-other-gateway", "transaction-other-amount", "transaction-no-gateway",
+		}},
+		{"transaction-failed", []string{"transaction-failed-again"}},
+		// What is signed may tell of more than one try.
+		{"other-gateway", []string{"hmac-and-transaction-other-gateway"}},
 	} {
-		if got := key(t, again); !slices.Equal(got, first) {
-			t.Errorf("%s has the key %q, want %q", again, got, first)
+		first := key(t, c.first)
+		for _, again := range c.again {
+			if got := key(t, again); !slices.Equal(got, first) {
+				t.Errorf("%s has the key %q, want that of %s, %q", again, got, c.first, first)
+			}
 		}
 	}
 	seen := make(map[string]string)
-	for _, news := range []string{"success-true", "failed-false", "ref-only", "token-only", "ids-numbers", "transaction-points"} {
+	for _, news := range []string{
+		"success-true", "failed-false", "other-gateway", "ref-only", "token-only", "ids-numbers",
+		"transaction-points", "transaction-failed", "transaction-number",
+	} {
 		text := strings.Join(key(t, news), "\x00")
 		if other := seen[text]; other != "" {
 			t.Errorf("%s and %s have one key", news, other)
