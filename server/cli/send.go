@@ -164,7 +164,7 @@ func choose(cfg *config.Config, where, plugin string) (*sender, error) {
 		all = append(all, name)
 		named := name == where
 		if named || where == "" && (plugin == "" || e.Plugin == plugin) {
-			fit = append(fit, &sender{where: name, endpoint: e, http: &http.Client{Timeout: sendTimeout}})
+			fit = append(fit, &sender{where: name, endpoint: e, http: direct(nil)})
 		}
 	}
 	known := strings.Join(all, ", ")
@@ -245,6 +245,9 @@ func (p *program) printSent(s *sender, got answer, live bool, events []client.St
 		sc.Printf("event %s  %s  %s\n", f.ID, sc.Show(kind(f)), screen.Clean(amount(f)))
 	}
 	switch {
+	case got.Status/100 == 3:
+		sc.Printf("a redirect, not followed: the URL's token and the callback would go elsewhere; give the server itself with --url\n")
+		return silentError{failed}
 	case failed != nil:
 		return silentError{failed}
 	case len(events) > 0:

@@ -1,7 +1,10 @@
 package cli
 
 import (
+	"net/http"
+	"net/http/httptest"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/postern/postern/config"
@@ -65,5 +68,37 @@ func TestInvariant8_sendErrorHidesToken(t *testing.T) {
 	want := result{exitFailed, "", "postern: post to http://127.0.0.1:1/in/main/ottu: dial tcp 127.0.0.1:1: connect: connection refused\n"}
 	if got != want {
 		t.Errorf("send = %+v, want %+v", got, want)
+	}
+}
+
+// A server that points elsewhere is not followed: the path is the token's.
+func TestInvariant8_sendFollowsNoRedirect(t *testing.T) {
+	asked := make(chan string, 1)
+	elsewhere := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		asked <- r.URL.Path + r.Referer()
+	}))
+	defer elsewhere.Close()
+	dir := plugins(t)
+	file := filepath.Join(t.TempDir(), "postern.yaml")
+	for _, status := range []int{301, 302, 303, 307, 308} {
+		first := http.RedirectHandler(elsewhere.URL, status)
+		for _, server := range []*httptest.Server{httptest.NewServer(first), httptest.NewTLSServer(first)} {
+			tls := ""
+			if cert := server.Certificate(); cert != nil {
+				tls = "intake: {tls: {cert: " + writeCertificate(t, cert.Raw) + ", key: none}}\n"
+			}
+			write(t, file, tls+"plugins: {path: "+dir+", cache: "+dir+"/cache}\nstore: {path: "+t.TempDir()+"}\ntenants: {main: {endpoints: "+
+				"{ottu: {plugin: ottu, token: "+testToken+", secrets: {hmac-key: value:x}}}}}\n")
+			got := postern(t, []string{}, "send", "ottu", "--config", file, "--data", "{}", "--url", server.URL)
+			server.Close()
+			if got.code != exitFailed || !strings.Contains(got.stdout, "a redirect, not followed: ") || strings.Contains(got.stdout, testToken) {
+				t.Errorf("send to a %d = %+v, want a failure that says that it is not followed", status, got)
+			}
+		}
+	}
+	select {
+	case path := <-asked:
+		t.Errorf("the other server was asked for %s", path)
+	default:
 	}
 }

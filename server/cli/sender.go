@@ -109,6 +109,15 @@ func (s *sender) putsToken() bool {
 	})
 }
 
+// direct is a client that sends where it is told to, and follows nobody
+// elsewhere: the token is in the path, and a redirect hands it on.
+func direct(transport http.RoundTripper) *http.Client {
+	return &http.Client{
+		Timeout: sendTimeout, Transport: transport,
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+}
+
 // trusting is a client that takes the server on this machine for what its
 // certificate's file says it is, whatever name or address it was called by.
 func trusting(certFile string) (*http.Client, error) {
@@ -121,7 +130,7 @@ func trusting(certFile string) (*http.Client, error) {
 		return nil, fmt.Errorf("read the server's certificate: %s does not begin with one", certFile)
 	}
 	want := block.Bytes
-	return &http.Client{Timeout: sendTimeout, Transport: &http.Transport{TLSClientConfig: &tls.Config{
+	return direct(&http.Transport{TLSClientConfig: &tls.Config{
 		MinVersion: tls.VersionTLS12,
 		// Not the usual checks: the very certificate is asked for, and the
 		// handshake proves that its key is there.
@@ -132,7 +141,7 @@ func trusting(certFile string) (*http.Client, error) {
 			}
 			return nil
 		},
-	}}}, nil
+	}}), nil
 }
 
 // intakeURL is the URL of the intake where it listens on that address.

@@ -40,6 +40,14 @@ func certified(t *testing.T, dir, name string) (cert, key string) {
 	return cert, key
 }
 
+// writeCertificate writes a certificate and returns its file.
+func writeCertificate(t *testing.T, der []byte) string {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "cert.pem")
+	write(t, file, string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})))
+	return file
+}
+
 // A server that speaks TLS says so, and send knows it by its certificate,
 // which is for another name than the one it is called by, and by no other.
 func TestServe_tls(t *testing.T) {
