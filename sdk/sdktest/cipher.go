@@ -108,14 +108,6 @@ func (h *host) open(handle int32) ([]byte, int32) {
 	return h.chunks[handle].bytes, 0
 }
 
-func (h *host) hold(c chunk) int32 {
-	if len(h.chunks) >= maxHandles {
-		return abi.Limit
-	}
-	h.chunks = append(h.chunks, c)
-	return count(len(h.chunks) - 1)
-}
-
 // Decrypt is the ABI's decrypt.
 func (h *host) Decrypt(name string, iv []byte, handle int32) int32 {
 	s := h.cipher(name)
@@ -128,7 +120,7 @@ func (h *host) Decrypt(name string, iv []byte, handle int32) int32 {
 		return code
 	case len(iv) != aes.BlockSize || len(text) == 0 || len(text)%aes.BlockSize != 0:
 		return abi.Malformed
-	case h.decrypts == maxDecrypts:
+	case len(text) > maxSealed || h.decrypts == maxDecrypts || !h.room(len(text)*len(s.keys)):
 		return abi.Limit
 	}
 	h.decrypts++
@@ -136,7 +128,7 @@ func (h *host) Decrypt(name string, iv []byte, handle int32) int32 {
 	for i := range s.keys {
 		plain[i] = s.decrypt(i, iv, text)
 	}
-	return h.hold(chunk{seal: &seal{s, plain}})
+	return h.keep(chunk{seal: &seal{s, plain}}, len(text)*len(s.keys))
 }
 
 // Encrypt is the ABI's encrypt.
@@ -151,8 +143,11 @@ func (h *host) Encrypt(name string, iv []byte, handle int32) int32 {
 		return code
 	case len(iv) != aes.BlockSize:
 		return abi.Malformed
+	case !h.room(len(plain) + aes.BlockSize):
+		return abi.Limit
 	}
-	return h.hold(chunk{bytes: s.encrypt(0, iv, plain)})
+	sealed := s.encrypt(0, iv, plain)
+	return h.keep(chunk{bytes: sealed}, len(sealed))
 }
 
 // Same is the ABI's same.
@@ -164,8 +159,10 @@ func (h *host) Same(outer, inner int32, except string) int32 {
 	switch {
 	case code < 0:
 		return code
-	case h.views[outer].kind != abi.ViewJSON:
+	case h.views[outer].kind != abi.ViewJSON || h.chunks[h.views[inner].of].seal == nil:
 		return abi.Invalid
+	case len(root.json) > maxOuter:
+		return abi.Limit
 	}
 	want, err := root.canonical(except)
 	return h.unseal(h.views[inner].of, func(plain []byte) bool {
@@ -190,7 +187,7 @@ func (h *host) SameBytes(a, b int32) int32 {
 	if code < 0 {
 		return code
 	}
-	return h.unseal(b, func(plain []byte) bool { return hmac.Equal(plain, want) })
+	return h.unseal(b, func(plain []byte) bool { return len(want) > 0 && hmac.Equal(plain, want) })
 }
 
 // unseal gives evidence if one of the texts that a sealed handle stands for is
@@ -211,13 +208,13 @@ func (h *host) unseal(handle int32, right func(plain []byte) bool) int32 {
 	return proof
 }
 
-var errNoObject = errors.New("is no object")
+var errNothing = errors.New("is no object with anything to compare")
 
 // canonical writes an object without one of its members, so that two objects
 // with the same members are the same text.
 func (n *node) canonical(except string) (string, error) {
 	if n.kind != abi.KindObject {
-		return "", errNoObject
+		return "", errNothing
 	}
 	rest := &node{kind: n.kind}
 	for i, name := range n.names {
@@ -225,6 +222,9 @@ func (n *node) canonical(except string) (string, error) {
 			rest.names = append(rest.names, name)
 			rest.children = append(rest.children, n.children[i])
 		}
+	}
+	if len(rest.names) == 0 {
+		return "", errNothing
 	}
 	return rest.sorted(), nil
 }

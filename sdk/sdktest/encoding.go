@@ -12,7 +12,7 @@ import (
 const (
 	plainFree  = 512 << 10
 	plainTimes = 16
-	plainMost  = 4 << 20
+	plainMost  = 1 << 20
 )
 
 // plain is the body without its Content-Encoding.
@@ -42,7 +42,7 @@ func (r *request) plain() ([]byte, error) {
 	if err != nil {
 		return nil, errMalformed
 	}
-	most := max(plainFree, min(plainTimes*len(r.body), plainMost))
+	most := max(len(r.body), plainFree, min(plainTimes*len(r.body), plainMost))
 	plain, err := io.ReadAll(io.LimitReader(from, int64(most)+1))
 	if err != nil || len(plain) > most || body.Len() > 0 {
 		return nil, errMalformed

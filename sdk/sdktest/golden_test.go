@@ -143,7 +143,7 @@ const indirect = `{"secrets":[
 {"name":"a","use":"token","in":"path","optional":true},
 {"name":"b","use":"signed-token","form":"utf8","in":"path","optional":true}],
 "settings":{"type":"object","properties":{
-"algorithm":{"enum":["hmac-sha256","hmac-sha512"]},"form":{"enum":["utf8","hex"]},
+"algorithm":{"enum":["hmac-sha256","hmac-sha512","md5"]},"form":{"enum":["utf8","hex"]},
 "mode":{"enum":["signed","none",0],"default":"signed"}}},
 "unverified":{"mode":["none",0]}}`
 
@@ -158,6 +158,7 @@ func TestLoad_settings(t *testing.T) {
 		"setting alone":       {`"settings":{"form":"hex"},`, "secrets.key: is not bound, and settings.form is set"},
 		"no value":            {`"secrets":{"key":[]},"settings":{"algorithm":"hmac-sha512","form":"hex"},`, "secrets.key: is not bound, and settings.algorithm is set"},
 		"form of the setting": {`"secrets":{"key":["key"]},"settings":{"algorithm":"hmac-sha512","form":"hex"},`, "secrets.key: a value is not of its encoding"},
+		"none of the enum":    {`"secrets":{"key":["00ff"]},"settings":{"algorithm":"hmac-sha384","form":"hex"},`, `settings.algorithm "hmac-sha384" is none of its enum`},
 		"use not served":      {`"secrets":{"key":["00ff"]},"settings":{"algorithm":"md5","form":"hex"},`, "secrets.key: use md5 is not served"},
 		"one of two tokens":   {`"secrets":{"b":["test-key-of-token"]},`, ""},
 		"two in one place":    {`"secrets":{"a":["test-path-token-0001"],"b":["test-key-of-token"]},`, "secrets.a and secrets.b have one place"},
@@ -234,11 +235,12 @@ func TestJudge_wantsEvidence(t *testing.T) {
 // TestFinish_failsThePlugin: what the host cannot complete is no result.
 func TestFinish_failsThePlugin(t *testing.T) {
 	for name, h := range map[string]*host{
-		"type":     {events: []*event{{Type: "Payment"}}},
-		"amount":   {events: []*event{{Type: "a.b", Amount: "1,0", Currency: "KWD"}}},
-		"currency": {events: []*event{{Type: "a.b", Amount: "1.0"}}},
-		"words":    {events: []*event{{Type: "payment.succeeded", Status: "paid"}}},
-		"capitals": {events: []*event{{Type: "a.b", Amount: "1.0", Currency: "kwd"}}},
+		"type":     {events: []*event{{Evidence: -1}}},
+		"amount":   {events: []*event{{Evidence: -1, Type: "a.b", Amount: "1,0", Currency: "KWD"}}},
+		"currency": {events: []*event{{Evidence: -1, Type: "a.b", Amount: "1.0"}}},
+		"words":    {events: []*event{{Evidence: -1, Type: "payment.succeeded", Status: "paid"}}},
+		"capitals": {events: []*event{{Evidence: -1, Type: "a.b", Amount: "1.0", Currency: "kwd"}}},
+		"key":      {events: []*event{{Type: "a.b"}}, evidence: []evidence{{Covers: "fields"}}},
 	} {
 		if r, err := h.finish(1, true); err == nil {
 			t.Errorf("%s: result %+v, want an error", name, r)

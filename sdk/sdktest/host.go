@@ -23,6 +23,9 @@ const (
 	maxAnswer    = 64 << 10
 	maxDetail    = 256
 	maxDecrypts  = 64
+	maxHeld      = 64 << 20
+	maxSealed    = 16 << 10 // of one ciphertext
+	maxOuter     = 64 << 10 // of what same compares
 )
 
 // host is the ABI's host for one callback, from the ABI's text.
@@ -39,6 +42,7 @@ type host struct {
 	views    []*view
 	signed   []*signed
 	decrypts int
+	held     int // bytes, of at most maxHeld
 
 	evidence []evidence
 	events   []*event
@@ -47,6 +51,7 @@ type host struct {
 	response *answer
 	reason   int32
 	detail   string
+	broken   string // why an accept counts as a rejection
 	out      *request
 	spoken   map[string]string // by out_token
 }
@@ -61,6 +66,8 @@ type signed struct {
 	secret *secret
 	text   []byte
 	body   bool
+	said   bool
+	short  bool // bytes were refused
 	checks int
 }
 
@@ -159,7 +166,28 @@ func (h *host) Bytes(encoding int32, text string) int32 {
 	case err != nil:
 		return abi.Malformed
 	}
-	return h.hold(chunk{bytes: b})
+	return h.keep(chunk{bytes: b}, len(b))
+}
+
+// room reports whether n more bytes may be held.
+func (h *host) room(n int) bool { return n <= maxHeld-h.held }
+
+// hold counts n more bytes, if there is room for them.
+func (h *host) hold(n int) bool {
+	if !h.room(n) {
+		return false
+	}
+	h.held += n
+	return true
+}
+
+// keep gives a handle to bytes, of which n are held.
+func (h *host) keep(c chunk, n int) int32 {
+	if len(h.chunks) >= maxHandles || !h.hold(n) {
+		return abi.Limit
+	}
+	h.chunks = append(h.chunks, c)
+	return count(len(h.chunks) - 1)
 }
 
 // Hash is the ABI's hash.

@@ -74,32 +74,39 @@ func (h *host) SignedBytes(handle int32, text string) int32 {
 	if s == nil {
 		return abi.Invalid
 	}
-	s.text = append(s.text, text...)
+	if !h.hold(len(text)) {
+		s.short, s.said = true, true
+		return abi.Limit
+	}
+	s.text, s.said = append(s.text, text...), s.said || text != ""
 	return 0
 }
 
 // SignedBody is the ABI's signed_body.
 func (h *host) SignedBody(handle int32) int32 {
 	s := h.signature(handle)
-	if s == nil {
+	if s == nil || s.body {
 		return abi.Invalid
 	}
 	s.text = append(s.text, h.req.body...)
-	s.body = true
+	s.said, s.body = true, true
 	return 0
 }
 
 // SignedCheck is the ABI's signed_check.
 func (h *host) SignedCheck(handle int32, signature string, encoding int32) int32 {
 	s := h.signature(handle)
-	if s == nil || !isEncoding(encoding) {
+	if s == nil || !s.said {
 		return abi.Invalid
 	}
-	if s.checks++; s.checks > maxChecks {
+	if s.checks++; s.checks > maxChecks || s.short {
 		return abi.Limit
 	}
 	b, err := fromText(encoding, signature)
-	if err != nil {
+	switch {
+	case !isEncoding(encoding):
+		return abi.Invalid
+	case err != nil:
 		return abi.Unverified
 	}
 	which := s.secret.match(s.text, b)
@@ -138,8 +145,10 @@ func (h *host) Sign(handle, encoding int32, out []byte) int32 {
 	switch {
 	case !h.signing:
 		return abi.Denied
-	case s == nil || !isEncoding(encoding):
+	case s == nil || !s.said || !isEncoding(encoding):
 		return abi.Invalid
+	case s.short:
+		return abi.Limit
 	}
 	return fill(out, toText(encoding, s.secret.mac(0, s.text)))
 }
@@ -159,8 +168,11 @@ func (h *host) OutToken(name, text string) int32 {
 
 // OutHeader is the ABI's out_header.
 func (h *host) OutHeader(name, value string) int32 {
-	if !h.signing {
+	switch {
+	case !h.signing:
 		return abi.Denied
+	case name == "" || !isHeaderText(name) || !isHeaderText(value):
+		return abi.Invalid
 	}
 	kept := h.out.headers[:0:0]
 	for _, f := range h.out.headers {

@@ -3,6 +3,7 @@ package sdktest
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"regexp"
 	"slices"
@@ -47,7 +48,7 @@ type event struct {
 	Amount         string          `json:"amount,omitempty"`
 	Currency       string          `json:"currency,omitempty"`
 	Minor          *int64          `json:"minor,omitempty"`
-	References     *references     `json:"references,omitempty"`
+	References     references      `json:"references,omitzero"`
 	Method         string          `json:"method,omitempty"`
 	Party          string          `json:"party,omitempty"`
 	Confirm        bool            `json:"confirm,omitempty"`
@@ -94,6 +95,9 @@ func refused(detail string) *result {
 // the plugin failed.
 func (h *host) finish(verdict int32, unverified bool) (*result, error) {
 	r := &result{Verdict: verdicts[verdict], Evidence: h.evidence}
+	if r.Verdict == wordAccept && h.broken != "" {
+		r.Verdict, h.reason, h.detail = wordReject, abi.ReasonMalformed, h.broken
+	}
 	switch r.Verdict {
 	case wordAccept:
 		r.Answer, r.Events, r.Aside = h.ack, h.events, h.aside
@@ -109,15 +113,28 @@ func (h *host) finish(verdict int32, unverified bool) (*result, error) {
 	default:
 		return nil, fmt.Errorf("the plugin returned %d, which is no verdict", verdict)
 	}
-	for i, e := range r.Events {
-		if err := e.check(); err != nil {
-			return nil, fmt.Errorf("event %d: %w", i, err)
-		}
-	}
 	if !unverified && !r.proven() {
 		return refused("the plugin said " + r.Verdict + " without evidence"), nil
 	}
+	for i, e := range r.Events {
+		err := r.checkKey(e)
+		if err == nil {
+			err = e.check()
+		}
+		if err != nil {
+			return nil, fmt.Errorf("event %d: %w", i, err)
+		}
+	}
 	return r, nil
+}
+
+// checkKey holds an event to a dedup key of its own where nobody vouches for
+// the body, whose hash would be the key.
+func (r *result) checkKey(e *event) error {
+	if e.Evidence >= 0 && len(e.Key) == 0 && !e.Confirm && r.Evidence[e.Evidence].Covers == "fields" {
+		return errors.New("no dedup key, no confirm, and the evidence covers fields only")
+	}
+	return nil
 }
 
 func (r *result) proven() bool {

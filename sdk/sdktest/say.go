@@ -1,6 +1,9 @@
 package sdktest
 
 import (
+	"encoding/json"
+	"fmt"
+	"regexp"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -53,23 +56,58 @@ func (h *host) newest() *event {
 
 // Set is the ABI's set.
 func (h *host) Set(field int32, text string) int32 {
+	if field == abi.FieldProviderData {
+		return h.setData(text)
+	}
+	return h.became(field, h.setText(field, text))
+}
+
+// became is what became of a field. A component that is not in the dedup key
+// breaks the event, whatever the guest does about it.
+func (h *host) became(field, code int32) int32 {
+	if field == abi.FieldKey && code != 0 {
+		h.breaks("is absent or was refused")
+	}
+	return code
+}
+
+func (h *host) breaks(how string) {
+	if h.broken == "" {
+		h.broken = fmt.Sprintf("event %d: a component of the dedup key %s", max(len(h.events)-1, 0), how)
+	}
+}
+
+func (h *host) setData(text string) int32 {
+	e := h.newest()
+	if e == nil {
+		return abi.Invalid
+	}
+	_, err := parseView(abi.ViewJSON, []byte(text))
+	var data json.RawMessage
+	if err == nil {
+		data, err = compact(text)
+	}
+	switch {
+	case err != nil:
+		return abi.Malformed
+	case !h.hold(len(text)):
+		return abi.Limit
+	}
+	e.ProviderData = data
+	return 0
+}
+
+func (h *host) setText(field int32, text string) int32 {
 	e := h.newest()
 	switch {
 	case e == nil:
 		return abi.Invalid
-	case !utf8.ValidString(text):
-		return abi.Malformed
 	case field == abi.FieldKey:
-		return e.addKey(text)
-	case field == abi.FieldProviderData:
-		data, err := compact(text)
-		if err != nil {
-			return abi.Malformed
-		}
-		e.ProviderData = data
-		return 0
+		return h.addKey(e, text)
 	case len(text) > maxText:
 		return abi.Limit
+	case !utf8.ValidString(text):
+		return abi.Malformed
 	case field == abi.FieldTime:
 		at, err := time.Parse(time.RFC3339, text)
 		if err != nil {
@@ -78,59 +116,66 @@ func (h *host) Set(field int32, text string) int32 {
 		e.at = at
 		return 0
 	}
-	return e.setText(field, text)
-}
-
-func (e *event) addKey(text string) int32 {
+	to, form := e.text(field)
 	switch {
-	case text == "":
-		return abi.Malformed
-	case len(text) > maxComponent || len(e.Key) >= maxParts:
-		return abi.Limit
-	}
-	e.Key = append(e.Key, text)
-	return 0
-}
-
-func (e *event) setText(field int32, text string) int32 {
-	if field >= abi.FieldRefMerchant && field <= abi.FieldRefBank {
-		if e.References == nil {
-			e.References = &references{}
-		}
-	}
-	var to *string
-	switch field {
-	case abi.FieldType:
-		to = &e.Type
-	case abi.FieldSubject:
-		to = &e.Subject
-	case abi.FieldStatus:
-		to = &e.Status
-	case abi.FieldProviderStatus:
-		to = &e.ProviderStatus
-	case abi.FieldAmount:
-		to = &e.Amount
-	case abi.FieldCurrency:
-		to = &e.Currency
-	case abi.FieldRefMerchant:
-		to = &e.References.Merchant
-	case abi.FieldRefProvider:
-		to = &e.References.Provider
-	case abi.FieldRefBank:
-		to = &e.References.Bank
-	case abi.FieldMethod:
-		to = &e.Method
-	case abi.FieldParty:
-		to = &e.Party
-	default:
+	case to == nil:
 		return abi.Invalid
+	case form != nil && !form.MatchString(text):
+		return abi.Malformed
 	}
 	*to = text
 	return 0
 }
 
+func (h *host) addKey(e *event, text string) int32 {
+	switch {
+	case len(text) > maxComponent || len(e.Key) >= maxParts:
+		h.breaks("is too long or one too many")
+		return abi.Limit
+	case text == "" || !utf8.ValidString(text):
+		h.breaks("is empty or not UTF-8")
+		return abi.Malformed
+	}
+	e.Key = append(e.Key, text)
+	return 0
+}
+
+// text is where a text field stands, nil for one that is none, and the form it
+// must have, nil for any.
+func (e *event) text(field int32) (*string, *regexp.Regexp) {
+	switch field {
+	case abi.FieldType:
+		return &e.Type, typeForm
+	case abi.FieldSubject:
+		return &e.Subject, nil
+	case abi.FieldStatus:
+		return &e.Status, nil
+	case abi.FieldProviderStatus:
+		return &e.ProviderStatus, nil
+	case abi.FieldAmount:
+		return &e.Amount, amountForm
+	case abi.FieldCurrency:
+		return &e.Currency, currencyForm
+	case abi.FieldRefMerchant:
+		return &e.References.Merchant, nil
+	case abi.FieldRefProvider:
+		return &e.References.Provider, nil
+	case abi.FieldRefBank:
+		return &e.References.Bank, nil
+	case abi.FieldMethod:
+		return &e.Method, nil
+	case abi.FieldParty:
+		return &e.Party, nil
+	}
+	return nil, nil
+}
+
 // SetInt is the ABI's set_i64.
 func (h *host) SetInt(field int32, value int64) int32 {
+	return h.became(field, h.setNumber(field, value))
+}
+
+func (h *host) setNumber(field int32, value int64) int32 {
 	e := h.newest()
 	if e == nil {
 		return abi.Invalid
@@ -141,9 +186,9 @@ func (h *host) SetInt(field int32, value int64) int32 {
 	case abi.FieldMinor:
 		e.Minor = &value
 	case abi.FieldConfirm:
-		e.Confirm = value == 1
+		e.Confirm = value != 0
 	case abi.FieldSandbox:
-		e.Sandbox = value == 1
+		e.Sandbox = value != 0
 	default:
 		return abi.Invalid
 	}
@@ -152,14 +197,23 @@ func (h *host) SetInt(field int32, value int64) int32 {
 
 // Map is the ABI's map.
 func (h *host) Map(field, handle int32, path string) int32 {
-	n, code := h.there(handle, path)
-	switch {
-	case code < 0:
-		return code
-	case field == abi.FieldProviderData:
-		return h.Set(field, n.json)
+	n, code := h.at(handle, path)
+	if code == 0 {
+		code = h.setFrom(field, n)
 	}
-	return h.Set(field, n.text)
+	return h.became(field, code)
+}
+
+func (h *host) setFrom(field int32, n *node) int32 {
+	switch {
+	case h.newest() == nil:
+		return abi.Invalid
+	case n == nil || n.kind == abi.KindNull:
+		return abi.Absent
+	case field == abi.FieldProviderData:
+		return h.setData(n.json)
+	}
+	return h.setText(field, n.text)
 }
 
 // SetAside is the ABI's set_aside.
@@ -170,7 +224,7 @@ func (h *host) SetAside(handle int32, path, reason string) int32 {
 		return code
 	case n == nil:
 		return abi.Absent
-	case len(h.events)+len(h.aside) >= maxEvents:
+	case len(h.events)+len(h.aside) >= maxEvents || !h.hold(len(n.json)):
 		return abi.Limit
 	}
 	item, err := compact(n.json)
@@ -181,10 +235,14 @@ func (h *host) SetAside(handle int32, path, reason string) int32 {
 	return 0
 }
 
+// isHeaderText reports whether a header field can hold text as it is.
+func isHeaderText(text string) bool {
+	return strings.IndexFunc(text, func(r rune) bool { return r < ' ' || r > '~' }) < 0
+}
+
 func newAnswer(status int32, contentType, body string) (*answer, int32) {
-	visible := strings.IndexFunc(contentType, func(r rune) bool { return r < ' ' || r > '~' }) < 0
 	switch {
-	case status < 200 || status > 299 || !visible:
+	case status < 200 || status > 299 || !isHeaderText(contentType):
 		return nil, abi.Invalid
 	case len(body) > maxAnswer:
 		return nil, abi.Limit

@@ -54,6 +54,7 @@ type manifest struct {
 	Settings struct {
 		Properties map[string]struct {
 			Default json.RawMessage `json:"default"`
+			Enum    []any           `json:"enum"`
 		} `json:"properties"`
 	} `json:"settings"`
 	Unverified map[string][]json.RawMessage `json:"unverified"`
@@ -224,7 +225,7 @@ func (c *testCase) bind(m *manifest) error {
 	c.secrets = make(map[string]*secret)
 	for _, s := range m.Secrets {
 		values := c.golden.Secrets[s.Name]
-		err := s.resolve(c.settings, len(values) > 0)
+		err := s.resolve(m, c.settings, len(values) > 0)
 		if err == nil {
 			err = s.bind(values)
 		}
@@ -294,6 +295,8 @@ func (c *testCase) place(secrets []*secret) error {
 			c.tokens[i] = s
 		}
 	}
+	// An endpoint that binds no token of the path has no segment for one.
+	c.tokens = slices.DeleteFunc(c.tokens, func(s *secret) bool { return s.In == "path" && len(s.keys) == 0 })
 	return nil
 }
 

@@ -15,6 +15,7 @@ import (
 	"hash"
 	"hash/crc32"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/postern/postern/sdk/internal/abi"
@@ -54,8 +55,9 @@ func (s *secret) isMAC() bool { return macs[s.Use] != nil }
 func (s *secret) isCipher() bool { return pads[s.Use].fill != nil }
 
 // resolve puts settings in the place of "setting:NAME" in use and form. It
-// refuses a secret without its setting and a setting without its secret.
-func (s *secret) resolve(settings map[string]string, bound bool) error {
+// refuses a secret without its setting, a setting without its secret and a
+// value that is none of the setting's enum.
+func (s *secret) resolve(m *manifest, settings map[string]string, bound bool) error {
 	for _, member := range []*string{&s.Use, &s.Form} {
 		name, by := strings.CutPrefix(*member, "setting:")
 		if !by {
@@ -67,6 +69,8 @@ func (s *secret) resolve(settings map[string]string, bound bool) error {
 			return fmt.Errorf("is bound, and settings.%s is not set", name)
 		case set && !bound:
 			return fmt.Errorf("is not bound, and settings.%s is set", name)
+		case set && !slices.Contains(m.Settings.Properties[name].Enum, any(text)):
+			return fmt.Errorf("settings.%s %q is none of its enum", name, text)
 		case set:
 			*member = text
 		}
