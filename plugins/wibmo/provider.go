@@ -18,7 +18,7 @@ func handle(cb *postern.Callback) postern.Verdict {
 	if err != nil || body.Kind("") != postern.Object {
 		return cb.Reject(postern.Malformed, "body is not a JSON object")
 	}
-	direction := body.Text("/transactionType")
+	direction := upper(body.Text("/transactionType"))
 	if direction != "CR" && direction != "DR" {
 		return cb.Reject(postern.NotUnderstood, "transactionType is neither CR nor DR: "+direction)
 	}
@@ -80,7 +80,7 @@ func units(body postern.View, path string) (int64, bool) {
 }
 
 // timestamp turns YYYYMMDDHHMMSS into RFC 3339; what is not that is returned
-// as nothing.
+// as nothing, for which the time of receipt stands.
 func timestamp(t, zone string) string {
 	if _, digits := postern.Minor(t); !digits || len(t) != len("20060102150405") {
 		return ""
