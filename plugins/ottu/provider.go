@@ -15,39 +15,41 @@ func handle(cb *postern.Callback) postern.Verdict {
 		return cb.Reject(postern.Malformed, "body is not a JSON object")
 	}
 	if body.Kind("/signature") == postern.Absent && cb.Setting("unsigned_operations") == "notify" && isOperation(body) {
-		return operate(cb, body, postern.Evidence{})
+		return operate(cb, body, postern.Evidence{}, text(body, "/order_no"))
 	}
 	signature, kind := body.Get("/signature")
 	if kind != postern.String {
 		return cb.Reject(postern.NotVerified, "no signature")
 	}
-	for _, scheme := range schemes {
+	for _, scheme := range accepted(cb) {
 		signed, unclear := scheme.read(body)
 		if proof, ok := cb.Signed(secret).Bytes(signed).Check(signature, postern.Hex); ok {
 			if unclear != "" {
 				return cb.Reject(postern.NotUnderstood, unclear)
 			}
-			return judge(cb, body, proof)
+			return judge(cb, body, proof, scheme.order(body))
 		}
 	}
 	return cb.Reject(postern.NotVerified, "signature does not match")
 }
 
-// judge tells the event of a verified callback. The first signed field is a
-// decimal and the last two are known words, and no value between holds a
-// field's name: no other split of the signed text gives another event.
-func judge(cb *postern.Callback, body postern.View, proof postern.Evidence) postern.Verdict {
-	state, result := body.Text("/state"), body.Text("/result")
+// judge tells the event of a verified callback. In the flat scheme's text the
+// amount is a decimal at the front, result and state are known words at the
+// end, and no value between holds a field's name: no other split gives another
+// outcome. What was done (operation, txn) is never signed: a body with txn is no
+// payment event, and no payment's state is taken from it.
+func judge(cb *postern.Callback, body postern.View, proof postern.Evidence, order string) postern.Verdict {
+	state, result := text(body, "/state"), text(body, "/result")
 	switch {
+	case isOperation(body) || state != "" && body.Kind("/txn") == postern.Object:
+		return operate(cb, body, proof, order)
 	case state != "":
 		word := fact(state, result)
 		if word == "" {
 			return cb.Reject(postern.NotUnderstood, "state "+state+" with result "+result)
 		}
-		pay(cb, body, proof, word)
+		pay(cb, body, proof, word, order)
 		return accept(cb)
-	case isOperation(body):
-		return operate(cb, body, proof)
 	}
 	return cb.Reject(postern.NotUnderstood, "neither a payment nor an operation event")
 }
@@ -62,7 +64,7 @@ func accept(cb *postern.Callback) postern.Verdict {
 // fact is Postern's word for a payment's state, empty where the result
 // contradicts it or either is unknown.
 func fact(state, result string) string {
-	if !isOneOf(result, "pending", "success", "failed", "canceled", "error", "cod") {
+	if !isOneOf(result, "pending", "success", "failed", "rejected", "canceled", "error", "cod") {
 		return ""
 	}
 	if success := result == "success"; success != isOneOf(state, "paid", "authorized") && state != "cod" {
@@ -85,23 +87,23 @@ func fact(state, result string) string {
 	return ""
 }
 
-func pay(cb *postern.Callback, body postern.View, proof postern.Evidence, word string) {
-	reference, state, result := body.Text("/reference_number"), body.Text("/state"), body.Text("/result")
+func pay(cb *postern.Callback, body postern.View, proof postern.Evidence, word, order string) {
+	reference, state, result := text(body, "/reference_number"), text(body, "/state"), text(body, "/result")
 	ev := cb.Event(proof).
 		Type("payment."+word).
 		Subject(reference).
 		Key("payment", reference, state, result).
 		Status(word).
 		ProviderStatus(state).
-		Amount(body.Text("/amount"), body.Text("/currency_code"))
-	describe(ev, body)
+		Amount(text(body, "/amount"), text(body, "/currency_code"))
+	describe(ev, body, order)
 }
 
-// operate tells an operation as a hint: what was done (operation, txn) is never
-// signed. Its signed fields are the same for two equal refunds of one payment,
-// so the dedup key is the body. What nobody signed names no subject.
-func operate(cb *postern.Callback, body postern.View, proof postern.Evidence) postern.Verdict {
-	result := body.Text("/result")
+// operate tells an operation as a hint: what was done is never signed. Its
+// signed fields are the same for two equal refunds of one payment, so the dedup
+// key is the body. What nobody signed names no subject.
+func operate(cb *postern.Callback, body postern.View, proof postern.Evidence, order string) postern.Verdict {
+	result := text(body, "/result")
 	if !isOneOf(result, "success", "failed", "rejected", "queued") {
 		return cb.Reject(postern.NotUnderstood, "operation with result "+result)
 	}
@@ -110,33 +112,34 @@ func operate(cb *postern.Callback, body postern.View, proof postern.Evidence) po
 		ProviderStatus(result).
 		Confirm()
 	if proof != (postern.Evidence{}) {
-		ev.Subject(body.Text("/reference_number"))
+		ev.Subject(text(body, "/reference_number"))
 	}
-	if t := body.Text("/timestamp_utc"); len(t) == len("2006-01-02 15:04:05") {
+	if t := text(body, "/timestamp_utc"); len(t) > 10 && t[10] == ' ' {
 		ev.Time(t[:10] + "T" + t[11:] + "Z")
 	}
 	// Some operations name their currency only in txn.
-	if body.Text("/currency_code") != "" {
-		ev.Amount(body.Text("/amount"), body.Text("/currency_code"))
+	if currency := text(body, "/currency_code"); currency != "" {
+		ev.Amount(text(body, "/amount"), currency)
 	}
-	describe(ev, body)
+	describe(ev, body, order)
 	return accept(cb)
 }
 
-func describe(ev postern.Event, body postern.View) {
-	if body.Text("/is_sandbox") == "true" {
+func describe(ev postern.Event, body postern.View, order string) {
+	// Nobody signs it: a mark that is written otherwise must not be lost.
+	if isOneOf(body.Text("/is_sandbox"), "true", "True", "1") {
 		ev.Sandbox()
 	}
-	ev.MerchantRef(body.Text("/order_no")).
-		ProviderRef(body.Text("/reference_number")).
-		Method(body.Text("/gateway_name")).
+	ev.MerchantRef(order).
+		ProviderRef(text(body, "/reference_number")).
+		Method(text(body, "/gateway_name")).
 		ProviderData(body, "")
 }
 
 // isOperation reports whether the body is of the operation event's form.
 // The operation itself may be null.
 func isOperation(body postern.View) bool {
-	return body.Text("/state") == "" &&
+	return text(body, "/state") == "" &&
 		body.Kind("/operation") != postern.Absent && body.Kind("/txn") == postern.Object
 }
 

@@ -17,7 +17,7 @@ var (
 	states = []string{
 		"created", "pending", "attempted", "authorized", "paid", "cod", "failed", "canceled", "expired", "invalidated",
 	}
-	results = []string{"pending", "success", "failed", "canceled", "error", "cod"}
+	results = []string{"pending", "success", "failed", "rejected", "canceled", "error", "cod"}
 )
 
 // TestFact_isTheReadmesTable tries every state with every result against the

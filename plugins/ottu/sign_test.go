@@ -17,6 +17,7 @@ func TestSign(t *testing.T) {
 	for _, name := range []string{
 		"paid", "authorized", "all-fields", "null-and-empty-skipped", "zero-amount", "escaped-names",
 		"html-and-slashes", "operation-null", "subscription", "subscription-failed",
+		"current-paid", "current-operation", "current-falsy", "current-two-lines", "current-only",
 	} {
 		t.Run(name, func(t *testing.T) {
 			want, err := os.ReadFile("testdata/" + name + ".http")

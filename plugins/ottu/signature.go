@@ -14,18 +14,19 @@ const secret = "hmac-key"
 type scheme struct {
 	between string // between name and value
 	lines   string // between two fields
-	fields  []field
+	falsy   bool   // 0, false, [] and {} are left out like the empty string
+	// fence are paths that stand between what a customer writes and order_no:
+	// see order.
+	fence  []string
+	fields []field
 }
 
 // field is a signed value and the name under which it is signed.
 type field struct{ path, name string }
 
-// schemes are tried in this order.
-var schemes = [...]scheme{standard, subscription}
-
-// standard signs flat payment and operation callbacks. Names and values stand
-// with nothing between them, so that the text alone is ambiguous: see read.
-var standard = scheme{fields: []field{
+// flat is Ottu's previous scheme. Names and values stand with nothing between
+// them, so that the text alone is ambiguous: see read and order.
+var flat = scheme{fence: []string{"/gateway_account", "/gateway_name"}, fields: []field{
 	{"/amount", "amount"},
 	{"/currency_code", "currency_code"},
 	{"/customer_address_city", "customer_address_city"},
@@ -46,8 +47,11 @@ var standard = scheme{fields: []field{
 	{"/state", "state"},
 }}
 
-// subscription signs callbacks of auto-debit agreements.
-var subscription = scheme{between: "=", lines: "\n", fields: []field{
+// current is the scheme of every callback since Ottu's documentation ("Verify
+// Signatures") calls the flat one the previous.
+var current = scheme{between: "=", lines: "\n", falsy: true, fence: []string{
+	"/extra/merchant_id", "/gateway_account", "/gateway_name",
+}, fields: []field{
 	{"/agreement/id", "agreement.id"},
 	{"/amount", "amount"},
 	{"/currency_code", "currency_code"},
@@ -76,28 +80,33 @@ var subscription = scheme{between: "=", lines: "\n", fields: []field{
 	{"/token/token", "token.token"},
 }}
 
+// accepted are the schemes that a callback may be signed by, in the order in
+// which they are tried.
+func accepted(cb *postern.Callback) []*scheme {
+	if cb.Setting("schemes") == "current" {
+		return []*scheme{&current}
+	}
+	return []*scheme{&current, &flat}
+}
+
 // read puts together the text that the scheme signs, and says why it could be
 // that of another body too, or nothing: a signed value that is no string (the
-// schemes do not say how it is signed), one with a field's name in it, or one
-// with the separator of lines.
-func (s scheme) read(body postern.View) (text []byte, unclear string) {
+// schemes do not say how it is signed), or one that holds what begins another
+// field.
+func (s *scheme) read(body postern.View) (text []byte, unclear string) {
 	text = make([]byte, 0, 512)
 	for _, f := range s.fields {
 		value, kind := body.Get(f.path)
-		switch kind {
-		case postern.Absent, postern.Null:
-			continue
-		case postern.String:
-			if s.holdsName(value) || (s.lines != "" && strings.Contains(value, s.lines)) {
-				unclear = "signed field holds what parts the fields: " + f.name
-			}
-		case postern.Boolean, postern.Number:
-			unclear = "signed field is not a string: " + f.name
-		case postern.Array, postern.Object:
-			unclear = "signed field is not a string: " + f.name
+		if kind == postern.Absent || kind == postern.Null || value == "" || s.falsy && isFalsy(body, f.path) {
 			continue
 		}
-		if value == "" {
+		switch {
+		case kind != postern.String:
+			unclear = "signed field is not a string: " + f.name
+		case s.holdsField(value):
+			unclear = "signed field holds what parts the fields: " + f.name
+		}
+		if kind == postern.Array || kind == postern.Object {
 			continue
 		}
 		if len(text) > 0 {
@@ -110,23 +119,71 @@ func (s scheme) read(body postern.View) (text []byte, unclear string) {
 	return text, unclear
 }
 
-// holdsName reports whether value has the name of a signed field in it. The
-// names without an underscore are words that an address may have (Estate Road)
-// and are those of the first field and the last two: see judge.
-func (s scheme) holdsName(value string) bool {
-	if s.lines != "" || strings.IndexByte(value, '_') < 0 {
+// isFalsy reports whether a value that is no string is 0, false, [] or {}.
+func isFalsy(body postern.View, path string) bool {
+	value, kind := body.Get(path)
+	if kind == postern.Boolean {
+		return value == "false"
+	}
+	if kind == postern.Number {
+		digits, _, _ := strings.Cut(strings.ToLower(value), "e")
+		return strings.Trim(digits, "-0.") == ""
+	}
+	return kind != postern.String && body.Len(path) == 0
+}
+
+// holdsField reports whether value holds what begins another signed field. In
+// the flat scheme the names without an underscore are words that an address may
+// have (Estate Road) and are those of the first field and the last two: see
+// judge.
+func (s *scheme) holdsField(value string) bool {
+	mark := s.lines
+	if mark == "" {
+		mark = "_"
+	}
+	if !strings.Contains(value, mark) {
 		return false
 	}
 	for _, f := range s.fields {
-		if strings.IndexByte(f.name, '_') >= 0 && strings.Contains(value, f.name) {
+		if s.lines == "" && !strings.Contains(f.name, "_") {
+			continue
+		}
+		if strings.Contains(value, s.lines+f.name+s.between) {
 			return true
 		}
 	}
 	return false
 }
 
-// sign adds the signature as the body's last member, by the scheme that Ottu
-// uses for such a body.
+// order is the merchant's reference, empty where the end of what a customer
+// wrote could have been taken for it: where no field that is not the
+// customer's stands between.
+func (s *scheme) order(body postern.View) string {
+	open := false
+	for _, f := range s.fields {
+		open = open || strings.HasPrefix(f.name, "customer_") && text(body, f.path) != ""
+	}
+	for _, path := range s.fence {
+		open = open && text(body, path) == ""
+	}
+	if open {
+		return ""
+	}
+	return text(body, "/order_no")
+}
+
+// text is a signed value: a false or a 0 in its place is signed like nothing,
+// and says nothing.
+func text(body postern.View, path string) string {
+	if value, kind := body.Get(path); kind == postern.String {
+		return value
+	}
+	return ""
+}
+
+// sign adds the signature as the body's last member: by the current scheme
+// where it is the only one or the body has what came with it, extra.merchant_id
+// above all, which no current body lacks.
 func sign(u *postern.Unsigned) error {
 	body, err := u.JSON()
 	if err != nil {
@@ -135,9 +192,10 @@ func sign(u *postern.Unsigned) error {
 	if body.Kind("") != postern.Object || body.Kind("/signature") != postern.Absent {
 		return postern.ErrMalformed
 	}
-	scheme := standard
-	if body.Kind("/token") == postern.Object || body.Kind("/agreement") == postern.Object {
-		scheme = subscription
+	scheme := &flat
+	if u.Setting("schemes") == "current" || body.Kind("/extra/merchant_id") != postern.Absent ||
+		body.Kind("/token") == postern.Object || body.Kind("/agreement") == postern.Object {
+		scheme = &current
 	}
 	signed, _ := scheme.read(body)
 	signature, err := u.Sign(u.Signed(secret).Bytes(signed), postern.Hex)
