@@ -20,6 +20,10 @@ const (
 	maxLines   = 16
 	maxLine    = 256
 	maxSaid    = 1024
+	// What a decryption is made of and compared with is bounded too, by lengths
+	// that the sender knows: what it costs must stay below what a rejection waits.
+	maxCiphertext = 16 << 10
+	maxCompared   = 64 << 10
 	// maxHeld bounds the bytes that one call has the host keep: a guest's own
 	// memory is capped, and copies of it must be too.
 	maxHeld = 64 << 20

@@ -12,7 +12,8 @@ import (
 // docs/plugin-abi.md §7, "Sealed". Whoever may send ciphertexts and hears, or
 // measures, whether the padding of one was right can read any other
 // (a padding oracle). So a decryption tells nothing but that it proved the
-// callback, and what leads to "no" costs the same whatever the cause.
+// callback, and what leads to "no" costs the same whatever the cause, but for
+// the reading of at most 16 KiB of JSON; that is less than a rejection waits.
 
 // seal is a decryption that has proved nothing yet: what each bound value made
 // of it. A wrong key gives right padding one time in 256, so that the padding
@@ -55,7 +56,7 @@ func (g *guest) decrypt() {
 	case len(iv) != secret.BlockSize || len(text) == 0 || len(text)%secret.BlockSize != 0:
 		g.give(malformed)
 		return
-	case g.opened >= maxOpened || !g.room(held):
+	case g.opened >= maxOpened || len(text) > maxCiphertext || !g.room(held):
 		g.give(overLimit)
 		return
 	}
@@ -93,23 +94,28 @@ func (g *guest) same() {
 		g.give(invalid)
 		return
 	}
-	want, isObject := outer.Digest(except)
+	if text, _ := outer.Text(nil); len(text) > maxCompared {
+		g.give(overLimit)
+		return
+	}
+	want, members := outer.Digest(except)
 	g.give(g.unseal(of, func(c *candidate) int {
-		got, right := digestOr(c.view, outer, except)
-		return right & subtle.ConstantTimeCompare(got[:], want[:]) & flag(isObject)
+		got := c.digest(except)
+		// Equal to nothing proves nothing: of equal objects both have a member.
+		return subtle.ConstantTimeCompare(got[:], want[:]) & flag(members > 0)
 	}))
 }
 
-// digestOr digests the candidate, and where it is no JSON object the other
-// instead, so that this is no shorter way to "no".
-func digestOr(v, instead *view.View, except string) (sum [sha256.Size]byte, right int) {
-	if v != nil {
-		if sum, isObject := v.Digest(except); isObject {
-			return sum, 1
+// digest is that of the candidate's object, and where it is none that of its
+// text, which nothing is equal to: something as long is digested either way. It
+// does not know the other object, whose length an attacker chooses.
+func (c *candidate) digest(except string) [sha256.Size]byte {
+	if c.view != nil {
+		if sum, members := c.view.Digest(except); members > 0 {
+			return sum
 		}
 	}
-	sum, _ = instead.Digest(except)
-	return sum, 0
+	return sha256.Sum256(c.text)
 }
 
 func flag(b bool) int {
@@ -137,7 +143,9 @@ func (g *guest) sameBytes() {
 	case sealed == nil:
 		g.give(invalid)
 	default:
-		g.give(g.unseal(b, func(c *candidate) int { return equal(c.text, want, sealed.size) }))
+		// Equal to nothing proves nothing.
+		said := flag(len(want) > 0)
+		g.give(g.unseal(b, func(c *candidate) int { return equal(c.text, want, sealed.size) & said }))
 	}
 }
 

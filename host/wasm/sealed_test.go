@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/postern/postern/host"
+	"github.com/postern/postern/host/wasm/internal/manifest/secret"
 )
 
 // vectorsOf reads a file of sdk/testdata.
@@ -195,6 +196,15 @@ func TestDecrypt_limits(t *testing.T) {
 	d.want(denied, "decrypt", "other", testIV, given) // declared and not bound
 	d.want(denied, "signed_begin", "k")               // a cipher makes no MAC
 	d.want(invalid, "decrypt", "k", testIV, 9)
+	longest := d.do("bytes", encodingRaw, strings.Repeat("x", maxCiphertext))
+	longer := d.do("bytes", encodingRaw, strings.Repeat("x", maxCiphertext+secret.BlockSize))
+	if c := d.do("decrypt", "k", testIV, longest); c < 0 {
+		t.Errorf("decrypt of %d bytes = %d, want a handle", maxCiphertext, c)
+	}
+	d.want(overLimit, "decrypt", "k", testIV, longer)
+	d.in.guest.start(d.in.guest.plugin, d.in.guest.cb)
+	d.next = 1024
+	given = d.do("bytes", encodingRaw, strings.Repeat("x", 1<<10))
 	for range maxOpened {
 		if c := d.do("decrypt", "k", testIV, given); c < 0 {
 			t.Fatalf("decrypt = %d, want a handle", c)
@@ -209,6 +219,57 @@ func TestDecrypt_limits(t *testing.T) {
 	d.in.guest.held = maxHeld - 2<<10
 	given = d.do("bytes", encodingRaw, strings.Repeat("x", 1<<10))
 	d.want(overLimit, "decrypt", "k", testIV, given)
+}
+
+func TestSame_limit(t *testing.T) {
+	for name, tt := range map[string]struct {
+		length int
+		want   code
+	}{
+		"the longest": {maxCompared, unverified},
+		"one more":    {maxCompared + 1, overLimit},
+	} {
+		const frame = `{"a":""}`
+		d := drive(t, cipherSecret, cipherBinding, callback(" "+frame[:6]+strings.Repeat("x", tt.length-len(frame))+frame[6:]))
+		sealed := d.do("decrypt", "k", testIV, d.do("bytes", encodingRaw, strings.Repeat("x", 16)))
+		if got := d.do("same", d.do("view", viewJSON, 0), d.do("view", viewJSON, sealed), ""); got != tt.want {
+			t.Errorf("%s: same = %d, want %d", name, got, tt.want)
+		}
+	}
+}
+
+// TestSame_theOuterIsDigestedOnce whatever the inner is: its length is an
+// attacker's, and a second time would tell that the padding was right or wrong.
+// Every large object in a document takes a slice, so that allocations count digests.
+func TestSame_theOuterIsDigestedOnce(t *testing.T) {
+	const objects = 200
+	object := "{"
+	for name := 'a'; name < 'z'; name++ {
+		object += fmt.Sprintf(`%q:1,`, string(name))
+	}
+	object += `"z":1}`
+	outer := `{"list":[` + strings.Repeat(object+",", objects-1) + object + `]}`
+	d := signer(t, cipherSecret, Binding{Secrets: map[string][]string{"k": {"test-key-current"}}}, callback(outer))
+	of := d.do("view", viewJSON, 0)
+	// The last byte of each says how much of it is padding. 9 is right; 10 is
+	// wrong, and takes the brace.
+	allocated := func(plain string) float64 {
+		block := d.do("encrypt", "k", testIV, d.do("bytes", encodingRaw, plain))
+		whole := d.in.guest.chunks[block].bytes[:secret.BlockSize]
+		sealed := d.do("decrypt", "k", testIV, d.do("bytes", encodingRaw, string(whole)))
+		inner := d.do("view", viewJSON, sealed)
+		if c := d.in.guest.chunks[sealed].seal.candidates[0]; (c.view != nil) != strings.HasSuffix(plain, "\x09") {
+			t.Fatalf("%q is parsed: %v", plain, c.view != nil)
+		}
+		return testing.AllocsPerRun(10, func() { d.want(unverified, "same", of, inner, "sum") })
+	}
+	right := allocated(`{"a":1}` + strings.Repeat("\x09", 9))
+	wrong := allocated(`{"a":1}` + strings.Repeat("\x09", 8) + "\x0a")
+	for name, got := range map[string]float64{"right": right, "wrong": wrong} {
+		if digests := int(got) / objects; digests != 1 {
+			t.Errorf("%s padding: %v allocations are %d digests of the outer, want 1", name, got, digests)
+		}
+	}
 }
 
 // signer is a driver in postern_sign.

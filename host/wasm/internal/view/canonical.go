@@ -12,18 +12,19 @@ import (
 // objects have the same digest if they have the same members with the same
 // values. The order of members is free at every depth, that of elements is
 // not; strings are taken unescaped, numbers as their text. The member of the
-// whole object called except is left out; empty leaves none out. It reports
-// false for a view of anything but a JSON object.
+// whole object called except is left out; empty leaves none out. With it comes
+// how many members of the whole object it speaks for: 0, too, for a view of
+// anything but a JSON object.
 //
 // Its time depends on the document alone, not on what it is compared with.
-func (v *View) Digest(except string) (sum [sha256.Size]byte, ok bool) {
+func (v *View) Digest(except string) (sum [sha256.Size]byte, members int) {
 	if v.fields != nil || v.nodes[0].kind != Object {
-		return sum, false
+		return sum, 0
 	}
 	d := digester{View: v, hash: sha256.New()}
-	d.object(0, except)
+	members = d.object(0, except)
 	d.hash.Sum(sum[:0])
-	return sum, true
+	return sum, members
 }
 
 type digester struct {
@@ -62,7 +63,8 @@ func (d *digester) value(at int32) {
 	}
 }
 
-func (d *digester) object(at int32, except string) {
+// object returns how many members it wrote.
+func (d *digester) object(at int32, except string) int {
 	members := make([]int32, 0, d.nodes[at].size)
 	for child := d.nodes[at].first; child != 0; child = d.nodes[child].next {
 		if except == "" || string(d.nodes[child].name) != except {
@@ -75,4 +77,5 @@ func (d *digester) object(at int32, except string) {
 		d.text(String, d.nodes[child].name)
 		d.value(child)
 	}
+	return len(members)
 }
