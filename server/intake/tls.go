@@ -20,8 +20,9 @@ const lookEvery = time.Second
 // server does the listening.
 //
 // The files are read at once, and again when they have changed, which is looked
-// at when somebody connects, at most once a second. New files that do not fit
-// together are logged, once, and the old ones kept. The errors name the file.
+// at when somebody connects, at most once a second. What is wrong with new files
+// is logged, once, the old ones are kept, and the new ones tried again until
+// they can be read and fit together. The errors name the file.
 func TLS(cert, key, clientCA string, log *slog.Logger) (*tls.Config, error) {
 	p := &pair{cert: cert, key: key, clientCA: clientCA, log: log}
 	p.stamp = p.look()
@@ -42,8 +43,9 @@ type pair struct {
 
 	mu      sync.Mutex
 	looked  time.Time
-	stamp   [3]stamp // of the files that were last read, well or not
+	stamp   [3]stamp // of the files that were last read well
 	current *tls.Config
+	wrong   string // what was wrong when they were last read
 }
 
 // stamp tells a file from one that was put in its place.
@@ -72,12 +74,15 @@ func (p *pair) get() *tls.Config {
 	if seen[0].same(p.stamp[0]) && seen[1].same(p.stamp[1]) && seen[2].same(p.stamp[2]) {
 		return p.current
 	}
-	p.stamp = seen
 	c, err := p.read()
 	if err != nil {
-		p.log.Error("the certificate is still the old one", "err", err)
+		if p.wrong != err.Error() {
+			p.wrong = err.Error()
+			p.log.Error("the certificate is still the old one", "err", err)
+		}
 		return p.current
 	}
+	p.stamp, p.wrong = seen, ""
 	p.log.Info("the certificate was read again", "cert", p.cert)
 	p.current = c
 	return c

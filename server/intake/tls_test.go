@@ -259,6 +259,49 @@ func TestTLS_reload(t *testing.T) {
 	})
 }
 
+// Files that could not be read once, and are the same ones still, are read when
+// they can be.
+func TestTLS_reloadTriesAgain(t *testing.T) {
+	t.Parallel()
+	ca, id := newAuthority(t), newIdentity(t)
+	var log bytes.Buffer
+	synctest.Test(t, func(t *testing.T) {
+		cert, key := ca.issue(t, 1)
+		id.put(t, cert, key)
+		cfg, err := TLS(id.cert, id.key, "", slog.New(slog.NewTextHandler(&log, nil)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		cert2, key2 := ca.issue(t, 2)
+		id.put(t, cert2, key2)
+		// One that cannot be read looks the same as when it can; a test that
+		// runs as root needs another way to have such a file.
+		keep := func(content []byte) {
+			if err := os.WriteFile(id.key, content, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.Chtimes(id.key, farPast, farPast); err != nil {
+				t.Fatal(err)
+			}
+		}
+		keep(bytes.Repeat([]byte("?"), len(key2)))
+		for range 3 {
+			<-time.After(time.Second)
+			if got := serial(t, cfg); got != 1 {
+				t.Errorf("with a key that cannot be read: certificate %d, want the old one", got)
+			}
+		}
+		keep(key2)
+		<-time.After(time.Second)
+		if got := serial(t, cfg); got != 2 {
+			t.Errorf("once the key can be read: certificate %d, want 2", got)
+		}
+		if n := strings.Count(log.String(), "level=ERROR"); n != 1 {
+			t.Errorf("%d errors logged, want 1:\n%s", n, &log)
+		}
+	})
+}
+
 func TestTLS_clientRootsReload(t *testing.T) {
 	t.Parallel()
 	ca, id := newAuthority(t), newIdentity(t)
