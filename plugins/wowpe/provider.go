@@ -39,7 +39,7 @@ func verify(cb *postern.Callback, body postern.View) (postern.Evidence, bool) {
 // judge tells what a callback says. Only StatusCode 1 says anything: with
 // another one Wowpe has nothing to report of the payout.
 func judge(cb *postern.Callback, body postern.View, proof postern.Evidence) postern.Verdict {
-	if isAbsent(body, "/ClientOrderId") && (!isAbsent(body, "/OrderAmount") || !isAbsent(body, "/BankRRN")) {
+	if isPayin(body) {
 		// A payin's Status has other meanings.
 		return cb.Reject(postern.NotUnderstood, "a payin callback, not a payout's")
 	}
@@ -49,6 +49,10 @@ func judge(cb *postern.Callback, body postern.View, proof postern.Evidence) post
 			return cb.Reject(postern.Malformed, "both StatusCode and statusCode")
 		}
 		code = "/statusCode"
+	}
+	if !isFormed(body) {
+		notify(cb, body, proof)
+		return cb.Accept()
 	}
 	for _, path := range [...]string{code, "/Status"} {
 		switch {
@@ -64,13 +68,16 @@ func judge(cb *postern.Callback, body postern.View, proof postern.Evidence) post
 	return cb.Accept()
 }
 
+// tell says confirm of every event: the checksum is no authentication, and a
+// body of the documented form can still be a splice.
 func tell(cb *postern.Callback, body postern.View, proof postern.Evidence) {
 	status := body.Text("/Status")
 	fact, step := meaning(status)
 	order, merchant := body.Text("/OrderId"), body.Text("/ClientOrderId")
-	ev := cb.Event(proof).
+	cb.Event(proof).
 		Type("payout."+fact).
 		Subject(order).
+		Time(timestamp(body.Text("/Date"), cb.Setting("time_zone"))).
 		Key("payout", merchant, order, step).
 		Status(fact).
 		ProviderStatus(status).
@@ -79,9 +86,20 @@ func tell(cb *postern.Callback, body postern.View, proof postern.Evidence) {
 		ProviderRef(order).
 		BankRef(body.Text("/UTR")).
 		Method(body.Text("/PaymentMode")).
+		Confirm().
 		ProviderData(body, "")
-	if !isAbsent(body, "/Date") {
-		ev.Time(timestamp(body.Text("/Date"), cb.Setting("time_zone")))
+}
+
+// notify says that something came which is not of the documented form: no
+// outcome, and no dedup key of the body's own choice. The ids are there to ask
+// Wowpe with.
+func notify(cb *postern.Callback, body postern.View, proof postern.Evidence) {
+	ev := cb.Event(proof).Type("payout.notified").Confirm().ProviderData(body, "")
+	if has(body, "OrderId") {
+		ev.Subject(body.Text("/OrderId")).ProviderRef(body.Text("/OrderId"))
+	}
+	if has(body, "ClientOrderId") {
+		ev.MerchantRef(body.Text("/ClientOrderId"))
 	}
 }
 

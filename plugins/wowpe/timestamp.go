@@ -6,41 +6,41 @@ import (
 	postern "github.com/postern/postern/sdk"
 )
 
-// timestamp turns "M/D/YYYY h:mm:ss AM", the month first, into RFC 3339; what is
-// not that is returned as nothing. The host refuses a day that there is not.
+// timestamp turns "M/D/YYYY h:mm:ss AM", the month first, into RFC 3339. What is
+// not that becomes a text that is no time either, which the event passes over.
 func timestamp(text, zone string) string {
-	words := strings.Split(text, " ")
-	if len(words) != 3 || words[2] != "AM" && words[2] != "PM" {
+	words := strings.Split(spaced(text), " ")
+	if len(words) != 3 {
 		return ""
 	}
 	day, clock := strings.Split(words[0], "/"), strings.Split(words[1], ":")
 	if len(day) != 3 || len(clock) != 3 {
 		return ""
 	}
-	month, dayOfMonth, year := number(day[0], 1, 2), number(day[1], 1, 2), number(day[2], 4, 4)
-	hour, minute, second := number(clock[0], 1, 2), number(clock[1], 2, 2), number(clock[2], 2, 2)
-	if month < 1 || dayOfMonth < 1 || year < 0 || hour < 1 || hour > 12 || minute < 0 || second < 0 {
+	hour, ok := postern.Minor(clock[0])
+	if !ok || len(clock[0]) > 2 || hour < 1 || hour > 12 {
 		return ""
 	}
 	hour %= 12
-	if words[2] == "PM" {
+	switch words[2] {
+	case "AM":
+	case "PM":
 		hour += 12
+	default:
+		return ""
 	}
-	return pad(year, 4) + "-" + pad(month, 2) + "-" + pad(dayOfMonth, 2) +
-		"T" + pad(hour, 2) + ":" + pad(minute, 2) + ":" + pad(second, 2) + zone
+	return day[2] + "-" + two(day[0]) + "-" + two(day[1]) +
+		"T" + two(postern.Decimal(hour, 0)) + ":" + clock[1] + ":" + clock[2] + zone
 }
 
-// number reads a number of least to most digits; -1 is none.
-func number(text string, least, most int) int64 {
-	n, ok := postern.Minor(text)
-	if !ok || len(text) < least || len(text) > most {
-		return -1
-	}
-	return n
-}
+// spaced has a space for the narrow one that .NET with newer locale data writes
+// before AM and PM.
+func spaced(text string) string { return strings.ReplaceAll(text, "\u202f", " ") }
 
-// pad writes a number with zeros before it, up to four digits.
-func pad(n int64, width int) string {
-	text := postern.Decimal(n, 0)
-	return "0000"[:max(0, width-len(text))] + text
+// two puts a zero before a single digit.
+func two(digits string) string {
+	if len(digits) == 1 {
+		return "0" + digits
+	}
+	return digits
 }
