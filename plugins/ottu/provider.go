@@ -117,9 +117,9 @@ func operate(cb *postern.Callback, body postern.View, proof postern.Evidence, or
 	if t := text(body, "/timestamp_utc"); len(t) > 10 && t[10] == ' ' {
 		ev.Time(t[:10] + "T" + t[11:] + "Z")
 	}
-	// Some operations name their currency only in txn.
-	if currency := text(body, "/currency_code"); currency != "" {
-		ev.Amount(text(body, "/amount"), currency)
+	// Some operations name their currency only in txn. A hint is not lost for it.
+	if amount, currency := text(body, "/amount"), text(body, "/currency_code"); amount != "" && currency != "" {
+		ev.Amount(amount, currency)
 	}
 	describe(ev, body, order)
 	return accept(cb)
