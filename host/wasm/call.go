@@ -87,7 +87,8 @@ type signing struct {
 	parts  [][]byte
 	// owned says that the last part is ours to append to.
 	owned bool
-	body  bool
+	// body says that the body is among the parts; said that anything was said.
+	body, said bool
 	// short says that bytes were refused: what is left must not pass for the
 	// whole.
 	short  bool
@@ -96,12 +97,15 @@ type signing struct {
 
 // append copies guest bytes behind what was said before.
 func (s *signing) append(b []byte) {
-	if s.owned {
+	switch {
+	case len(b) == 0:
+		return
+	case s.owned:
 		last := len(s.parts) - 1
 		s.parts[last] = append(s.parts[last], b...)
-		return
+	default:
+		s.parts, s.owned = append(s.parts, append(make([]byte, 0, 256), b...)), true
 	}
-	s.parts, s.owned = append(s.parts, append(make([]byte, 0, 256), b...)), true
 }
 
 // nobody is the callback that start functions see.

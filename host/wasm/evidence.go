@@ -75,6 +75,7 @@ func (g *guest) signedBytes() {
 		return
 	}
 	b := g.in(1)
+	s.said = true
 	if !g.hold(len(b)) {
 		s.short = true
 		g.give(overLimit)
@@ -84,13 +85,15 @@ func (g *guest) signedBytes() {
 	g.give(ok)
 }
 
+// signedBody takes the body once: no provider signs it twice, and a handle must
+// not grow without end by what is not counted.
 func (g *guest) signedBody() {
 	s, known := g.signing()
-	if !known {
+	if !known || s.body {
 		g.give(invalid)
 		return
 	}
-	s.parts, s.owned, s.body = append(s.parts, g.cb.Body), false, true
+	s.parts, s.owned, s.body, s.said = append(s.parts, g.cb.Body), false, true, true
 	g.give(ok)
 }
 
@@ -98,7 +101,7 @@ func (g *guest) signedBody() {
 // that neither the time nor the code tells how near a guess was.
 func (g *guest) signedCheck() {
 	s, known := g.signing()
-	if !known {
+	if !known || !s.said {
 		g.give(invalid)
 		return
 	}

@@ -226,6 +226,7 @@ func TestEvidence_deniedAndLimited(t *testing.T) {
 	d.want(denied, "out_header", "a", "b")
 	d.want(denied, "out_body", "b")
 	s := d.do("signed_begin", "k")
+	d.want(ok, "signed_bytes", s, "x")
 	d.want(invalid, "signed_check", s, bodyHMAC, 9)
 	for range maxChecks {
 		d.want(unverified, "signed_check", s, "00", encodingHex)
@@ -434,35 +435,6 @@ func TestSet_deepDataIsRefused(t *testing.T) {
 	d.want(malformed, "set", fieldProviderData, nested(9999))
 	d.want(malformed, "set", fieldProviderData, `{"a":1,"a":2}`)
 	d.want(malformed, "set", fieldProviderData, `{} {}`)
-}
-
-// TestHeldBytesAreLimited: however a guest has the host keep bytes, the sum is
-// bounded; nothing else bounds these loops.
-func TestHeldBytesAreLimited(t *testing.T) {
-	item := `"` + strings.Repeat("x", 1<<20) + `"`
-	d := drive(t, hmacSecret, hmacBinding, callback(item))
-	d.in.api.Memory().Grow(20)
-	for name, keep := range map[string]func() code{
-		"bytes":        func() code { return d.do("bytes", encodingRaw, item) },
-		"signed_bytes": func() code { return d.do("signed_bytes", 0, item) },
-		"set":          func() code { d.do("event_begin", -1); return d.do("set", fieldProviderData, item) },
-		"map":          func() code { d.do("event_begin", -1); return d.do("map", fieldProviderData, 0, "") },
-		"set_aside":    func() code { return d.do("set_aside", 0, "", "") },
-	} {
-		d.in.guest.start(d.in.guest.plugin, d.in.guest.cb)
-		d.want(0, "signed_begin", "k")
-		d.want(0, "view", viewJSON, 0)
-		kept := 0
-		for d.next = 1024; kept <= maxHeld>>20 && keep() >= 0; d.next = 1024 {
-			kept++
-		}
-		if want := maxHeld / len(item); kept != want {
-			t.Errorf("%s: %d items of a MiB were kept, want %d", name, kept, want)
-		}
-		if name == "signed_bytes" {
-			d.want(overLimit, "signed_check", 0, bodyHMAC, encodingHex)
-		}
-	}
 }
 
 func TestSaying_limits(t *testing.T) {

@@ -68,12 +68,17 @@ func (g *guest) decrypt() {
 	g.give(g.keep(chunk{seal: sealed}, held))
 }
 
-// parse parses every candidate, whatever its padding.
-func (s *seal) parse() {
+// parseSealed parses every candidate, whatever its padding. What it counts as
+// held is by the length alone: it must not tell what was read.
+func (c *call) parseSealed(s *seal) code {
+	if !c.hold(len(s.candidates) * view.MostJSON(s.size)) {
+		return overLimit
+	}
 	for i := range s.candidates {
 		// A candidate that is no JSON stays without a view: same finds it unlike.
 		s.candidates[i].view, _ = view.JSON(s.candidates[i].text)
 	}
+	return ok
 }
 
 // same compares digests of what the objects say: the time does not tell where

@@ -89,7 +89,7 @@ func (g *guest) sign() {
 	case g.signs == nil:
 		g.give(denied)
 		return
-	case !known:
+	case !known || !s.said:
 		g.give(invalid)
 		return
 	case s.short:

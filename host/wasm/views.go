@@ -148,8 +148,11 @@ func (g *guest) view() {
 	}
 	var v *view.View
 	if sealed {
-		g.chunks[of].seal.parse()
-	} else if v, c = g.parse(kind, of, text); c != ok {
+		c = g.parseSealed(g.chunks[of].seal)
+	} else {
+		v, c = g.parse(kind, of, text)
+	}
+	if c != ok {
 		g.give(c)
 		return
 	}
@@ -176,6 +179,9 @@ func (c *call) parse(kind, of uint32, text []byte) (*view.View, code) {
 	v, err := parse(text)
 	if err != nil {
 		return nil, malformed
+	}
+	if !c.hold(v.Size()) {
+		return nil, overLimit
 	}
 	return v, ok
 }

@@ -43,6 +43,30 @@ type View struct {
 	fields map[string][]int32
 }
 
+// What a value takes: its node, and its places in an index or, of a form, among
+// the fields of its name.
+const (
+	perValue = 96
+	perField = 192
+)
+
+// Size is the memory, in bytes, that the view takes beside the bytes it was made
+// from, its index included, whether built or not. It is about right.
+func (v *View) Size() int {
+	if v.fields == nil {
+		return perValue * cap(v.nodes)
+	}
+	n := perField * cap(v.nodes)
+	for i := range v.nodes {
+		n += len(v.nodes[i].name) + len(v.nodes[i].raw)
+	}
+	return n
+}
+
+// MostJSON is what [View.Size] is at most for JSON of n bytes, which nobody has
+// read: a value takes two bytes at least.
+func MostJSON(n int) int { return perValue * (n/2 + linear) }
+
 type node struct {
 	kind Kind
 	// raw is the value as it stands in the document; for a form the decoded
