@@ -23,6 +23,7 @@ type chunk struct {
 // secret made of it, nil where the padding was wrong.
 type seal struct {
 	secret *secret
+	size   int // of the ciphertext
 	plain  [][]byte
 }
 
@@ -128,7 +129,7 @@ func (h *host) Decrypt(name string, iv []byte, handle int32) int32 {
 	for i := range s.keys {
 		plain[i] = s.decrypt(i, iv, text)
 	}
-	return h.keep(chunk{seal: &seal{s, plain}}, len(text)*len(s.keys))
+	return h.keep(chunk{seal: &seal{s, len(text), plain}}, len(text)*len(s.keys))
 }
 
 // Encrypt is the ABI's encrypt.

@@ -24,6 +24,8 @@ const (
 	maxDetail    = 256
 	maxDecrypts  = 64
 	maxHeld      = 64 << 20
+	heldValue    = 100      // by a value of a JSON view
+	heldField    = 200      // by a field of a form
 	maxSealed    = 16 << 10 // of one ciphertext
 	maxOuter     = 64 << 10 // of what same compares
 )
@@ -217,12 +219,22 @@ func (h *host) View(kind, handle int32) int32 {
 		return abi.Limit
 	}
 	v := &view{kind: kind, of: handle}
-	if h.chunks[handle].seal == nil {
+	var held int
+	switch seal := h.chunks[handle].seal; {
+	case seal != nil && kind != abi.ViewJSON:
+		return abi.Denied
+	case seal != nil:
+		held = len(seal.plain) * heldValue * seal.size / 2
+	default:
 		if code := h.parse(v); code < 0 {
 			return code
 		}
-	} else if kind != abi.ViewJSON {
-		return abi.Denied
+		if held = heldValue * v.root.values(); kind == abi.ViewForm {
+			held = heldField * len(v.root.names)
+		}
+	}
+	if !h.hold(held) {
+		return abi.Limit
 	}
 	h.views = append(h.views, v)
 	return count(len(h.views) - 1)

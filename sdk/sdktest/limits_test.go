@@ -20,6 +20,9 @@ func TestHeld(t *testing.T) {
 		"encrypt":           {32, func(h *host) int32 { return h.Encrypt("cipher", testIV, 1) }},
 		"set":               {6, func(h *host) int32 { return h.Set(abi.FieldProviderData, `[ 12 ]`) }},
 		"map":               {8, func(h *host) int32 { return h.Map(abi.FieldProviderData, 0, "") }},
+		"view":              {200, func(h *host) int32 { return h.View(abi.ViewJSON, 2) }},
+		"view, form":        {400, func(h *host) int32 { return h.View(abi.ViewForm, 2) }},
+		"view, sealed":      {1600, func(h *host) int32 { return h.View(abi.ViewJSON, 3) }},
 		"set_aside":         {6, func(h *host) int32 { return h.SetAside(0, "/n", "why") }},
 	} {
 		for room, want := range map[int]bool{c.bytes: true, c.bytes - 1: false} {
@@ -27,6 +30,8 @@ func TestHeld(t *testing.T) {
 			h.signing = true
 			h.View(abi.ViewJSON, 0)
 			h.Bytes(abi.Raw, "0123456789abcdef")
+			h.Bytes(abi.Raw, `["a=1&b=2"]`)
+			h.Decrypt("cipher", testIV, 1)
 			h.SignedBegin("key")
 			h.EventBegin(-1)
 			if name == "map" {

@@ -74,11 +74,11 @@ func (h *host) SignedBytes(handle int32, text string) int32 {
 	if s == nil {
 		return abi.Invalid
 	}
-	if !h.hold(len(text)) {
-		s.short, s.said = true, true
+	if s.said = true; !h.hold(len(text)) {
+		s.short = true
 		return abi.Limit
 	}
-	s.text, s.said = append(s.text, text...), s.said || text != ""
+	s.text = append(s.text, text...)
 	return 0
 }
 
