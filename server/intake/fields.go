@@ -76,12 +76,16 @@ func (f *fields) framed(h *fasthttp.RequestHeader) bool {
 	if measured && chunked || h.IsHTTP11() && !named || string(h.Host()) != name {
 		return false
 	}
+	_, expects := f.values["expect"]
 	if h.IsGet() || h.IsHead() {
 		// A body where none is expected is skipped by some and read by others.
-		return !chunked && (!measured || length == "0")
+		return !expects && !chunked && (!measured || length == "0")
 	}
 	taken := h.ContentLength()
 	switch {
+	case expects && (!h.IsHTTP11() || !chunked && (!measured || length == "0")):
+		// Some answer 100 for this and others do not; there is no body to wait for.
+		return false
 	case chunked:
 		return h.IsHTTP11() && (taken == -1 || taken == 0) // 0 once it was read and empty
 	case measured:
