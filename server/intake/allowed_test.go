@@ -107,6 +107,15 @@ func allowedForms() []allowed {
 		field3("an empty value", "X-Sig", ""),
 		field3("names differ by more than case", "X-Sig", "a", "XSig", "b", "X-Sig2", "c"),
 		field3("an upgrade that is not followed", "Connection", "Upgrade, HTTP2-Settings", "Upgrade", "h2c", "HTTP2-Settings", "AAMAAABkAARAAAAAAAIAAAAA"),
+		field3("a wish to close", "Connection", "close"),
+		field3("a wish to close in capitals", "Connection", "CLOSE"),
+		field3("a wish to close behind another", "Connection", "keep-alive ,\t Close"),
+		field3("a wish to close before another", "Connection", "close,Upgrade"),
+		field3("a wish to close and one to go on", "Connection", "close", "connection", "keep-alive"),
+		field3("a wish to go on and one to close", "Connection", "keep-alive", "connection", "close"),
+		field3("no wish to close", "Connection", "closed, x-close, \"close\", close;q=1", "X-Connection", "close"),
+		{"HTTP/1.0 that goes on", "POST /in/acme/pay HTTP/1.0\r\nConnection: Keep-Alive\r\n" + fixed, "POST", "/in/acme/pay", []string{"Connection", "Keep-Alive", "Content-Length", "3"}, "abc"},
+		{"HTTP/1.0 that goes on and closes", "POST /in/acme/pay HTTP/1.0\r\nConnection: Keep-Alive, close\r\n" + fixed, "POST", "/in/acme/pay", []string{"Connection", "Keep-Alive, close", "Content-Length", "3"}, "abc"},
 		field3("a method in a field", "X-HTTP-Method-Override", "DELETE"),
 		field3("a body of parts", "Content-Type", "multipart/form-data; boundary=x"),
 		plain("100 fields", post+numbered(98)+none, "", append(pairs(98), "Content-Length", "0")...),
@@ -160,8 +169,13 @@ func TestHead_allowed(t *testing.T) {
 			f := start(t, testLimits, nil)
 			got := f.raw(t, a.wire+second)
 			answers, callbacks := 2, f.callbacks()
-			// The connection ends with a request in chunks, and with HTTP/1.0.
-			if strings.Contains(a.wire, "Transfer-Encoding") || strings.Contains(a.wire, "HTTP/1.0") {
+			// The connection ends with a request in chunks, and where net/http
+			// ends it.
+			r, _, err := readByGo(strings.TrimLeft(a.wire, "\r\n"))
+			if r == nil {
+				t.Fatal(err)
+			}
+			if strings.Contains(a.wire, "Transfer-Encoding") || r.Close {
 				answers = 1
 			}
 			if n := strings.Count(got, "HTTP/1.1 200 OK\r\n"); n != answers || len(callbacks) != answers {

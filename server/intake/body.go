@@ -5,6 +5,8 @@ import (
 	"io"
 
 	"github.com/valyala/fasthttp"
+
+	"github.com/postern/postern/host"
 )
 
 // firstRead is the memory that a body has before any of it has arrived.
@@ -45,15 +47,36 @@ func readBody(stream io.Reader, announced, limit int) ([]byte, error) {
 	}
 }
 
-// bodyKey is where a request carries its body from the front to its handler.
+// body reads a request's body, all of it, or answers it and closes the
+// connection: what is left over would be the next request.
+func (s *Server) body(ctx *fasthttp.RequestCtx) (body []byte, ok bool) {
+	h := &ctx.Request.Header
+	body, err := readBody(ctx.RequestBodyStream(), h.ContentLength(), s.o.Limits.Body)
+	if err == nil && cutOff(ctx.Conn()) {
+		err = io.ErrUnexpectedEOF
+	}
+	if err != nil {
+		s.unread(ctx, err)
+		return nil, false
+	}
+	ctx.SetUserValue(bodyKey{}, true)
+	if chunked(h) && trailed(h) {
+		s.refuse(ctx, host.HeadMalformed)
+		return nil, false
+	}
+	return body, true
+}
+
+// bodyKey is where a request notes that its body was read.
 type bodyKey struct{}
 
-// unannounce has fasthttp read nothing of a body that is too large: it would
-// wait for the first of it to arrive. The head says still what was announced,
-// and is refused for it.
-func (s *Server) unannounce(h *fasthttp.RequestHeader) (none fasthttp.RequestConfig) {
+// unannounce keeps fasthttp from reading the body: of one that is too large
+// nothing, since it would wait for the first of it to arrive, and of any other
+// no more than a byte, the least that it can be told. The head says still what
+// was announced, and is judged by it.
+func (s *Server) unannounce(h *fasthttp.RequestHeader) fasthttp.RequestConfig {
 	if h.ContentLength() > s.o.Limits.Body {
 		h.SetContentLength(0)
 	}
-	return none
+	return fasthttp.RequestConfig{MaxRequestBodySize: 1}
 }

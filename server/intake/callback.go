@@ -13,59 +13,90 @@ import (
 	"github.com/postern/postern/host"
 )
 
+// entry is what a head alone decides of a callback: where it goes, and whose it
+// is.
+type entry struct {
+	route  Route
+	client netip.Addr
+}
+
+// A request carries its entry from when its sender was asked for the body to
+// when that is there, and until then that its sender waits.
+type (
+	entryKey struct{}
+	askedKey struct{}
+)
+
 // handle takes one callback from the router to its answer.
 func (s *Server) handle(c *fiber.Ctx) error {
-	route, ok := s.o.Lookup(c.Params("tenant"), c.Params("endpoint"))
-	// A segment that is no token would be stored as it is, and it may well be
-	// a credential that nobody has bound.
-	if !ok || c.Params("token") != "" && !route.hasPathToken() {
-		return s.answer(c, host.EndpointUnknown)
+	ctx := c.Context()
+	e, asked := ctx.UserValue(entryKey{}).(*entry)
+	if !asked {
+		if e = s.enter(c); e == nil {
+			return nil
+		}
+		if ctx.UserValue(askedKey{}) != nil {
+			ctx.SetUserValue(entryKey{}, e)
+			return nil
+		}
 	}
-	client := s.client(c.Context().RemoteAddr(), c.Context().Request.Header.RawHeaders())
-	if !route.Gate.allows(client) {
-		return s.answer(c, host.AddressRefused)
-	}
-	if !slices.Contains(route.Methods, c.Method()) {
-		c.Set(fiber.HeaderAllow, strings.Join(route.Methods, ", "))
-		return s.answer(c, host.MethodNotAllowed)
+	body, ok := s.body(ctx)
+	if !ok {
+		return nil
 	}
 	s.underway.RLock()
 	defer s.underway.RUnlock()
 	// Asked under the lock: once Drain has had it, nothing is begun.
 	if s.draining.Load() {
-		s.refuse(c.Context(), host.Draining)
+		s.refuse(ctx, host.Draining)
 		return nil
 	}
-	if wait := route.Gate.admit(route.caller(c.Params("token"))); wait > 0 {
-		s.o.Refused(host.RateLimited)
-		write(c.Context(), limited(wait))
-		return nil
-	}
-	write(c.Context(), s.o.Ingest(s.ctx, route.Endpoint, callback(c, route.PublicURL, client)))
+	write(ctx, s.o.Ingest(s.ctx, e.route.Endpoint, callback(ctx, e, body)))
 	return nil
 }
 
-func (s *Server) answer(c *fiber.Ctx, code host.Code) error {
-	s.o.Refused(code)
-	write(c.Context(), host.Failure(code))
-	return nil
+// enter lets a request in by its head, or answers it and returns nil.
+func (s *Server) enter(c *fiber.Ctx) *entry {
+	ctx := c.Context()
+	refuse := func(code host.Code) *entry {
+		s.turnAway(ctx, code, host.Failure(code))
+		return nil
+	}
+	route, ok := s.o.Lookup(c.Params("tenant"), c.Params("endpoint"))
+	// A segment that is no token would be stored as it is, and it may well be
+	// a credential that nobody has bound.
+	if !ok || c.Params("token") != "" && !route.hasPathToken() {
+		return refuse(host.EndpointUnknown)
+	}
+	client := s.client(ctx.RemoteAddr(), ctx.Request.Header.RawHeaders())
+	if !route.Gate.allows(client) {
+		return refuse(host.AddressRefused)
+	}
+	if !slices.Contains(route.Methods, c.Method()) {
+		c.Set(fiber.HeaderAllow, strings.Join(route.Methods, ", "))
+		return refuse(host.MethodNotAllowed)
+	}
+	if wait := route.Gate.admit(route.caller(c.Params("token"))); wait > 0 {
+		s.turnAway(ctx, host.RateLimited, limited(wait))
+		return nil
+	}
+	return &entry{route, client}
 }
 
 // callback copies the request: every byte of it but the body, which is its own,
 // lies in buffers that the server uses again after the handler.
-func callback(c *fiber.Ctx, publicURL string, client netip.Addr) *host.Callback {
-	h := &c.Context().Request.Header
-	body, _ := c.Context().UserValue(bodyKey{}).([]byte)
+func callback(ctx *fasthttp.RequestCtx, e *entry, body []byte) *host.Callback {
+	h := &ctx.Request.Header
 	cb := &host.Callback{
 		Method:   string(h.Method()),
 		Target:   string(h.RequestURI()),
 		Headers:  headers(h.RawHeaders()),
 		Body:     body,
 		Received: time.Now().UTC(),
-		Remote:   client,
+		Remote:   e.client,
 	}
-	if publicURL != "" {
-		cb.PublicURL = publicURL + cb.Target
+	if e.route.PublicURL != "" {
+		cb.PublicURL = e.route.PublicURL + cb.Target
 	}
 	return cb
 }

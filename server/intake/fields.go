@@ -159,6 +159,27 @@ func chunked(h *fasthttp.RequestHeader) bool {
 	return false
 }
 
+// closes says that the sender wants the connection closed behind the answer, of
+// the fields of a head that is well formed.
+func closes(raw []byte) bool {
+	for !atEnd(raw) {
+		name, value, rest, ok := field(raw)
+		if !ok {
+			break
+		}
+		raw = rest
+		if !strings.EqualFold(string(name), "Connection") {
+			continue
+		}
+		for option := range strings.SplitSeq(string(value), ",") {
+			if strings.EqualFold(strings.Trim(option, " \t"), "close") {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 // trailed says that fields came after the body. fasthttp has put them among the
 // others, so there are more than the head has.
 func trailed(h *fasthttp.RequestHeader) bool {

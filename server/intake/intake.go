@@ -13,7 +13,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -104,6 +103,8 @@ type Options struct {
 type Server struct {
 	o   Options
 	app *fiber.App
+	// judge takes a request through the front and the router.
+	judge fasthttp.RequestHandler
 
 	draining atomic.Bool
 	// underway is held for reading while a callback is with Ingest.
@@ -146,7 +147,8 @@ func New(o Options) (*Server, error) {
 	s.app.All("/in/:tenant/:endpoint", handle)
 	s.app.All("/in/:tenant/:endpoint/:token", handle)
 	srv := s.app.Server()
-	srv.Handler = s.front(srv.Handler)
+	s.judge = s.front(srv.Handler)
+	srv.Handler = s.judge
 	if poisoned {
 		srv.Handler = poison(srv.Handler)
 	}
@@ -219,46 +221,37 @@ func (s *Server) Drain(ctx context.Context) error {
 // panics behind it is answered.
 func (s *Server) front(route fasthttp.RequestHandler) fasthttp.RequestHandler {
 	return func(ctx *fasthttp.RequestCtx) {
-		defer func() {
-			if r := recover(); r != nil {
-				// Not r itself: its text may hold anything.
-				s.o.Log.Error("intake panicked", "type", fmt.Sprintf("%T", r), "stack", string(debug.Stack()))
-				s.refuse(ctx, host.Internal)
-			}
-		}()
-		if code, ok := wellFormed(&ctx.Request.Header); !ok {
+		defer s.recovered(ctx)
+		h := &ctx.Request.Header
+		if code, ok := wellFormed(h); !ok {
 			s.refuse(ctx, code)
 			return
 		}
-		// All of it, or the connection ends: what is left over would be the next
-		// request.
-		body, err := readBody(ctx.RequestBodyStream(), ctx.Request.Header.ContentLength(), s.o.Limits.Body)
-		if err == nil && cutOff(ctx.Conn()) {
-			err = io.ErrUnexpectedEOF
-		}
-		if err != nil {
-			s.unread(ctx, err)
-			return
-		}
-		ctx.SetUserValue(bodyKey{}, body)
-		if chunked(&ctx.Request.Header) {
-			// fasthttp takes an end of the chunks by LF alone and tells nobody;
-			// what follows them is no request, then.
+		// fasthttp takes an end of the chunks by LF alone and tells nobody; what
+		// follows them is no request, then.
+		if chunked(h) || closes(h.RawHeaders()) {
 			ctx.SetConnectionClose()
-			if trailed(&ctx.Request.Header) {
-				s.refuse(ctx, host.HeadMalformed)
-				return
-			}
 		}
 		route(ctx)
 	}
 }
 
-// expected judges a head whose sender waits to be asked for the body. One that
-// is refused is not asked.
+// recovered answers a request whose handler has panicked. It is deferred.
+func (s *Server) recovered(ctx *fasthttp.RequestCtx) {
+	if r := recover(); r != nil {
+		// Not r itself: its text may hold anything.
+		s.o.Log.Error("intake panicked", "type", fmt.Sprintf("%T", r), "stack", string(debug.Stack()))
+		s.refuse(ctx, host.Internal)
+	}
+}
+
+// expected judges a request whose sender waits to be asked for the body. One
+// that is refused is not asked.
 func (s *Server) expected(ctx *fasthttp.RequestCtx) (status int) {
-	if code, ok := wellFormed(&ctx.Request.Header); !ok {
-		s.refuse(ctx, code)
+	ctx.SetUserValue(askedKey{}, true)
+	s.judge(ctx)
+	ctx.RemoveUserValue(askedKey{})
+	if ctx.UserValue(entryKey{}) == nil {
 		return ctx.Response.StatusCode()
 	}
 	return fasthttp.StatusContinue
@@ -272,9 +265,17 @@ func (s *Server) unrouted(c *fiber.Ctx, err error) error {
 	if errors.As(err, &routing) {
 		code = host.EndpointUnknown
 	}
-	s.o.Refused(code)
-	write(c.Context(), host.Failure(code))
+	s.turnAway(c.Context(), code, host.Failure(code))
 	return nil
+}
+
+// turnAway answers a request by its head alone. If it has a body, that is not
+// read, and the connection is closed.
+func (s *Server) turnAway(ctx *fasthttp.RequestCtx, code host.Code, a host.Answer) {
+	s.o.Refused(code)
+	length := ctx.Request.Header.ContentLength()
+	a.Close = a.Close || length > 0 || length == -1
+	write(ctx, a)
 }
 
 // unread answers a request that could not be read. The error quotes it and goes
