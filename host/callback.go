@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"net/netip"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 )
@@ -207,19 +208,24 @@ func (e *Endpoint) Source() string { return "/" + e.Tenant + "/" + e.Name }
 // evidence and whether all matched.
 //
 // Invariant 8: a secret that travels as it is stands as "[token:name]" from
-// here on, in the sandbox, the store and every log. Of a signed token that is
-// right the text stays: "TEXT.[token:name]".
+// here on, in the sandbox, the store and every log, also where a proxy on the
+// way repeated it. Of a signed token that is right the text stays:
+// "TEXT.[token:name]".
 func (e *Endpoint) maskTokens(cb *Callback) bool {
 	all := true
 	cb.Tokens, cb.TokenTexts = nil, nil
+	var gone traces
+	before := cb.Target
 	for i := range e.Tokens {
 		t := &e.Tokens[i]
 		which, text := -1, ""
-		found := t.take(cb, func(got string) string {
+		found := t.take(cb, func(raw, got string) string {
+			masked := t.mask()
 			if which, text = t.match(got); which >= 0 && t.Signed {
-				return text + "." + t.mask()
+				masked = text + "." + t.mask()
 			}
-			return t.mask()
+			gone.leave(t, raw, got, masked)
+			return masked
 		})
 		if len(t.Values) == 0 {
 			continue
@@ -240,13 +246,84 @@ func (e *Endpoint) maskTokens(cb *Callback) bool {
 			Secret: t.Name, Value: which, Algorithm: algorithm, Covers: CoversNone,
 		})
 	}
+	gone.wipe(cb, before)
 	return all
+}
+
+// traces are the texts that a masked token can have left elsewhere in a
+// callback, and what is to stand for each.
+type traces struct{ pairs [][2]string }
+
+// minTrace is how long a text must be to be looked for alone: a wrong token of
+// three characters would tear every header to pieces.
+const minTrace = 8
+
+// leave notes what stood in a token's place, raw and decoded, and of a signed
+// token the MAC in it.
+func (g *traces) leave(t *Token, raw, got, masked string) {
+	g.add(raw, masked)
+	g.add(got, masked)
+	if t.Signed {
+		_, mac, _ := cutLast(got, '.')
+		g.add(mac, t.mask())
+	}
+}
+
+// add passes over what the mask itself has in it: it tells nothing more.
+func (g *traces) add(text, masked string) {
+	if len(text) >= minTrace && !strings.Contains(masked, text) {
+		g.pairs = append(g.pairs, [2]string{text, masked})
+	}
+}
+
+// wipe masks what the tokens left in the headers and the target: proxies add
+// the path and the URL as they came (X-Original-URI, X-Forwarded-Uri, Referer).
+// Before is the target as it was: it and its path are looked for whole, however
+// short the token in it is.
+func (g *traces) wipe(cb *Callback, before string) {
+	if cb.Target != before {
+		path, _, _ := strings.Cut(before, "?")
+		maskedPath, _, _ := strings.Cut(cb.Target, "?")
+		g.add(before, cb.Target)
+		if path != maskedPath {
+			g.add(path, maskedPath)
+		}
+	}
+	if !g.stand(cb) {
+		return
+	}
+	// The longest first: a shorter one may stand in it. All in one go: what a
+	// mask has in it is not looked through again.
+	slices.SortStableFunc(g.pairs, func(a, b [2]string) int { return len(b[0]) - len(a[0]) })
+	var list []string
+	for _, pair := range g.pairs {
+		list = append(list, pair[0], pair[1])
+	}
+	masks := strings.NewReplacer(list...)
+	for i := range cb.Headers {
+		cb.Headers[i].Value = masks.Replace(cb.Headers[i].Value)
+	}
+	cb.retarget(masks.Replace(cb.Target))
+}
+
+// stand reports whether any of the texts is still there, as good as never, or
+// whether there are too many to look for one by one.
+func (g *traces) stand(cb *Callback) bool {
+	const few = 16
+	for _, pair := range g.pairs {
+		in := func(h Header) bool { return strings.Contains(h.Value, pair[0]) }
+		if len(g.pairs) > few || strings.Contains(cb.Target, pair[0]) || slices.ContainsFunc(cb.Headers, in) {
+			return true
+		}
+	}
+	return false
 }
 
 // take puts what mask makes of the token's value in cb in its place, and
 // reports whether there is exactly one. A repeated header or parameter is no
-// token: two parties could read it differently.
-func (t *Token) take(cb *Callback, mask func(got string) string) bool {
+// token: two parties could read it differently. The mask is given the value as
+// it stands there and decoded.
+func (t *Token) take(cb *Callback, mask func(raw, got string) string) bool {
 	switch t.In {
 	case InHeader:
 		return t.takeHeader(cb, mask)
@@ -258,18 +335,18 @@ func (t *Token) take(cb *Callback, mask func(got string) string) bool {
 	return false
 }
 
-func (t *Token) takeHeader(cb *Callback, mask func(string) string) bool {
+func (t *Token) takeHeader(cb *Callback, mask func(raw, got string) string) bool {
 	n := 0
 	for i := range cb.Headers {
-		if strings.EqualFold(cb.Headers[i].Name, t.Key) {
-			cb.Headers[i].Value = mask(cb.Headers[i].Value)
+		if h := &cb.Headers[i]; strings.EqualFold(h.Name, t.Key) {
+			h.Value = mask(h.Value, h.Value)
 			n++
 		}
 	}
 	return n == 1
 }
 
-func (t *Token) takeQuery(cb *Callback, mask func(string) string) bool {
+func (t *Token) takeQuery(cb *Callback, mask func(raw, got string) string) bool {
 	path, query, ok := strings.Cut(cb.Target, "?")
 	if !ok {
 		return false
@@ -286,7 +363,7 @@ func (t *Token) takeQuery(cb *Callback, mask func(string) string) bool {
 		if err != nil {
 			value = ""
 		}
-		parts[i] = rawName + "=" + mask(value)
+		parts[i] = rawName + "=" + mask(rawValue, value)
 	}
 	cb.retarget(path + "?" + strings.Join(parts, "&"))
 	return n == 1
@@ -295,13 +372,13 @@ func (t *Token) takeQuery(cb *Callback, mask func(string) string) bool {
 // pathPrefix is the number of slashes before the token: /in/tenant/endpoint/.
 const pathPrefix = 4
 
-func (t *Token) takePath(cb *Callback, mask func(string) string) bool {
+func (t *Token) takePath(cb *Callback, mask func(raw, got string) string) bool {
 	path, query, hasQuery := strings.Cut(cb.Target, "?")
 	parts := strings.SplitN(path, "/", pathPrefix+1)
 	if len(parts) != pathPrefix+1 {
 		return false
 	}
-	parts[pathPrefix] = mask(parts[pathPrefix])
+	parts[pathPrefix] = mask(parts[pathPrefix], parts[pathPrefix])
 	masked := strings.Join(parts, "/")
 	if hasQuery {
 		masked += "?" + query

@@ -90,6 +90,73 @@ func TestMask_namesTheToken(t *testing.T) {
 	}
 }
 
+// TestInvariant8_tokensThatProxiesRepeat: what stood in a token's place stands
+// nowhere else either, right or wrong; what is too short to be looked for alone
+// is found in the target around it.
+func TestInvariant8_tokensThatProxiesRepeat(t *testing.T) {
+	const value, key = "path-secret-of-today", "test-key-current"
+	mac := SignToken([]byte(key), "inv-1")
+	path := []Token{{Name: "p", In: InPath, Values: tokens(value)}}
+	query := []Token{{Name: "q", In: InQuery, Key: "key", Values: tokens("query secret")}}
+	signed := []Token{{Name: "s", In: InPath, Values: tokens(key), Signed: true}}
+	for name, tt := range map[string]struct {
+		tokens         []Token
+		target, header string
+		wantTarget     string
+		want           string
+	}{
+		"path":                    {path, "/in/a/b/" + value + "?x=1", "/in/a/b/" + value + "?x=1", "/in/a/b/[token:p]?x=1", "/in/a/b/[token:p]?x=1"},
+		"path in a URL":           {path, "/in/a/b/" + value, "https://h/in/a/b/" + value + "#f", "/in/a/b/[token:p]", "https://h/in/a/b/[token:p]#f"},
+		"value alone":             {path, "/in/a/b/" + value, "t=" + value + "; u=" + value, "/in/a/b/[token:p]", "t=[token:p]; u=[token:p]"},
+		"twice in the target":     {path, "/in/a/b/" + value + "?t=" + value, "", "/in/a/b/[token:p]?t=[token:p]", ""},
+		"wrong":                   {path, "/in/a/b/wrong-one", "/in/a/b/wrong-one wrong-one", "/in/a/b/[token:p]", "/in/a/b/[token:p] [token:p]"},
+		"unbound":                 {[]Token{{Name: "q", In: InQuery, Key: "key"}}, "/in/a/b?key=unbound-secret", "x unbound-secret", "/in/a/b?key=[token:q]", "x [token:q]"},
+		"query":                   {query, "/in/a/b?key=query%20secret", "/in/a/b?key=query%20secret", "/in/a/b?key=[token:q]", "/in/a/b?key=[token:q]"},
+		"query decoded":           {query, "/in/a/b?key=query%20secret", "key: query secret", "/in/a/b?key=[token:q]", "key: [token:q]"},
+		"header":                  {[]Token{{Name: "h", In: InHeader, Key: "Authorization", Values: tokens(value)}}, "/in/a/b", "Bearer " + value, "/in/a/b", "Bearer [token:h]"},
+		"short":                   {path, "/in/a/b/abc?x=abc", "abc https://h/in/a/b/abc?x=abc", "/in/a/b/[token:p]?x=abc", "abc https://h/in/a/b/[token:p]?x=abc"},
+		"short, the path":         {path, "/in/a/b/abc?x=1", "abc /in/a/b/abc", "/in/a/b/[token:p]?x=1", "abc /in/a/b/[token:p]"},
+		"of seven":                {path, "/in/a/b/1234567", "1234567", "/in/a/b/[token:p]", "1234567"},
+		"of eight":                {path, "/in/a/b/12345678", "12345678", "/in/a/b/[token:p]", "[token:p]"},
+		"empty":                   {path, "/in/a/b/", "/in/a/b/c", "/in/a/b/[token:p]", "/in/a/b/c"},
+		"none":                    {path, "/in/a/b", "/in/a/b", "/in/a/b", "/in/a/b"},
+		"signed":                  {signed, "/in/a/b/inv-1." + mac, "/in/a/b/inv-1." + mac + " " + mac, "/in/a/b/inv-1.[token:s]", "/in/a/b/inv-1.[token:s] [token:s]"},
+		"signed, wrong":           {signed, "/in/a/b/inv-2." + mac, "/in/a/b/inv-2." + mac + " " + mac, "/in/a/b/[token:s]", "/in/a/b/[token:s] [token:s]"},
+		"what the mask has in it": {path, "/in/a/b/[token:p", "[token:p", "/in/a/b/[token:p]", "[token:p"},
+	} {
+		cb := &Callback{Target: tt.target, PublicURL: "https://h" + tt.target, Headers: []Header{
+			{"Authorization", value}, {"X-Original-URI", tt.header}, {"X-Forwarded-Uri", tt.header},
+		}}
+		(&Endpoint{Tokens: tt.tokens}).maskTokens(cb)
+		for _, h := range cb.Headers[1:] {
+			if h.Value != tt.want {
+				t.Errorf("%s: header = %q, want %q", name, h.Value, tt.want)
+			}
+		}
+		if cb.Target != tt.wantTarget || cb.PublicURL != "https://h"+tt.wantTarget {
+			t.Errorf("%s: target = %q, URL %q, want %q", name, cb.Target, cb.PublicURL, tt.wantTarget)
+		}
+	}
+}
+
+// TestMask_ofManyStaysSmall: a callback may carry hundreds of a token's
+// parameter. What each left is masked in one go: a mask grows no mask.
+func TestMask_ofManyStaysSmall(t *testing.T) {
+	const name = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+	var query, header strings.Builder
+	for i := range 600 {
+		value := strings.Repeat("a", 7) + fmt.Sprint(i)
+		fmt.Fprintf(&query, "&key=%s&key=%s", value, strings.Repeat("a", 8+i%20))
+		header.WriteString(value)
+	}
+	cb := &Callback{Target: "/in/a/b?" + query.String(), Headers: []Header{{"Referer", header.String()}}}
+	(&Endpoint{Tokens: []Token{{Name: name, In: InQuery, Key: "key"}}}).maskTokens(cb)
+	want := strings.Repeat("[token:"+name+"]", 600)
+	if got := cb.Headers[0].Value; got != want {
+		t.Errorf("header of %d bytes, want %d", len(got), len(want))
+	}
+}
+
 // TestInvariant8_signedTokens: the text of a right one stays, its MAC never
 // does; of a wrong one nothing stays.
 func TestInvariant8_signedTokens(t *testing.T) {
