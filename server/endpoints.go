@@ -33,27 +33,34 @@ type table struct {
 	endpoints []admin.Endpoint
 	// modules by the name of the plugin in the configuration.
 	modules map[string]*loaded
+	// gates are the endpoints' own, and under an empty name the tenants'.
+	gates map[name]*intake.Gate
 }
 
-// newTable makes a route of each endpoint of cfg. Modules that are among ready
-// are taken from there, the others are loaded. The error joins everything that
+// newTable makes a route of each endpoint of cfg. Modules that the table before
+// has are taken from there, as are its gates where they and those above them are
+// the same still; before is nil at the start. The error joins everything that
 // is wrong, each with its path in the configuration.
-func newTable(ctx context.Context, cfg *config.Config, rt runtime, ready map[string]*loaded) (*table, error) {
+func newTable(ctx context.Context, cfg *config.Config, rt runtime, before *table) (*table, error) {
 	t := &table{
 		tenants: cfg.Tenants, routes: make(map[name]intake.Route), modules: make(map[string]*loaded),
+		gates: make(map[name]*intake.Gate),
+	}
+	if before == nil {
+		before = &table{}
 	}
 	failed := make(map[string]bool)
 	var wrong []error
 	for _, tenant := range slices.Sorted(maps.Keys(cfg.Tenants)) {
 		endpoints := cfg.Tenants[tenant].Endpoints
-		all := gate(nil, cfg.Tenants[tenant].AllowFrom, cfg.Tenants[tenant].RateLimit)
+		all := t.gate(before, name{tenant, ""}, nil, cfg.Tenants[tenant].AllowFrom, cfg.Tenants[tenant].RateLimit)
 		for _, endpoint := range slices.Sorted(maps.Keys(endpoints)) {
 			e := endpoints[endpoint]
 			path := "tenants." + tenant + ".endpoints." + endpoint
 			if failed[e.Plugin] {
 				continue // said at the first endpoint that names it
 			}
-			m, err := t.module(ctx, cfg.Plugins.Path, e.Plugin, rt, ready)
+			m, err := t.module(ctx, cfg.Plugins.Path, e.Plugin, rt, before.modules)
 			if err != nil {
 				wrong = append(wrong, &config.Problem{Path: path + ".plugin", Text: err.Error()})
 				failed[e.Plugin] = true
@@ -67,7 +74,7 @@ func newTable(ctx context.Context, cfg *config.Config, rt runtime, ready map[str
 			ep.Tenant, ep.Name = tenant, endpoint
 			t.routes[name{tenant, endpoint}] = intake.Route{
 				Endpoint: ep, Methods: m.manifest.Methods, PublicURL: e.PublicURL,
-				Gate: gate(all, e.AllowFrom, e.RateLimit),
+				Gate: t.gate(before, name{tenant, endpoint}, all, e.AllowFrom, e.RateLimit),
 			}
 			d := describe(ep, &e, m.manifest.Methods)
 			d.Tenantwide = limits(cfg.Tenants[tenant].AllowFrom, cfg.Tenants[tenant].RateLimit)
@@ -95,11 +102,18 @@ func (t *table) module(ctx context.Context, dir, plugin string, rt runtime, read
 }
 
 // gate is above itself where there is nothing to add to it.
-func gate(above *intake.Gate, allowed []netip.Prefix, r config.RateLimit) *intake.Gate {
+// One that the table before has goes on: whoever reloads gives nobody a new burst.
+func (t *table) gate(before *table, of name, above *intake.Gate, allowed []netip.Prefix, r config.RateLimit) *intake.Gate {
 	if limits(allowed, r) == nil {
 		return above
 	}
-	return intake.NewGate(above, allowed, intake.Limit{PerSecond: r.PerSecond, Burst: r.Burst})
+	l := intake.Limit{PerSecond: r.PerSecond, Burst: r.Burst}
+	g := before.gates[of]
+	if !g.Is(above, allowed, l) {
+		g = intake.NewGate(above, allowed, l)
+	}
+	t.gates[of] = g
+	return g
 }
 
 // limits are a gate's for operators; nil if it has none.

@@ -34,7 +34,7 @@ func (s *Server) reload(ctx context.Context, cfg *config.Config) error {
 		return fmt.Errorf("reload: the server is %w", err)
 	}
 	before := s.table.Load()
-	after, err := newTable(ctx, cfg, s.runtime, before.modules)
+	after, err := newTable(ctx, cfg, s.runtime, before)
 	if err := errors.Join(needsRestart(s.cfg, cfg), err); err != nil {
 		return err
 	}

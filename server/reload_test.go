@@ -327,6 +327,56 @@ func TestServer_gates(t *testing.T) {
 	}
 }
 
+// What has been let in counts still after a reload, unless the limits are other
+// ones.
+func TestReload_limitsGoOn(t *testing.T) {
+	t.Parallel()
+	limit := config.RateLimit{PerSecond: 1e-6, Burst: 2}
+	base := testConfig(t)
+	configured := func(tenant, pay, tok config.RateLimit) *config.Config {
+		cfg := with(base, func(all map[string]config.Endpoint) {
+			for name, r := range map[string]config.RateLimit{"pay": pay, "tok": tok} {
+				e := all[name]
+				e.RateLimit = r
+				all[name] = e
+			}
+		})
+		acme := cfg.Tenants["acme"]
+		acme.RateLimit = tenant
+		cfg.Tenants["acme"] = acme
+		return cfg
+	}
+	none := config.RateLimit{}
+	more := config.RateLimit{PerSecond: 1e-6, Burst: 1}
+	s := newWorld().running(t, configured(none, limit, none))
+	for _, step := range []struct {
+		name             string
+		tenant, pay, tok config.RateLimit
+		wantPay, wantTok bool
+	}{
+		{"the first of two", none, limit, none, true, true},
+		{"the second", none, limit, none, true, true},
+		{"no more", none, limit, none, false, true},
+		{"another limit", none, more, none, true, true},
+		{"the tenant's", limit, none, none, true, true},
+		{"is used up", limit, none, none, false, false},
+		{"and stays so beside other limits", limit, more, none, false, false},
+		{"each has its own, though as the tenant's was", none, limit, limit, true, true},
+		{"the second of each", none, limit, limit, true, true},
+		{"no more of each", none, limit, limit, false, false},
+		{"none", none, none, none, true, true},
+	} {
+		if err := s.Reload(t.Context(), configured(step.tenant, step.pay, step.tok)); err != nil {
+			t.Fatal(err)
+		}
+		for path, want := range map[string]bool{"/in/acme/pay": step.wantPay, "/in/acme/tok/let-me-in": step.wantTok} {
+			if status, _, err := post(s, path, "accept 1"); err != nil || (status != 429) != want {
+				t.Errorf("%s: %s = %d (%v), want let in %t", step.name, path, status, err, want)
+			}
+		}
+	}
+}
+
 // Behind a trusted proxy the client is whom the proxy names.
 func TestServer_trustedProxies(t *testing.T) {
 	t.Parallel()

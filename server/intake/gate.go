@@ -31,6 +31,7 @@ type Limit struct {
 type Gate struct {
 	above   *Gate
 	allowed []netip.Prefix
+	limit   Limit
 	// clock is held while buckets are looked at and drawn from: those of one
 	// tenant's gates are one matter.
 	clock *sync.Mutex
@@ -51,7 +52,7 @@ const (
 // tenant's, which all its endpoints share. Each gate begins with its whole
 // burst.
 func NewGate(above *Gate, allowed []netip.Prefix, l Limit) *Gate {
-	g := &Gate{above: above, allowed: slices.Clone(allowed), clock: new(sync.Mutex)}
+	g := &Gate{above: above, allowed: slices.Clone(allowed), limit: l, clock: new(sync.Mutex)}
 	if above != nil {
 		g.clock = above.clock
 	}
@@ -62,6 +63,12 @@ func NewGate(above *Gate, allowed []netip.Prefix, l Limit) *Gate {
 		}
 	}
 	return g
+}
+
+// Is says that the gate was made of these, so that it can stand for a new one
+// and go on counting. A nil Gate was made of nothing.
+func (g *Gate) Is(above *Gate, allowed []netip.Prefix, l Limit) bool {
+	return g != nil && g.above == above && slices.Equal(g.allowed, allowed) && g.limit == l
 }
 
 // allows says that an address may call. One that is not known to be anybody's is
