@@ -112,6 +112,7 @@ func TestInvariant8_tokensThatProxiesRepeat(t *testing.T) {
 		"wrong":                   {path, "/in/a/b/wrong-one", "/in/a/b/wrong-one wrong-one", "/in/a/b/[token:p]", "/in/a/b/[token:p] [token:p]"},
 		"unbound":                 {[]Token{{Name: "q", In: InQuery, Key: "key"}}, "/in/a/b?key=unbound-secret", "x unbound-secret", "/in/a/b?key=[token:q]", "x [token:q]"},
 		"query":                   {query, "/in/a/b?key=query%20secret", "/in/a/b?key=query%20secret", "/in/a/b?key=[token:q]", "/in/a/b?key=[token:q]"},
+		"query as it stood":       {query, "/in/a/b?key=query%20secret", "k=query%20secret", "/in/a/b?key=[token:q]", "k=[token:q]"},
 		"query decoded":           {query, "/in/a/b?key=query%20secret", "key: query secret", "/in/a/b?key=[token:q]", "key: [token:q]"},
 		"header":                  {[]Token{{Name: "h", In: InHeader, Key: "Authorization", Values: tokens(value)}}, "/in/a/b", "Bearer " + value, "/in/a/b", "Bearer [token:h]"},
 		"short":                   {path, "/in/a/b/abc?x=abc", "abc https://h/in/a/b/abc?x=abc", "/in/a/b/[token:p]?x=abc", "abc https://h/in/a/b/[token:p]?x=abc"},

@@ -203,7 +203,7 @@ func (p *Plugin) Tokens() []host.Token {
 		t := host.Token{Name: s.Name, In: in, Key: key, Signed: s.Signed()}
 		if bound := p.secrets[s.Name]; bound != nil {
 			t.Values = bound.values
-		} else if in == host.InPath || p.bindsPlaceOf(s) {
+		} else if in == host.InPath || p.masksPlaceOf(i) {
 			// An endpoint without a token has no such segment, and what another
 			// token's place holds is that token's to mask.
 			continue
@@ -213,10 +213,12 @@ func (p *Plugin) Tokens() []host.Token {
 	return tokens
 }
 
-// bindsPlaceOf reports whether another token is bound where s would stand.
-func (p *Plugin) bindsPlaceOf(s *Secret) bool {
-	for _, bound := range p.secrets {
-		if bound.decl.SharesPlace(s) {
+// masksPlaceOf reports whether another token is there for the place of the i-th
+// secret: a bound one, or one declared before it.
+func (p *Plugin) masksPlaceOf(i int) bool {
+	all := p.module.manifest.Secrets
+	for j := range all {
+		if j != i && all[j].SharesPlace(&all[i]) && (j < i || p.secrets[all[j].Name] != nil) {
 			return true
 		}
 	}
