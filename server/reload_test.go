@@ -361,6 +361,7 @@ func TestReload_limitsGoOn(t *testing.T) {
 		{"the tenant's", limit, none, none, true, true},
 		{"is used up", limit, none, none, false, false},
 		{"and stays so beside other limits", limit, more, none, false, false},
+		{"the tenant's is gone", none, more, none, true, true},
 		{"each has its own, though as the tenant's was", none, limit, limit, true, true},
 		{"the second of each", none, limit, limit, true, true},
 		{"no more of each", none, limit, limit, false, false},
