@@ -121,7 +121,7 @@ func (h *host) Decrypt(name string, iv []byte, handle int32) int32 {
 		return code
 	case len(iv) != aes.BlockSize || len(text) == 0 || len(text)%aes.BlockSize != 0:
 		return abi.Malformed
-	case len(text) > maxSealed || h.decrypts == maxDecrypts || !h.room(len(text)*len(s.keys)):
+	case len(text) > maxSealed || h.decrypts == maxDecrypts:
 		return abi.Limit
 	}
 	h.decrypts++
@@ -144,8 +144,6 @@ func (h *host) Encrypt(name string, iv []byte, handle int32) int32 {
 		return code
 	case len(iv) != aes.BlockSize:
 		return abi.Malformed
-	case !h.room(len(plain) + aes.BlockSize):
-		return abi.Limit
 	}
 	sealed := s.encrypt(0, iv, plain)
 	return h.keep(chunk{bytes: sealed}, len(sealed))

@@ -171,12 +171,9 @@ func (h *host) Bytes(encoding int32, text string) int32 {
 	return h.keep(chunk{bytes: b}, len(b))
 }
 
-// room reports whether n more bytes may be held.
-func (h *host) room(n int) bool { return n <= maxHeld-h.held }
-
 // hold counts n more bytes, if there is room for them.
 func (h *host) hold(n int) bool {
-	if !h.room(n) {
+	if n > maxHeld-h.held {
 		return false
 	}
 	h.held += n
