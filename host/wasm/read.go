@@ -90,11 +90,8 @@ func (c *call) line(level slog.Level, line []byte) {
 		return
 	}
 	c.lines++
-	if len(line) > maxLine {
-		line = line[:maxLine]
-	}
 	c.module.opts.Log.Log(context.Background(), level, "plugin says",
-		"plugin", c.module.version, "line", strings.ToValidUTF8(string(line), "\uFFFD"))
+		"plugin", c.module.version, "line", cut(line, maxLine))
 }
 
 // chunk is the bytes behind a handle. A sealed one tells nothing.
@@ -108,16 +105,15 @@ func (c *call) chunk(handle uint32) ([]byte, code) {
 	return c.chunks[handle].bytes, ok
 }
 
-// cut shortens text to at most n bytes of whole, valid UTF-8.
+// cut makes valid UTF-8 of text, and of that at most n bytes of whole characters:
+// what replaces a bad byte is longer than it.
 func cut(b []byte, n int) string {
-	if len(b) > n {
-		b = b[:n]
-		for len(b) > 0 && !utf8.RuneStart(b[len(b)-1]) {
-			b = b[:len(b)-1]
-		}
-		if r, size := utf8.DecodeLastRune(b); r == utf8.RuneError && size <= 1 && len(b) > 0 {
-			b = b[:len(b)-1]
-		}
+	text := strings.ToValidUTF8(string(b), "\uFFFD")
+	if len(text) <= n {
+		return text
 	}
-	return strings.ToValidUTF8(string(b), "\uFFFD")
+	for !utf8.RuneStart(text[n]) {
+		n--
+	}
+	return text[:n]
 }
