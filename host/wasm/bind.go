@@ -121,10 +121,14 @@ func (p *Plugin) said(s *Secret, declared string, bound bool) (string, error) {
 		return declared, nil
 	}
 	value, set := p.settings[name]
+	choices := p.module.manifest.Choices(name)
 	switch {
+	case set && !slices.Contains(choices, value):
+		// The schema says so too, or is meant to.
+		return "", fmt.Errorf("settings.%s: %q is none of %s", name, value, strings.Join(choices, ", "))
 	case bound && !set:
 		return "", fmt.Errorf("settings.%s: is not set; secrets.%s needs it (one of %s)",
-			name, s.Name, strings.Join(p.module.manifest.Choices(name), ", "))
+			name, s.Name, strings.Join(choices, ", "))
 	case set && !bound:
 		return "", fmt.Errorf("secrets.%s: is not set, and settings.%s asks for it", s.Name, name)
 	}

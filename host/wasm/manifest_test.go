@@ -70,6 +70,42 @@ func TestManifest_refusesWhatDoesNotFit(t *testing.T) {
 	}
 }
 
+// TestManifest_oneDialect: in another one a $ref would hide the enum beside it.
+func TestManifest_oneDialect(t *testing.T) {
+	const ours, old = "https://json-schema.org/draft/2020-12/schema", "http://json-schema.org/draft-07/schema#"
+	for schema, taken := range map[string]bool{
+		`{"$schema":"` + ours + `","type":"object"}`:                                                                    true,
+		`{"type":"object","properties":{"$schema":{"enum":["a"]}}}`:                                                     true,
+		`{"$schema":"` + old + `","$ref":"#/definitions/x","definitions":{"x":{}},"properties":{"f":{"enum":["hex"]}}}`: false,
+		`{"properties":{"f":{"$id":"f","$schema":"` + old + `","enum":["hex"]}}}`:                                       false,
+		`{"allOf":[{"$schema":"` + old + `"}]}`:                                                                         false,
+	} {
+		manifest := `{"name":"m","version":"0.1.0","settings":` + schema + `}`
+		_, err := newRuntime(t, Options{}).Load(t.Context(), write(t, packed(t, "counter", manifest)))
+		if (err == nil) != taken {
+			t.Errorf("%s: Load = %v, want it taken: %v", schema, err, taken)
+		}
+		if err != nil && !strings.Contains(err.Error(), "settings: $schema") {
+			t.Errorf("%s: %v does not name the dialect", schema, err)
+		}
+	}
+}
+
+// TestBind_aChoiceThatIsNone is refused, whatever a schema let through.
+func TestBind_aChoiceThatIsNone(t *testing.T) {
+	manifest := `{"name":"m","version":"0.1.0","secrets":[{"name":"k","use":"hmac-sha256","form":"setting:f","optional":true}],
+		"settings":{"type":"object","properties":{"f":{"enum":["hex","utf8"]}}}}`
+	m, err := newRuntime(t, Options{}).Load(t.Context(), write(t, packed(t, "counter", manifest)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &Plugin{module: m, secrets: map[string]*boundSecret{}, settings: map[string]string{"f": "other"}}
+	_, err = p.bindSecret(&m.manifest.Secrets[0], []string{"test-key"})
+	if want := `settings.f: "other" is none of hex, utf8`; err == nil || err.Error() != want {
+		t.Errorf("bindSecret = %v, want %q", err, want)
+	}
+}
+
 func TestManifest_onePlaceForOptionalTokensOnly(t *testing.T) {
 	for place, secrets := range map[string]string{
 		"path":         `{"name":"a","use":"token","in":"path"},{"name":"b","use":"signed-token","form":"utf8","in":"path","optional":true}`,

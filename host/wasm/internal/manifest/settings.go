@@ -32,6 +32,9 @@ func (m *Manifest) compileSettings() error {
 	if err != nil {
 		return fmt.Errorf("settings: %w", err)
 	}
+	if err := checkDialect(doc); err != nil {
+		return err
+	}
 	c := jsonschema.NewCompiler()
 	c.UseLoader(closedLoader{})
 	if err := c.AddResource("settings", doc); err != nil {
@@ -58,6 +61,31 @@ func (m *Manifest) compileSettings() error {
 		var choices []string
 		if len(property.Enum) > 0 && json.Unmarshal(property.Enum, &choices) == nil {
 			m.choices[name] = choices
+		}
+	}
+	return nil
+}
+
+const dialect = "https://json-schema.org/draft/2020-12/schema"
+
+// checkDialect refuses every dialect but the ABI's, at any depth: in an older one
+// a $ref hides the enum beside it, and with it what was checked of the choices.
+func checkDialect(schema any) error {
+	switch v := schema.(type) {
+	case map[string]any:
+		if named, isText := v["$schema"].(string); isText && strings.TrimSuffix(named, "#") != dialect {
+			return fmt.Errorf("settings: $schema %q must be %s", named, dialect)
+		}
+		for _, name := range slices.Sorted(maps.Keys(v)) {
+			if err := checkDialect(v[name]); err != nil {
+				return err
+			}
+		}
+	case []any:
+		for _, element := range v {
+			if err := checkDialect(element); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
