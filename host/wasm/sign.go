@@ -68,12 +68,20 @@ func (p *Plugin) putTokens(cb *host.Callback, spoken map[string]string) error {
 			if strings.Contains(cb.Target, "?") {
 				separator = "&"
 			}
-			cb.Target += separator + url.QueryEscape(t.Key) + "=" + url.QueryEscape(value)
+			retarget(cb, cb.Target+separator+url.QueryEscape(t.Key)+"="+url.QueryEscape(value))
 		case host.InPath:
-			cb.Target = strings.TrimSuffix(cb.Target, "/") + "/" + value
+			retarget(cb, strings.TrimSuffix(cb.Target, "/")+"/"+value)
 		}
 	}
 	return nil
+}
+
+// retarget sets the target, and with it the end of the public URL.
+func retarget(cb *host.Callback, target string) {
+	if base, ends := strings.CutSuffix(cb.PublicURL, cb.Target); ends {
+		cb.PublicURL = base + target
+	}
+	cb.Target = target
 }
 
 func setHeader(cb *host.Callback, name, value string) {

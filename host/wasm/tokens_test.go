@@ -141,12 +141,13 @@ func TestOutToken(t *testing.T) {
 	d.want(malformed, "out_token", "each", strings.Repeat("x", 129))
 	d.want(ok, "out_token", "each", "inv-0")
 	d.want(ok, "out_token", "each", "inv-1")
-	out := &host.Callback{Target: "/in/t/e"}
+	out := &host.Callback{Target: "/in/t/e", PublicURL: "https://h/base/in/t/e"}
 	if err := d.in.guest.plugin.putTokens(out, d.in.guest.spoken); err != nil {
 		t.Fatal(err)
 	}
-	if want := "/in/t/e/inv-1." + host.SignToken([]byte(newest), "inv-1"); out.Target != want {
-		t.Errorf("target = %q, want %q", out.Target, want)
+	want := "/in/t/e/inv-1." + host.SignToken([]byte(newest), "inv-1")
+	if out.Target != want || out.PublicURL != "https://h/base"+want {
+		t.Errorf("target = %q, URL %q, want both to end in %q", out.Target, out.PublicURL, want)
 	}
 	d.in.guest.signs = nil
 	d.want(denied, "out_token", "each", "inv-1")
