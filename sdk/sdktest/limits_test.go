@@ -139,3 +139,39 @@ func TestPlace_unboundTokens(t *testing.T) {
 		t.Errorf("masked: %s, %v, want the path as it is and [token:one]", r.target, r.headers)
 	}
 }
+
+// TestWipe: a proxy may have repeated a token, alone or with the path; what is
+// short is masked with the whole path only.
+func TestWipe(t *testing.T) {
+	path := &secret{Name: "path", Use: "token", In: "path"}
+	query := &secret{Name: "query", Use: "token", In: "query:k"}
+	once := &secret{Name: "once", Use: signedToken, Form: "utf8", In: "path"}
+	if err := once.bind([]string{"test-key-of-token"}); err != nil {
+		t.Fatal(err)
+	}
+	mac := once.tokenMAC(0, "order-1")
+	for name, c := range map[string]struct {
+		secret              *secret
+		target, header      string
+		wantTarget, wantHdr string
+	}{
+		"alone":          {path, "/in/a/b/test-path-token-0001", "x test-path-token-0001", "/in/a/b/[token:path]", "x [token:path]"},
+		"in the query":   {path, "/in/a/b/test-path-token-0001?t=test-path-token-0001", "", "/in/a/b/[token:path]?t=[token:path]", ""},
+		"short, whole":   {path, "/in/a/b/abc?x=abc", "https://h/in/a/b/abc?x=abc abc", "/in/a/b/[token:path]?x=abc", "https://h/in/a/b/[token:path]?x=abc abc"},
+		"short, path":    {path, "/in/a/b/abc?x=abc", "/in/a/b/abc", "/in/a/b/[token:path]?x=abc", "/in/a/b/[token:path]"},
+		"raw":            {query, "/a?k=test%2Dtoken", "test%2Dtoken test-token", "/a?k=[token:query]", "[token:query] [token:query]"},
+		"repeated":       {query, "/a?k=test-one&k=test-two", "test-one test-two", "/a?k=[token:query]&k=[token:query]", "[token:query] [token:query]"},
+		"signed":         {once, "/in/a/b/order-1." + mac, "order-1." + mac + " " + mac, "/in/a/b/order-1.[token:once]", "order-1.[token:once] [token:once]"},
+		"signed, wrong":  {once, "/in/a/b/order-2." + mac, "order-2." + mac + " " + mac, "/in/a/b/[token:once]", "[token:once] [token:once]"},
+		"of the mask":    {path, "/in/a/b/[token:p", "[token:p]", "/in/a/b/[token:path]", "[token:p]"},
+		"seven":          {query, "/a?k=1234567", "1234567", "/a?k=[token:query]", "1234567"},
+		"nothing masked": {query, "/in/a/b", "/in/a/b", "/in/a/b", "/in/a/b"},
+	} {
+		r := &request{target: c.target, headers: []field{{"X-Original", c.header}}}
+		r.take(c.secret)
+		r.wipe(c.target)
+		if r.target != c.wantTarget || r.headers[0].value != c.wantHdr {
+			t.Errorf("%s: %q, %q, want %q, %q", name, r.target, r.headers[0].value, c.wantTarget, c.wantHdr)
+		}
+	}
+}

@@ -12,6 +12,8 @@ type request struct {
 	method, target, public string
 	headers                []field
 	body                   []byte
+
+	traces [][2]string // of tokens, and what masks each
 }
 
 type field struct{ name, value string }

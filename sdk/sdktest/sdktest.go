@@ -322,7 +322,7 @@ func (c *testCase) host(t *testing.T) *host {
 func (c *testCase) judge(t *testing.T) []byte {
 	t.Helper()
 	h := c.host(t)
-	right := true
+	right, before := true, h.req.target
 	for _, s := range c.tokens {
 		switch found, ok := h.req.take(s); {
 		case ok:
@@ -331,6 +331,7 @@ func (c *testCase) judge(t *testing.T) []byte {
 			right = false
 		}
 	}
+	h.req.wipe(before)
 	r := refused("a static token is missing or wrong")
 	if right {
 		abi.Use(h)

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"net/url"
 	"regexp"
+	"slices"
 	"strings"
 )
 
@@ -64,14 +65,53 @@ func (s *secret) place() string {
 func (r *request) take(s *secret) (token, bool) {
 	mask := "[token:" + s.Name + "]"
 	found := r.swap(s, mask)
-	if len(found) != 1 {
-		return token{}, false
+	var t token
+	var ok bool
+	masked := mask
+	if len(found) == 1 {
+		t, ok = s.compare(found[0].plain)
 	}
-	t, ok := s.compare(found[0])
 	if t.signed {
-		r.swap(s, t.text+"."+mask)
+		masked = t.text + "." + mask
+		r.swap(s, masked)
+	}
+	for _, was := range found {
+		r.leave(was.raw, masked)
+		r.leave(was.plain, masked)
+		if s.Use == signedToken {
+			r.leave(was.plain[strings.LastIndexByte(was.plain, '.')+1:], mask)
+		}
 	}
 	return t, ok
+}
+
+// minTrace is the least length of what is looked for elsewhere.
+const minTrace = 8
+
+// leave notes what stood in a token's place and may stand elsewhere too.
+func (r *request) leave(text, masked string) {
+	if len(text) >= minTrace && !strings.Contains(masked, text) {
+		r.traces = append(r.traces, [2]string{text, masked})
+	}
+}
+
+// wipe masks what the tokens left in the headers and in the target, which
+// was another before: a proxy may have repeated them.
+func (r *request) wipe(before string) {
+	path, _, _ := strings.Cut(before, "?")
+	masked, _, _ := strings.Cut(r.target, "?")
+	r.leave(before, r.target)
+	r.leave(path, masked)
+	slices.SortStableFunc(r.traces, func(a, b [2]string) int { return len(b[0]) - len(a[0]) })
+	var list []string
+	for _, pair := range r.traces {
+		list = append(list, pair[0], pair[1])
+	}
+	masks := strings.NewReplacer(list...)
+	for i := range r.headers {
+		r.headers[i].value = masks.Replace(r.headers[i].value)
+	}
+	r.target = masks.Replace(r.target)
 }
 
 // put sets a token in the place where it belongs.
@@ -95,14 +135,17 @@ func (r *request) put(s *secret, text string) {
 	}
 }
 
+// stood is what was in a token's place, as sent and decoded.
+type stood struct{ raw, plain string }
+
 // swap writes text wherever a token stands and returns what stood there.
-func (r *request) swap(s *secret, text string) (found []string) {
+func (r *request) swap(s *secret, text string) (found []stood) {
 	place, name, _ := strings.Cut(s.In, ":")
 	switch place {
 	case "header":
 		for i, h := range r.headers {
 			if strings.EqualFold(h.name, name) {
-				found = append(found, h.value)
+				found = append(found, stood{h.value, h.value})
 				r.headers[i].value = text
 			}
 		}
@@ -114,7 +157,7 @@ func (r *request) swap(s *secret, text string) (found []string) {
 	}
 }
 
-func (r *request) swapQuery(key, text string) (found []string) {
+func (r *request) swapQuery(key, text string) (found []stood) {
 	path, query, more := strings.Cut(r.target, "?")
 	if !more {
 		return nil
@@ -130,14 +173,14 @@ func (r *request) swapQuery(key, text string) (found []string) {
 		if err != nil {
 			plain = ""
 		}
-		found = append(found, plain)
+		found = append(found, stood{value, plain})
 	}
 	r.target = path + "?" + strings.Join(parts, "&")
 	return found
 }
 
 // swapPath speaks of the fourth segment, /in/tenant/endpoint/TOKEN.
-func (r *request) swapPath(text string) []string {
+func (r *request) swapPath(text string) []stood {
 	path, query, more := strings.Cut(r.target, "?")
 	parts := strings.SplitN(path, "/", 5)
 	if len(parts) != 5 {
@@ -147,5 +190,5 @@ func (r *request) swapPath(text string) []string {
 	if more {
 		r.target += "?" + query
 	}
-	return []string{parts[4]}
+	return []stood{{parts[4], parts[4]}}
 }
