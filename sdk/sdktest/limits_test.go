@@ -165,6 +165,8 @@ func TestWipe(t *testing.T) {
 		"signed, wrong":  {once, "/in/a/b/order-2." + mac, "order-2." + mac + " " + mac, "/in/a/b/[token:once]", "[token:once] [token:once]"},
 		"of the mask":    {path, "/in/a/b/[token:p", "[token:p]", "/in/a/b/[token:path]", "[token:p]"},
 		"seven":          {query, "/a?k=1234567", "1234567", "/a?k=[token:query]", "1234567"},
+		"short, query":   {query, "/a/b/c?k=1", "/a/b/c?k=1 1", "/a/b/c?k=[token:query]", "/a/b/c?k=[token:query] 1"},
+		"longest first":  {query, "/a?k=test-one&k=test-one-more", "test-one-more", "/a?k=[token:query]&k=[token:query]", "[token:query]"},
 		"nothing masked": {query, "/in/a/b", "/in/a/b", "/in/a/b", "/in/a/b"},
 	} {
 		r := &request{target: c.target, headers: []field{{"X-Original", c.header}}}
