@@ -36,6 +36,15 @@ const (
 
 const nameForm = "1 to 63 of a-z, 0-9 and -, not beginning with -"
 
+// CheckName says what is wrong with a name of a tenant, an endpoint or a sink;
+// nil if nothing is.
+func CheckName(text string) error {
+	if name.MatchString(text) {
+		return nil
+	}
+	return fmt.Errorf("%q is not the form of a name (%s)", text, nameForm)
+}
+
 // fields are the keys of a struct and where their values go. Pointers are left
 // out: they are a sink's own settings, which stand beside the common ones.
 func fields(v reflect.Value) iter.Seq2[string, reflect.Value] {

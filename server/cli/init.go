@@ -17,6 +17,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/postern/postern/config"
 	"github.com/postern/postern/host"
 	"github.com/postern/postern/host/wasm"
 	"github.com/postern/postern/server/cli/internal/screen"
@@ -91,6 +92,9 @@ its plugin says of itself: which secrets it needs (as environment variables) and
 which settings it takes. Every endpoint gets a random token as the last part of
 its URL.`,
 		RunE: func(_ *cobra.Command, names []string) error {
+			if err := config.CheckName(tenant); err != nil {
+				return usageError{fmt.Errorf("--tenant: %w", err)}
+			}
 			f := &first{PublicURL: publicPlaceholder, Plugins: plugins, Tenant: tenant}
 			if err := f.read(names); err != nil {
 				return err
@@ -123,7 +127,10 @@ func (f *first) read(names []string) error {
 		names = there
 	}
 	var wrong []error
-	for _, name := range names {
+	for i, name := range names {
+		if slices.Contains(names[:i], name) {
+			continue
+		}
 		if !slices.Contains(there, name) {
 			wrong = append(wrong, noPlugin(name, f.Plugins, there))
 			continue

@@ -123,3 +123,29 @@ func TestInit_noPlugins(t *testing.T) {
 		t.Errorf("init = %+v, want %+v", got, want)
 	}
 }
+
+// A tenant that no configuration may have is refused before anything is
+// written.
+func TestInit_badTenant(t *testing.T) {
+	dir, out := plugins(t), filepath.Join(t.TempDir(), "postern.yaml")
+	for _, tenant := range []string{"", "Main", "a b", "-a", "a: b", strings.Repeat("a", 64)} {
+		got := postern(t, nil, "init", "ottu", "--plugins", dir, "--out", out, "--tenant", tenant)
+		if got.code != exitUsage || !strings.Contains(got.stderr, "is not the form of a name") {
+			t.Errorf("init --tenant %q = %+v, want it refused", tenant, got)
+		}
+	}
+	if _, err := os.Stat(out); err == nil {
+		t.Error("init wrote a file")
+	}
+}
+
+func TestInit_namedTwice(t *testing.T) {
+	out := filepath.Join(t.TempDir(), "postern.yaml")
+	if got := postern(t, nil, "init", "wibmo", "ottu", "wibmo", "--plugins", plugins(t), "--out", out); got.code != exitDone {
+		t.Fatalf("init = %+v, want code 0", got)
+	}
+	cfg, err := config.Load(config.Options{File: out, Environ: secretsSet})
+	if err != nil || len(cfg.Tenants["main"].Endpoints) != 2 {
+		t.Errorf("Load of what init wrote = %+v, %v; want two endpoints", cfg, err)
+	}
+}
