@@ -53,12 +53,24 @@ func problemsIn(err error) []*config.Problem {
 // index is the end of the path of one value of several.
 var index = regexp.MustCompile(`\.[0-9]+$`)
 
-// place finds the store. Looking at what is stored needs no secrets, so those
-// that this shell does not have are no problem here.
+// place finds the store.
 func (p *program) place(c *cobra.Command) (client.Place, error) {
 	if dir, err := c.Flags().GetString("data"); err == nil && dir != "" {
 		return client.Place{Dir: dir, Engine: config.EngineBolt, Version: p.version.Version}, nil
 	}
+	cfg, err := p.lookConfig(c)
+	if err != nil {
+		return client.Place{}, err
+	}
+	return client.Place{
+		Dir: cfg.Store.Path, Engine: cfg.Store.Engine, Sinks: slices.Sorted(maps.Keys(cfg.Sinks)), Version: p.version.Version,
+	}, nil
+}
+
+// lookConfig reads the configuration, or the defaults where there is none, for
+// a command that needs no secrets: those that this shell does not have are no
+// problem then.
+func (p *program) lookConfig(c *cobra.Command) (*config.Config, error) {
 	if _, err := os.Stat(p.configFile); errors.Is(err, fs.ErrNotExist) && !c.Flags().Changed("config") {
 		p.configFile = ""
 	}
@@ -66,12 +78,7 @@ func (p *program) place(c *cobra.Command) (client.Place, error) {
 	if err != nil {
 		cfg, err = p.loadConfig(c, withoutSecrets(err)...)
 	}
-	if err != nil {
-		return client.Place{}, err
-	}
-	return client.Place{
-		Dir: cfg.Store.Path, Engine: cfg.Store.Engine, Sinks: slices.Sorted(maps.Keys(cfg.Sinks)), Version: p.version.Version,
-	}, nil
+	return cfg, err
 }
 
 // withoutSecrets returns the environment that overrides each secret that err

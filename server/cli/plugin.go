@@ -43,7 +43,7 @@ from a file, or with - from the standard input, and never shown.`,
 	}
 	c.Flags().StringArrayVar(&f.callbacks, "callback", nil, "the captured `file`; with several, all must be verified")
 	c.Flags().StringArrayVar(&f.secrets, "secret", nil, "a secret, as `name=env:NAME`, name=file:/path or name=-")
-	c.Flags().StringVar(&f.plugins, "plugins", defaultPlugins, "the `directory` of the plugins")
+	c.Flags().StringVar(&f.plugins, "plugins", "", "the `directory` of the plugins, if not plugins.path of the configuration")
 	c.Flags().StringVar(&f.cache, "cache", "", "a `directory` of compiled plugins to use and to leave behind")
 	c.Flags().BoolVarP(&f.verbose, "verbose", "v", false, "name each combination that cannot be tried, and why")
 	_ = c.Flags().MarkHidden("cache")
@@ -51,6 +51,13 @@ from a file, or with - from the standard input, and never shown.`,
 }
 
 func (p *program) calibrate(c *cobra.Command, plugin string, f *calibrateFlags) error {
+	if f.plugins == "" {
+		cfg, err := p.lookConfig(c)
+		if err != nil {
+			return err
+		}
+		f.plugins = cfg.Plugins.Path
+	}
 	there, err := available(f.plugins)
 	if err != nil {
 		return err

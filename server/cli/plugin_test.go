@@ -120,3 +120,23 @@ func TestPluginCalibrate_refuses(t *testing.T) {
 		}
 	}
 }
+
+// The plugins are those of the configuration, and no secret of it is needed.
+func TestPluginCalibrate_pluginsOfTheConfiguration(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "postern.yaml")
+	write(t, file, "plugins: {path: "+plugins(t)+"}\ntenants: {main: {endpoints: {a: {plugin: wowpe, secrets: {webhook-secret: env:NOT_SET}}}}}\n")
+	args := []string{
+		"plugin", "calibrate", "wowpe", "--cache", plugins(t) + "/cache",
+		"--secret", "webhook-secret=env:SECRET", "--callback", capturedFile("key-md5-object"),
+	}
+	if got := postern(t, []string{"SECRET=" + guidKey}, append(args, "--config", file)...); got.code != exitDone {
+		t.Errorf("calibrate with a configuration = %+v, want code 0", got)
+	}
+	if got := postern(t, []string{"SECRET=" + guidKey}, append(args, "--config", file+".none")...); got.code != exitFailed || !strings.Contains(got.stderr, "there is no such file") {
+		t.Errorf("calibrate with a configuration that is not there = %+v, want that said", got)
+	}
+	t.Chdir(t.TempDir())
+	if got := postern(t, []string{"SECRET=" + guidKey}, args...); got.code != exitFailed || !strings.Contains(got.stderr, "no plugins in ./plugins/dist: ") {
+		t.Errorf("calibrate without a configuration = %+v, want the usual place", got)
+	}
+}
