@@ -78,8 +78,8 @@ func (p *program) send(c *cobra.Command, what string, f *sendFlags) error {
 	if s.base = strings.TrimSuffix(f.url, "/"); s.base == "" {
 		s.base = intakeURL(&cfg.Intake, cfg.Intake.Listen)
 	}
-	if cfg.Intake.TLS.On() && (f.url == "" || here(s.base)) {
-		if s.http, err = trusting(cfg.Intake.TLS.Cert); err != nil {
+	if cfg.Intake.TLS.On() && (f.url == "" || outgoing.Here(s.base)) {
+		if s.http, err = outgoing.Trusting(cfg.Intake.TLS.Cert); err != nil {
 			return err
 		}
 	}
@@ -88,6 +88,10 @@ func (p *program) send(c *cobra.Command, what string, f *sendFlags) error {
 	if errors.Is(err, syscall.ECONNREFUSED) && f.url == "" {
 		return fmt.Errorf("%w\nno server is running there; start one: %s", err,
 			p.command(append([]string{"serve"}, p.sameConfig()...)...))
+	}
+	if err != nil && cfg.Intake.TLS.ClientCA != "" && strings.HasPrefix(s.base, "https:") {
+		return fmt.Errorf("%w\nthe server asks for a client's certificate (intake.tls.client_ca) and send has none to show: "+
+			"post with a client that has one, or take client_ca out to try things", err)
 	}
 	if err != nil {
 		return err
@@ -164,7 +168,7 @@ func choose(cfg *config.Config, where, plugin string) (*sender, error) {
 		all = append(all, name)
 		named := name == where
 		if named || where == "" && (plugin == "" || e.Plugin == plugin) {
-			fit = append(fit, &sender{where: name, endpoint: e, http: direct(nil)})
+			fit = append(fit, &sender{where: name, endpoint: e, http: outgoing.Client(nil)})
 		}
 	}
 	known := strings.Join(all, ", ")

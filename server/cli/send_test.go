@@ -102,3 +102,16 @@ func TestInvariant8_sendFollowsNoRedirect(t *testing.T) {
 	default:
 	}
 }
+
+// A body that the plugin cannot sign is not posted, and what to do is said.
+func TestSend_cannotSign(t *testing.T) {
+	dir := plugins(t)
+	file := filepath.Join(t.TempDir(), "postern.yaml")
+	write(t, file, "plugins: {path: "+dir+", cache: "+dir+"/cache}\nstore: {path: "+t.TempDir()+"}\ntenants: {main: {endpoints: "+
+		"{ottu: {plugin: ottu, secrets: {hmac-key: value:x}}}}}\n")
+	got := postern(t, []string{}, "send", "ottu", "--config", file, "--data", "x", "--url", "http://127.0.0.1:1")
+	if got.code != exitFailed || !strings.Contains(got.stderr, "the plugin ottu cannot sign this callback: ") ||
+		!strings.Contains(got.stderr, "post it as it is with --unsigned") || strings.Contains(got.stderr, "127.0.0.1") {
+		t.Errorf("send = %+v, want that it cannot be signed", got)
+	}
+}

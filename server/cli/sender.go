@@ -3,15 +3,12 @@ package cli
 import (
 	"bytes"
 	"context"
-	"crypto/tls"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"net/netip"
-	"net/url"
 	"os"
 	"slices"
 	"strings"
@@ -43,9 +40,6 @@ type answer struct {
 	Took   time.Duration
 }
 
-// sendTimeout bounds one callback with its answer.
-const sendTimeout = 30 * time.Second
-
 // maxAnswer bounds what is read of an answer; Postern's own are shorter.
 const maxAnswer = 64 << 10
 
@@ -56,7 +50,8 @@ func (s *sender) send(ctx context.Context, cb *host.Callback) (answer, error) {
 	if s.plugin != nil {
 		var err error
 		if out, err = outgoing.Sign(ctx, s.plugin, out); err != nil {
-			return answer{}, err
+			return answer{}, fmt.Errorf("the plugin %s cannot sign this callback: %w\n"+
+				"give one of the form that it signs, or post it as it is with --unsigned", s.endpoint.Plugin, err)
 		}
 	}
 	req, err := http.NewRequestWithContext(ctx, out.Method, s.base+out.Target, bytes.NewReader(out.Body))
@@ -109,41 +104,6 @@ func (s *sender) putsToken() bool {
 	})
 }
 
-// direct is a client that sends where it is told to, and follows nobody
-// elsewhere: the token is in the path, and a redirect hands it on.
-func direct(transport http.RoundTripper) *http.Client {
-	return &http.Client{
-		Timeout: sendTimeout, Transport: transport,
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}
-}
-
-// trusting is a client that takes the server on this machine for what its
-// certificate's file says it is, whatever name or address it was called by.
-func trusting(certFile string) (*http.Client, error) {
-	text, err := os.ReadFile(certFile) //nolint:gosec // the operator names the file
-	if err != nil {
-		return nil, fmt.Errorf("read the server's certificate: %w", err)
-	}
-	block, _ := pem.Decode(text)
-	if block == nil || block.Type != "CERTIFICATE" {
-		return nil, fmt.Errorf("read the server's certificate: %s does not begin with one", certFile)
-	}
-	want := block.Bytes
-	return direct(&http.Transport{TLSClientConfig: &tls.Config{
-		MinVersion: tls.VersionTLS12,
-		// Not the usual checks: the very certificate is asked for, and the
-		// handshake proves that its key is there.
-		InsecureSkipVerify: true, //nolint:gosec // see above, and VerifyConnection
-		VerifyConnection: func(c tls.ConnectionState) error {
-			if !bytes.Equal(c.PeerCertificates[0].Raw, want) {
-				return fmt.Errorf("it shows another certificate than the one in %s", certFile)
-			}
-			return nil
-		},
-	}}), nil
-}
-
 // intakeURL is the URL of the intake where it listens on that address.
 func intakeURL(in *config.Intake, listen string) string {
 	base := baseOf(listen)
@@ -151,16 +111,6 @@ func intakeURL(in *config.Intake, listen string) string {
 		return "https" + strings.TrimPrefix(base, "http")
 	}
 	return base
-}
-
-// here says that a URL leads to this machine.
-func here(base string) bool {
-	u, err := url.Parse(base)
-	if err != nil {
-		return false
-	}
-	addr, err := netip.ParseAddr(u.Hostname())
-	return u.Hostname() == "localhost" || err == nil && addr.IsLoopback()
 }
 
 // baseOf is the URL of a listener, as one reaches it from this machine.

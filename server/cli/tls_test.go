@@ -92,13 +92,27 @@ tenants: {main: {endpoints: {ottu: {plugin: ottu, secrets: {hmac-key: "value:` +
 	}
 }
 
-func TestHere(t *testing.T) {
-	for url, want := range map[string]bool{
-		"https://127.0.0.1:1": true, "https://[::1]:1": true, "http://localhost": true,
-		"https://hooks.example.com": false, "https://192.0.2.1": false, "https://127.0.0.1.example.com": false, "::": false,
-	} {
-		if got := here(url); got != want {
-			t.Errorf("here(%s) = %v, want %v", url, got, want)
-		}
+// A server that asks for a client's certificate gets none from send, which says
+// so.
+func TestSend_clientCA(t *testing.T) {
+	dir, err := os.MkdirTemp("", "tls")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	cert, key := certified(t, dir, "hooks.example.com")
+	file := filepath.Join(dir, "postern.yaml")
+	write(t, file, `
+intake: {listen: "127.0.0.1:0", tls: {cert: `+cert+`, key: `+key+`, client_ca: `+cert+`}}
+admin: {listen: "127.0.0.1:0"}
+store: {path: `+filepath.Join(dir, "data")+`}
+plugins: {path: `+plugins(t)+`, cache: `+plugins(t)+`/cache}
+tenants: {main: {endpoints: {ottu: {plugin: ottu, secrets: {hmac-key: "value:`+testKey+`"}}}}}
+`)
+	out, _ := serveFile(t, file)
+	url := "https://" + between(out.String(), "in on https://", "\n")
+	got := posternIn(t, testBody, []string{}, "send", "ottu", "--config", file, "--data", "-", "--url", url)
+	if got.code != exitFailed || !strings.Contains(got.stderr, "client's certificate (intake.tls.client_ca) and send has none to show: ") {
+		t.Errorf("send = %+v, want what is asked for", got)
 	}
 }
