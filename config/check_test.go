@@ -190,3 +190,21 @@ func TestWarnings_openWithoutTLS(t *testing.T) {
 		}
 	}
 }
+
+// A plugin must have room for the largest body.
+func TestWarnings_bodyBesidePluginMemory(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]bool{
+		"":                            false,
+		"intake: {max_body: 1048576}": false,
+		"intake: {max_body: 1048577}": true,
+		"plugins: {max_memory: 8MiB}": true,
+		"plugins: {max_memory: 64MiB}\nintake: {max_body: 4MiB}": false,
+		"plugins: {max_memory: 64MiB}\nintake: {max_body: 5MiB}": true,
+	} {
+		all := strings.Join(mustLoad(t, text).Warnings(), "\n")
+		if got := strings.Contains(all, "intake.max_body: ") && strings.Contains(all, "raise plugins.max_memory to 16 times"); got != want {
+			t.Errorf("Warnings of %q = %s, want one of it %t", text, all, want)
+		}
+	}
+}

@@ -17,6 +17,10 @@ func warn(c *Config, file string) []string {
 	var out []string
 	say := func(path, text string) { out = append(out, path+": "+text) }
 	warnIntake(say, &c.Intake)
+	if c.Intake.MaxBody > c.Plugins.MaxMemory/16 {
+		say("intake.max_body", fmt.Sprintf("%s is more than a sixteenth of plugins.max_memory, and a plugin holds a body several times over; "+
+			"raise plugins.max_memory to 16 times intake.max_body, or lower that", c.Intake.MaxBody))
+	}
 	if c.Store.Engine == EngineMem {
 		say("store.engine", "mem forgets everything when the process ends; use it only to try things out")
 	}
