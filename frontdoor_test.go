@@ -52,7 +52,7 @@ func frontDoor(t *testing.T) *served {
 		"intake: {", fmt.Sprintf("intake: {read_timeout: %s, ", slowDeadline),
 		"tenants: {crash: {endpoints: {", `tenants: {crash: {endpoints: {
   wowpe: {plugin: wowpe, secrets: {webhook-secret: "value:test-key-16-byte"}, settings: {cipher: aes-128-cbc, key_form: utf8}},
-  paymentoptions: {plugin: paymentoptions, secrets: {path-token: "value:test-path-token-0123456789"}},
+  paymentoptions: {plugin: paymentoptions, unable: retry, secrets: {path-token: "value:test-path-token-0123456789"}},
   `).Replace(string(text))
 	if err := os.WriteFile(s.config, []byte(changed), 0o600); err != nil {
 		t.Fatal(err)
