@@ -38,16 +38,17 @@ plugins: ## build plugins/dist/*.wasm, manifests and goldens packed in
 	@cd sdk && for p in ../plugins/*/plugin.json; do set -- "$$@" "$${p%/plugin.json}"; done; \
 	  go run ./cmd/pack -o ../plugins/dist "$$@"
 
-# What prints tables, and is slow under the race detector for the modules that it
-# compiles.
-TABLES := ^Test(Matrix|Mutations|Padding)
+# What prints tables, or is slow under the race detector for the modules that it
+# compiles: run once, without it.
+UNRACED := ^Test(Matrix|Mutations|Padding|LargestBody)
 
 test: plugins ## run every test of every module, and print providers by status and case
-	@for m in $(MODULES); do (cd $$m && echo "== $$m" && go test $(V) $(RACE) -shuffle=on -skip '$(TABLES)' ./...) || exit 1; done
+	@for m in $(MODULES); do (cd $$m && echo "== $$m" && go test $(V) $(RACE) -shuffle=on -skip '$(UNRACED)' ./...) || exit 1; done
 	@echo "== what has the intake in it, its buffers overwritten after each callback"
 	@go test $(V) $(RACE) -shuffle=on -tags poison ./server/...
 	@go test $(V) $(RACE) -shuffle=on -tags poison -run '^Test(Crash|FrontDoor)' .
-	@go test -count=1 -v -run '$(TABLES)' .
+	@go test $(V) -count=1 -run '$(UNRACED)' ./host/wasm
+	@go test -count=1 -v -run '$(UNRACED)' .
 
 check: setup lint build test docs-test ## all that CI runs, then a clean tree
 	@for m in $(MODULES); do (cd $$m && go mod tidy -diff) || exit 1; done
