@@ -21,7 +21,7 @@ func handle(cb *postern.Callback) postern.Verdict {
 	if kind != postern.String {
 		return cb.Reject(postern.NotVerified, "no signature")
 	}
-	for _, scheme := range accepted(cb) {
+	for _, scheme := range accepted(cb, body) {
 		signed, unclear := scheme.read(body)
 		if proof, ok := cb.Signed(secret).Bytes(signed).Check(signature, postern.Hex); ok {
 			if unclear != "" {

@@ -80,13 +80,23 @@ var current = scheme{between: "=", lines: "\n", falsy: true, fence: []string{
 	{"/token/token", "token.token"},
 }}
 
-// accepted are the schemes that a callback may be signed by, in the order in
-// which they are tried.
-func accepted(cb *postern.Callback) []*scheme {
-	if cb.Setting("schemes") == "current" {
+// accepted are the schemes that a callback may be signed by, the likelier one
+// first: putting a text together is most of what a callback costs.
+func accepted(cb *postern.Callback, body postern.View) []*scheme {
+	switch {
+	case cb.Setting("schemes") == "current":
 		return []*scheme{&current}
+	case looksCurrent(body):
+		return []*scheme{&current, &flat}
 	}
-	return []*scheme{&current, &flat}
+	return []*scheme{&flat, &current}
+}
+
+// looksCurrent says that the body has what came with the current scheme,
+// extra.merchant_id above all, which no current body lacks.
+func looksCurrent(body postern.View) bool {
+	return body.Kind("/extra/merchant_id") != postern.Absent ||
+		body.Kind("/token") == postern.Object || body.Kind("/agreement") == postern.Object
 }
 
 // read puts together the text that the scheme signs, and says why it could be
@@ -193,8 +203,7 @@ func sign(u *postern.Unsigned) error {
 		return postern.ErrMalformed
 	}
 	scheme := &flat
-	if u.Setting("schemes") == "current" || body.Kind("/extra/merchant_id") != postern.Absent ||
-		body.Kind("/token") == postern.Object || body.Kind("/agreement") == postern.Object {
+	if u.Setting("schemes") == "current" || looksCurrent(body) {
 		scheme = &current
 	}
 	signed, _ := scheme.read(body)
