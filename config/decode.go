@@ -55,6 +55,9 @@ func fields(v reflect.Value) iter.Seq2[string, reflect.Value] {
 				continue
 			}
 			key, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+			if key == "-" {
+				continue
+			}
 			if !yield(key, v.Field(i)) {
 				return
 			}

@@ -112,6 +112,9 @@ var ErrUnsupported = errors.New("not supported by this store")
 // ErrNotFound is returned by a [Reader] for an id or sequence it does not have.
 var ErrNotFound = errors.New("not found")
 
+// ErrBusy is returned where one thing of a kind can be under way at a time.
+var ErrBusy = errors.New("one is under way already")
+
 // permanentError marks a delivery that no retry can mend.
 type permanentError struct{ error }
 
@@ -157,4 +160,31 @@ func AskedWait(err error) time.Duration {
 		return r.after
 	}
 	return 0
+}
+
+// answeredError carries what the other side said.
+type answeredError struct {
+	error
+	answer string
+}
+
+func (e answeredError) Unwrap() error { return e.error }
+
+// WithAnswer adds to err what the other side said, for whoever looks at the
+// dead letter. It is the sink's to bound it and to take every secret out of it.
+// Nil stays nil.
+func WithAnswer(err error, answer string) error {
+	if err == nil || answer == "" {
+		return err
+	}
+	return answeredError{err, answer}
+}
+
+// AnswerOf returns what was added by [WithAnswer], empty for nothing.
+func AnswerOf(err error) string {
+	var a answeredError
+	if errors.As(err, &a) {
+		return a.answer
+	}
+	return ""
 }

@@ -12,6 +12,7 @@ import (
 	"hash"
 	"path"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -329,16 +330,35 @@ func (d *Draft) checkText() error {
 // Filter is what a sink wants: every condition must hold, and an empty list is
 // no condition.
 type Filter struct {
-	// Tenants and Providers are names; Types are globs ("payment.*").
-	Tenants   []string `json:"tenants,omitempty"`
-	Providers []string `json:"providers,omitempty"`
-	Types     []string `json:"types,omitempty"`
+	// Tenants, Providers, Types and VerifiedBy are globs ("payment.*") of names,
+	// of types and of algorithms ("hmac-*").
+	Tenants    []string `json:"tenants,omitempty"`
+	Providers  []string `json:"providers,omitempty"`
+	Types      []string `json:"types,omitempty"`
+	VerifiedBy []string `json:"verified_by,omitempty"`
+	// Where is the text of an expression, and Test what it was compiled to: both
+	// or neither is set. A store remembers the text alone, so that a filter read
+	// back from one has no Test and must not be asked: see [Filter.Ready].
+	Where string            `json:"where,omitempty"`
+	Test  func(*Event) bool `json:"-"`
 	// Unverified and Conflicts let through what is otherwise held back.
 	Unverified bool `json:"unverified,omitempty"`
 	Conflicts  bool `json:"conflicts,omitempty"`
 }
 
-// Match reports whether ev passes.
+// Ready reports whether Match can be asked.
+func (f *Filter) Ready() bool { return f.Where == "" || f.Test != nil }
+
+// Clone copies the filter, so that it shares no list with f.
+func (f *Filter) Clone() Filter {
+	out := *f
+	for _, list := range []*[]string{&out.Tenants, &out.Providers, &out.Types, &out.VerifiedBy} {
+		*list = slices.Clone(*list)
+	}
+	return out
+}
+
+// Match reports whether ev passes. Test is asked last.
 func (f *Filter) Match(ev *Event) bool {
 	if ev.VerifiedBy.Strength() == Unproven && !f.Unverified {
 		return false
@@ -347,7 +367,8 @@ func (f *Filter) Match(ev *Event) bool {
 	if ev.Conflict && !f.Conflicts {
 		return false
 	}
-	return oneOf(f.Tenants, ev.Tenant) && oneOf(f.Providers, ev.Provider) && oneOf(f.Types, ev.Type)
+	return oneOf(f.Tenants, ev.Tenant) && oneOf(f.Providers, ev.Provider) && oneOf(f.Types, ev.Type) &&
+		oneOf(f.VerifiedBy, string(ev.VerifiedBy)) && (f.Test == nil || f.Test(ev))
 }
 
 func oneOf(globs []string, s string) bool {

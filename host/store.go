@@ -114,6 +114,25 @@ const (
 	FromOldest From = "oldest" // at the oldest record still there
 )
 
+// Order says which deliveries of one sink wait for each other.
+type Order string
+
+// The orders.
+const (
+	OrderNone    Order = "none"    // none waits
+	OrderSubject Order = "subject" // one waits for the earlier ones of its subject
+)
+
+// Subscription is what a sink wants, and how.
+type Subscription struct {
+	Filter Filter
+	// From counts only for a sink that the store has never seen; a known one
+	// goes on where it was. It has no default.
+	From From
+	// Order counts from the next Lease on; empty means OrderNone.
+	Order Order
+}
+
 // Delivery is one event leased to one sink.
 type Delivery struct {
 	// Token proves the lease; a settle with another token is ignored.
@@ -149,22 +168,30 @@ func (o Outcome) String() string {
 	return "unknown"
 }
 
+// MaxReason is how many bytes a store keeps of a settlement's reason, and as
+// many of its answer.
+const MaxReason = 1024
+
 // Settlement ends a lease.
 type Settlement struct {
 	Token   uint64
 	Outcome Outcome
 	// At is when to try again, for Again.
 	At time.Time
-	// Reason is the last error, at most 1,024 bytes are kept; for Again and
+	// Reason is the last error, at most MaxReason bytes are kept; for Again and
 	// Dead. It holds no secret: sinks see to that.
 	Reason string
+	// Answer is what the other side last said, in the same bounds; see
+	// [WithAnswer].
+	Answer string
 }
 
 // Leased is the answer to a Lease.
 type Leased struct {
 	Deliveries []Delivery
 	// Next is when something else falls due for this sink without a new
-	// append (a retry, an expiring lease); zero means nothing will.
+	// append, settle, redrive or replay (a retry, an expiring lease); zero means
+	// nothing will.
 	Next time.Time
 }
 
@@ -176,16 +203,35 @@ type DeadLetter struct {
 	First    time.Time `json:"first_attempt"`
 	Died     time.Time `json:"died"`
 	Reason   string    `json:"reason"`
+	Answer   string    `json:"answer,omitempty"`
 }
 
 // Lag is how far a sink is behind.
 type Lag struct {
 	// Records is an upper bound of the records not yet looked at.
 	Records uint64 `json:"records"`
-	// Leased, Retrying and Dead are deliveries in that state.
+	// Leased, Retrying and Dead are deliveries in that state. Parked ones were
+	// taken from the log and wait for an earlier one of their subject.
 	Leased   int `json:"leased"`
 	Retrying int `json:"retrying"`
+	Parked   int `json:"parked"`
 	Dead     int `json:"dead"`
+	// Paused says that nothing is leased until the sink is resumed.
+	Paused bool `json:"paused"`
+	// Replay is the replay under way, nil for none.
+	Replay *Replay `json:"replay,omitempty"`
+}
+
+// Replay is a range of events on its way to a sink again.
+type Replay struct {
+	// From and To bound the events: from the one at From on to the last one
+	// before To.
+	From Cursor `json:"from"`
+	To   Cursor `json:"to"`
+	// At is how far the range was looked at, Taken how many events of it the
+	// sink wanted so far. What is taken may still be under way, or be a retry.
+	At    Cursor `json:"at"`
+	Taken uint64 `json:"taken"`
 }
 
 // Queue hands stored events to sinks, at least once each.
@@ -194,19 +240,34 @@ type Lag struct {
 // due times and dead letters survive a crash; a lease does not: what was
 // leased and not settled comes back, after a restart at once, else when the
 // lease ends (invariant 5).
+//
+// With [OrderSubject] a Lease never returns an event while an earlier one of
+// its subject (the same tenant, endpoint and subject; earlier by its place in
+// the log) is leased, to be retried or parked for this sink, and returns no two
+// of one subject at once. A dead letter holds nobody up: it counts again once it
+// is redriven. Events without a subject wait for nobody. A failing subject holds
+// back nothing but itself, as far as the engine's bounds go.
 type Queue interface {
-	// Subscribe registers a sink or changes what it wants. from counts only
-	// for a sink the store has never seen; a known one goes on where it was.
-	Subscribe(ctx context.Context, sink string, want Filter, from From) error
-	// Unsubscribe forgets a sink, its position, retries and dead letters.
+	// Subscribe registers a sink or changes what it wants, and returns when
+	// that is durable. A changed filter counts for what was not looked at yet.
+	Subscribe(ctx context.Context, sink string, want Subscription) error
+	// Unsubscribe forgets a sink, its position, retries, dead letters and replay.
 	Unsubscribe(ctx context.Context, sink string) error
-	// Lease takes up to n due deliveries of the sink for at most ttl. It does
-	// not wait for any: an empty answer means nothing is due now.
+	// Sinks lists the subscribed sinks, sorted.
+	Sinks(ctx context.Context) ([]string, error)
+	// Lease takes up to n due deliveries of the sink for at most ttl, those of
+	// a replay among them. It does not wait for any: an empty answer means
+	// nothing is due now. A filter with an expression that nobody has compiled
+	// since the store was opened is an error: see [Filter].
 	Lease(ctx context.Context, sink string, n int, ttl time.Duration) (Leased, error)
 	// Settle ends leases and returns when every Again and Dead among them is
 	// durable. A Done may be lost in a crash, and the event is then delivered
 	// again. A token that is not leased is ignored.
 	Settle(ctx context.Context, sink string, s ...Settlement) error
+	// Pause stops leasing to the sink until Resume, over restarts too. What is
+	// leased can still be settled.
+	Pause(ctx context.Context, sink string) error
+	Resume(ctx context.Context, sink string) error
 	// DeadLetters lists dead letters of the sink, the oldest first, at most n
 	// of them, after the cursor (empty for the first page). The returned
 	// cursor is empty at the end.
@@ -218,8 +279,15 @@ type Queue interface {
 	// Discard drops dead letters for good: those with the given event ids, or
 	// all without any. It returns how many.
 	Discard(ctx context.Context, sink string, ids ...string) (int, error)
-	// Replay delivers the events between two cursors to the sink again.
+	// Replay begins to deliver the events from one cursor on to the last one
+	// before another to the sink again, as far as its filter lets them through
+	// and they are still there; an empty from is the oldest, an empty to the end
+	// as it is now. It goes on over restarts, beside what is new. ErrBusy says
+	// that one is under way.
 	Replay(ctx context.Context, sink string, from, to Cursor) error
+	// StopReplay ends the replay under way, if any: nothing more is taken from
+	// its range. What was taken is delivered, unless it was never leased.
+	StopReplay(ctx context.Context, sink string) error
 	// Lag reports how far the sink is behind.
 	Lag(ctx context.Context, sink string) (Lag, error)
 }
@@ -263,27 +331,83 @@ type Reader interface {
 	Search(ctx context.Context, text string, p Page) ([]StoredEvent, Cursor, error)
 }
 
-// Rejected is a callback that was not accepted.
+// Rejected is a callback that became no event: one that was refused, or one
+// that was kept.
 type Rejected struct {
-	// ID is given by the store.
-	ID       uint64
+	// ID is given by the store: at most 64 characters of a-z, 0-9 and "-".
+	ID string
+	// Kept says that it is a record of kind Kept, which was acknowledged.
+	Kept bool
+	// Reason is one of the few names of a ring: see [Quarantine]. "kept" for
+	// what was kept.
 	Reason   string
 	Detail   string
 	Tenant   string
 	Endpoint string
 	Provider string
 	Plugin   string
+	// Evidence is what verified it all the same, for one that was kept or not
+	// understood.
+	Evidence []Evidence
+	// Callback is the first of the like; its tokens are masked.
 	Callback Callback
+	// Count is how often the same body came to this endpoint for this reason,
+	// Last when it last did.
+	Count uint64
+	Last  time.Time
 }
 
-// Quarantine keeps what could not be verified or understood, to be run again
-// when the plugin, the secret or the setting is mended (invariant 9). Nobody
-// waits for it: Put returns before the callback is durable.
+// Wanted says which rejected callbacks are meant; an empty field is no
+// condition.
+type Wanted struct {
+	Tenant   string
+	Endpoint string
+	Reason   string
+}
+
+// Quarantine holds what could not be verified or understood, to be run again
+// when the plugin, the secret or the setting is mended (invariant 9), and shows
+// the kept callbacks, which an Append made, beside it.
+//
+// What was refused lies in a ring for each endpoint and reason: a flood in one
+// pushes out its own oldest and nothing else, and equal bodies take one place.
+// What was kept is in no ring and stays until it is dropped by name.
 type Quarantine interface {
+	// Put takes what was refused. Nobody waits for it: it returns before the
+	// callback is durable, which it is after a second or so. An error says that
+	// there was no room for it at the moment. r must not change any more.
 	Put(ctx context.Context, r *Rejected) error
-	List(ctx context.Context, tenant, endpoint string, after Cursor, n int) ([]Rejected, Cursor, error)
-	Get(ctx context.Context, id uint64) (*Rejected, error)
-	Drop(ctx context.Context, id uint64) error
+	// List lists, the oldest first, at most n after the cursor (empty for the
+	// first page). The returned cursor is empty at the end.
+	List(ctx context.Context, want Wanted, after Cursor, n int) ([]Rejected, Cursor, error)
+	// Get returns one, or ErrNotFound.
+	Get(ctx context.Context, id string) (*Rejected, error)
+	// Drop forgets one for good, durably; ErrNotFound if it is not there. The
+	// record of a kept callback stays in the log; it only counts as kept no
+	// more.
+	Drop(ctx context.Context, id string) error
+}
+
+// Status is how a store is doing.
+type Status struct {
+	// Engine is the name of the engine, as in the configuration.
+	Engine string `json:"engine"`
+	// Full says why nothing is appended for now; empty when it is.
+	Full string `json:"full,omitempty"`
+	// Bytes are what the store takes up, Free what is left to it; zero when the
+	// engine does not know.
+	Bytes int64 `json:"bytes"`
+	Free  int64 `json:"free"`
+	// Segments are the parts of the log, Oldest the receipt of the oldest
+	// record's callback; zero without a record.
+	Segments int       `json:"segments"`
+	Oldest   time.Time `json:"oldest,omitzero"`
+	// Kept are callbacks waiting to be reprocessed, Quarantined those refused.
+	Kept        int `json:"kept"`
+	Quarantined int `json:"quarantined"`
+	// Damaged names what was found damaged and moved aside, and what was lost
+	// with it, a line each.
+	Damaged []string `json:"damaged,omitempty"`
 }
 
 // Store is an engine: all four roles, and a life. Consumers take only the role
@@ -293,6 +417,8 @@ type Store interface {
 	Queue
 	Quarantine
 	Reader
+	// Status reports how the store is doing. It does not wait for the disk.
+	Status(ctx context.Context) (Status, error)
 	// Failed is closed when the engine has failed and accepts nothing more
 	// (invariant 13); the process should end and be started again.
 	Failed() <-chan struct{}
@@ -305,9 +431,54 @@ type Store interface {
 // engine embeds it and has methods of its own for the rest.
 type Unsupported struct{}
 
+// Pause answers ErrUnsupported.
+func (Unsupported) Pause(context.Context, string) error {
+	return fmt.Errorf("pause: %w", ErrUnsupported)
+}
+
+// Resume answers ErrUnsupported.
+func (Unsupported) Resume(context.Context, string) error {
+	return fmt.Errorf("resume: %w", ErrUnsupported)
+}
+
 // Replay answers ErrUnsupported.
 func (Unsupported) Replay(context.Context, string, Cursor, Cursor) error {
 	return fmt.Errorf("replay: %w", ErrUnsupported)
+}
+
+// StopReplay answers ErrUnsupported.
+func (Unsupported) StopReplay(context.Context, string) error {
+	return fmt.Errorf("stop a replay: %w", ErrUnsupported)
+}
+
+// Sinks answers ErrUnsupported.
+func (Unsupported) Sinks(context.Context) ([]string, error) {
+	return nil, fmt.Errorf("list the sinks: %w", ErrUnsupported)
+}
+
+// Put answers ErrUnsupported.
+func (Unsupported) Put(context.Context, *Rejected) error {
+	return fmt.Errorf("quarantine: %w", ErrUnsupported)
+}
+
+// List answers ErrUnsupported.
+func (Unsupported) List(context.Context, Wanted, Cursor, int) ([]Rejected, Cursor, error) {
+	return nil, "", fmt.Errorf("list the quarantine: %w", ErrUnsupported)
+}
+
+// Get answers ErrUnsupported.
+func (Unsupported) Get(context.Context, string) (*Rejected, error) {
+	return nil, fmt.Errorf("read the quarantine: %w", ErrUnsupported)
+}
+
+// Drop answers ErrUnsupported.
+func (Unsupported) Drop(context.Context, string) error {
+	return fmt.Errorf("drop from the quarantine: %w", ErrUnsupported)
+}
+
+// Status answers ErrUnsupported.
+func (Unsupported) Status(context.Context) (Status, error) {
+	return Status{}, fmt.Errorf("status: %w", ErrUnsupported)
 }
 
 // Timeline answers ErrUnsupported.
@@ -318,26 +489,6 @@ func (Unsupported) Timeline(context.Context, string, string) ([]StoredEvent, err
 // Search answers ErrUnsupported.
 func (Unsupported) Search(context.Context, string, Page) ([]StoredEvent, Cursor, error) {
 	return nil, "", fmt.Errorf("search: %w", ErrUnsupported)
-}
-
-// Put answers ErrUnsupported.
-func (Unsupported) Put(context.Context, *Rejected) error {
-	return fmt.Errorf("quarantine: %w", ErrUnsupported)
-}
-
-// List answers ErrUnsupported.
-func (Unsupported) List(context.Context, string, string, Cursor, int) ([]Rejected, Cursor, error) {
-	return nil, "", fmt.Errorf("list the quarantine: %w", ErrUnsupported)
-}
-
-// Get answers ErrUnsupported.
-func (Unsupported) Get(context.Context, uint64) (*Rejected, error) {
-	return nil, fmt.Errorf("read the quarantine: %w", ErrUnsupported)
-}
-
-// Drop answers ErrUnsupported.
-func (Unsupported) Drop(context.Context, uint64) error {
-	return fmt.Errorf("drop from the quarantine: %w", ErrUnsupported)
 }
 
 // cursorForm has a fixed width, so that cursors sort as text; for engines whose

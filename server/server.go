@@ -161,7 +161,7 @@ func (s *Server) observe(o dispatch.Observation) {
 
 func (s *Server) subscribe(ctx context.Context) error {
 	for _, n := range s.sinks {
-		if err := s.store.Subscribe(ctx, n.name, n.cfg.Filter, n.cfg.From); err != nil {
+		if err := s.store.Subscribe(ctx, n.name, host.Subscription{Filter: n.cfg.Filter, From: n.cfg.From}); err != nil {
 			return fmt.Errorf("subscribe sink %s: %w", n.name, err)
 		}
 	}

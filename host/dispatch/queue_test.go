@@ -55,7 +55,7 @@ func newModel(t *testing.T, sinks ...string) *model {
 	t.Helper()
 	m := &model{Store: mem.New(mem.Options{}), done: map[string]int{}}
 	for _, s := range sinks {
-		if err := m.Subscribe(context.Background(), s, host.Filter{}, host.FromOldest); err != nil {
+		if err := m.Subscribe(context.Background(), s, host.Subscription{From: host.FromOldest}); err != nil {
 			t.Fatal(err)
 		}
 	}

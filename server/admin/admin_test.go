@@ -143,7 +143,7 @@ func TestRoutes(t *testing.T) {
 			"evidence":[{"secret":"hmac-key","value":0,"algorithm":"hmac-sha256","covers":"body"}]}}`,
 		"GET /admin/v1/endpoints": `{"endpoints":[{"tenant":"acme","name":"pay","url":"/in/acme/pay","plugin":"ottu@1",
 			"provider":"","methods":["POST"],"verification":"","unable":""}]}`,
-		"GET /admin/v1/sinks": `{"sinks":[{"name":"erp","type":"webhook","filter":{},"lag":{"records":4,"leased":0,"retrying":0,"dead":1}}]}`,
+		"GET /admin/v1/sinks": `{"sinks":[{"name":"erp","type":"webhook","filter":{},"lag":{"records":4,"leased":0,"retrying":0,"parked":0,"dead":1,"paused":false}}]}`,
 		"GET /admin/v1/sinks/erp/deadletters": `{"deadletters":[{"sink":"erp","event":` + eventJSON + `,"attempts":2,
 			"first_attempt":"0001-01-01T00:00:00Z","died":"0001-01-01T00:00:00Z","reason":"gone"}],"next":""}`,
 	} {

@@ -262,7 +262,7 @@ func TestAppend_reserve(t *testing.T) {
 		t.Errorf("append below the reserve: %v, want store.full", err)
 	}
 	// Delivery goes on.
-	if err := s.Subscribe(t.Context(), "a", host.Filter{}, host.FromOldest); err != nil {
+	if err := s.Subscribe(t.Context(), "a", host.Subscription{From: host.FromOldest}); err != nil {
 		t.Errorf("subscribe below the reserve: %v", err)
 	}
 }
@@ -270,7 +270,7 @@ func TestAppend_reserve(t *testing.T) {
 func TestAppend_concurrentWithReaders(t *testing.T) {
 	s := open(t, t.TempDir(), Options{})
 	defer closeStore(t, s)
-	if err := s.Subscribe(t.Context(), "a", host.Filter{}, host.FromOldest); err != nil {
+	if err := s.Subscribe(t.Context(), "a", host.Subscription{From: host.FromOldest}); err != nil {
 		t.Fatal(err)
 	}
 	const n = 200
@@ -316,7 +316,7 @@ func TestRead_stopsAtWhatIsDurable(t *testing.T) {
 		}
 		return err
 	}})
-	if err := s.Subscribe(t.Context(), "a", host.Filter{}, host.FromOldest); err != nil {
+	if err := s.Subscribe(t.Context(), "a", host.Subscription{From: host.FromOldest}); err != nil {
 		t.Fatal(err)
 	}
 	look := func() (events int) {
@@ -360,7 +360,7 @@ func TestRead_stopsAtWhatIsDurable(t *testing.T) {
 func TestLease_isBounded(t *testing.T) {
 	s := open(t, t.TempDir(), Options{MaxRetries: 2})
 	defer closeStore(t, s)
-	if err := s.Subscribe(t.Context(), "a", host.Filter{}, host.FromOldest); err != nil {
+	if err := s.Subscribe(t.Context(), "a", host.Subscription{From: host.FromOldest}); err != nil {
 		t.Fatal(err)
 	}
 	var events []host.Event

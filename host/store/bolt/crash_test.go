@@ -47,7 +47,7 @@ func crashing(dir, from string) error {
 	if err != nil {
 		return err
 	}
-	if err := s.Subscribe(context.Background(), "a", host.Filter{}, host.FromOldest); err != nil {
+	if err := s.Subscribe(context.Background(), "a", host.Subscription{From: host.FromOldest}); err != nil {
 		return err
 	}
 	const writers = 8
@@ -300,7 +300,7 @@ func TestInvariant13_resyncWritesTheLastCommitAgain(t *testing.T) {
 func TestInvariant4_sequencesAreNeverGivenOutTwice(t *testing.T) {
 	dir := t.TempDir()
 	s := open(t, dir, Options{})
-	if err := s.Subscribe(t.Context(), "a", host.Filter{}, host.FromOldest); err != nil {
+	if err := s.Subscribe(t.Context(), "a", host.Subscription{From: host.FromOldest}); err != nil {
 		t.Fatal(err)
 	}
 	first, err := s.Append(t.Context(), storetest.SampleRecord(1))

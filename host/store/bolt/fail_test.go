@@ -139,7 +139,7 @@ func TestInvariant13_panicInACommit(t *testing.T) {
 func TestInvariant13_failedStateFailsTheStore(t *testing.T) {
 	s, fault := failing(t, Options{}, false)
 	defer s.Close()
-	if err := s.Subscribe(t.Context(), "a", host.Filter{}, host.FromOldest); err != nil {
+	if err := s.Subscribe(t.Context(), "a", host.Subscription{From: host.FromOldest}); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := s.Append(t.Context(), storetest.SampleRecord(1)); err != nil {
@@ -177,7 +177,7 @@ func TestInvariant5_settleThatFailsComesBack(t *testing.T) {
 	now := time.Unix(1e9, 0)
 	s, fault := failing(t, Options{Now: func() time.Time { return now }}, false)
 	defer closeStore(t, s)
-	if err := s.Subscribe(t.Context(), "a", host.Filter{}, host.FromOldest); err != nil {
+	if err := s.Subscribe(t.Context(), "a", host.Subscription{From: host.FromOldest}); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := s.Append(t.Context(), storetest.SampleRecord(1)); err != nil {

@@ -23,21 +23,17 @@ const (
 
 // Subscribe implements [host.Queue]. It returns when the sink is durable. A
 // changed filter counts for what was not looked at yet.
-func (s *Store) Subscribe(_ context.Context, name string, want host.Filter, from host.From) error {
+func (s *Store) Subscribe(_ context.Context, name string, sub host.Subscription) error {
 	if name == "" || len(name) > bbolt.MaxKeySize {
 		return fmt.Errorf("subscribe: a sink's name has 1 to %d bytes, not %d", bbolt.MaxKeySize, len(name))
 	}
 	s.subs.Lock()
 	defer s.subs.Unlock()
-	filter, err := json.Marshal(want)
+	filter, err := json.Marshal(&sub.Filter)
 	if err != nil {
 		return fmt.Errorf("subscribe %s: %w", name, err)
 	}
-	// Through the coding, so that the caller's lists are not shared.
-	var own host.Filter
-	if err := json.Unmarshal(filter, &own); err != nil {
-		return fmt.Errorf("subscribe %s: %w", name, err)
-	}
+	own := sub.Filter.Clone()
 	if k := s.sink(name); k != nil {
 		return s.change(&change{
 			apply: func(tx *bbolt.Tx) error { return sinkBucket(tx, name).Put(keyFilter, filter) },
@@ -50,12 +46,12 @@ func (s *Store) Subscribe(_ context.Context, name string, want host.Filter, from
 	}
 	k := newSink(name)
 	k.want = own
-	switch from {
+	switch sub.From {
 	case host.FromNow:
 		k.next = pos{Seq: s.last.Load() + 1}
 	case host.FromOldest:
 	default:
-		return fmt.Errorf("subscribe %s: no such start %q", name, from)
+		return fmt.Errorf("subscribe %s: no such start %q", name, sub.From)
 	}
 	return s.change(&change{
 		apply: func(tx *bbolt.Tx) error { return createSink(tx, k, filter) },

@@ -17,7 +17,7 @@ import (
 
 func subscribe(t *testing.T, s *Store, sink string) {
 	t.Helper()
-	if err := s.Subscribe(t.Context(), sink, host.Filter{}, host.FromOldest); err != nil {
+	if err := s.Subscribe(t.Context(), sink, host.Subscription{From: host.FromOldest}); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -64,7 +64,7 @@ func TestSubscribe_nameThatIsNone(t *testing.T) {
 	s := open(t, t.TempDir(), Options{})
 	defer closeStore(t, s)
 	for _, name := range []string{"", strings.Repeat("a", bbolt.MaxKeySize+1)} {
-		if err := s.Subscribe(t.Context(), name, host.Filter{}, host.FromNow); err == nil {
+		if err := s.Subscribe(t.Context(), name, host.Subscription{From: host.FromNow}); err == nil {
 			t.Errorf("subscribe with a name of %d bytes: no error", len(name))
 		}
 	}

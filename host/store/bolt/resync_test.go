@@ -38,7 +38,7 @@ func TestInvariant13_resyncSparesTheTreeOnTheDisk(t *testing.T) {
 	})
 	t.Run("state.db", func(t *testing.T) {
 		sparesTheTree(t, "state.db", func(s *Store, n int) error {
-			return s.Subscribe(t.Context(), fmt.Sprintf("sink-%d", n), host.Filter{}, host.FromOldest)
+			return s.Subscribe(t.Context(), fmt.Sprintf("sink-%d", n), host.Subscription{From: host.FromOldest})
 		})
 	})
 }

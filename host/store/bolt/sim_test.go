@@ -50,7 +50,7 @@ func TestInvariant4_everyEventIsDoneOrDead(t *testing.T) {
 			fates: make(map[string]fate), leases: make(map[string]held),
 		}
 		m.open()
-		if err := m.s.Subscribe(t.Context(), "a", host.Filter{Tenants: []string{"acme"}}, host.FromOldest); err != nil {
+		if err := m.s.Subscribe(t.Context(), "a", host.Subscription{Filter: host.Filter{Tenants: []string{"acme"}}, From: host.FromOldest}); err != nil {
 			t.Fatal(err)
 		}
 		for range 250 {

@@ -34,21 +34,21 @@ type delivery struct {
 }
 
 // Subscribe implements [host.Queue].
-func (s *Store) Subscribe(_ context.Context, name string, want host.Filter, from host.From) error {
+func (s *Store) Subscribe(_ context.Context, name string, sub host.Subscription) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	want.Tenants, want.Providers, want.Types = copyOf(want.Tenants), copyOf(want.Providers), copyOf(want.Types)
+	want := sub.Filter.Clone()
 	if k := s.sinks[name]; k != nil {
 		k.want = want
 		return nil
 	}
 	k := &sink{want: want}
-	switch from {
+	switch sub.From {
 	case host.FromNow:
 		k.looked = uint64(len(s.records))
 	case host.FromOldest:
 	default:
-		return fmt.Errorf("subscribe %s: no such start %q", name, from)
+		return fmt.Errorf("subscribe %s: no such start %q", name, sub.From)
 	}
 	s.sinks[name] = k
 	return nil

@@ -224,7 +224,7 @@ func testSubscribeFrom(t *testing.T, f *fixture) {
 	f.fill(3, 1)
 	f.wantEvents(f.lease("old", 10), 1, 2, 3)
 	f.wantEvents(f.lease("new", 10), 3)
-	if err := f.Subscribe(t.Context(), "odd", host.Filter{}, "yesterday"); err == nil {
+	if err := f.Subscribe(t.Context(), "odd", host.Subscription{From: "yesterday"}); err == nil {
 		t.Error("subscribe from yesterday: no error")
 	}
 }
@@ -356,11 +356,11 @@ func testUnsupported(t *testing.T, f *fixture) {
 	}
 	q := f.engine.NoQuarantine
 	check("put", q, f.Put(ctx, &host.Rejected{}))
-	_, _, err := f.List(ctx, "acme", "till", "", 10)
+	_, _, err := f.List(ctx, host.Wanted{}, "", 10)
 	check("list", q, err)
-	_, err = f.Get(ctx, 1)
+	_, err = f.Get(ctx, "1")
 	check("get", q, err)
-	check("drop", q, f.Drop(ctx, 1))
+	check("drop", q, f.Drop(ctx, "1"))
 	check("replay", f.engine.NoReplay, f.Replay(ctx, "a", "", ""))
 	_, err = f.Timeline(ctx, "acme", "txn")
 	check("timeline", f.engine.NoTimeline, err)

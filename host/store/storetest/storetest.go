@@ -161,7 +161,7 @@ func (f *fixture) fill(first, n int) {
 
 func (f *fixture) subscribe(sink string, want host.Filter, from host.From) {
 	f.t.Helper()
-	if err := f.Subscribe(f.t.Context(), sink, want, from); err != nil {
+	if err := f.Subscribe(f.t.Context(), sink, host.Subscription{Filter: want, From: from}); err != nil {
 		f.t.Fatalf("subscribe %s: %v", sink, err)
 	}
 }
