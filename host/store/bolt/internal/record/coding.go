@@ -70,7 +70,8 @@ func rawHint(cb *host.Callback) int {
 	return n
 }
 
-// appendEvents writes the events frame: all of the record but its callback.
+// appendEvents writes the events frame: all of the record but its callback and
+// the identities.
 func appendEvents(b []byte, rec *host.Record) []byte {
 	for _, s := range []string{rec.Tenant, rec.Endpoint, rec.Provider, rec.Plugin, rec.Detail} {
 		b = appendText(b, s)
@@ -78,18 +79,19 @@ func appendEvents(b []byte, rec *host.Record) []byte {
 	b = appendEvidence(b, rec.Evidence)
 	b = binary.AppendUvarint(b, uint64(len(rec.Events)))
 	for i := range rec.Events {
-		b = appendEvent(b, &rec.Events[i])
+		b = appendFact(b, &rec.Events[i])
 	}
 	b = binary.AppendUvarint(b, uint64(len(rec.Aside)))
 	for i := range rec.Aside {
-		b = append(b, rec.Aside[i].Key[:]...)
 		b = appendText(b, rec.Aside[i].Reason)
 		b = appendText(b, rec.Aside[i].Item)
 	}
 	return b
 }
 
-func readEvents(frame []byte) (*host.Record, error) {
+// readEvents is its inverse; identified says that the frame is of version 1,
+// which has the identities in it.
+func readEvents(frame []byte, identified bool) (*host.Record, error) {
 	r := &reader{b: frame}
 	rec := &host.Record{}
 	for _, s := range []*string{&rec.Tenant, &rec.Endpoint, &rec.Provider, &rec.Plugin, &rec.Detail} {
@@ -99,14 +101,20 @@ func readEvents(frame []byte) (*host.Record, error) {
 	if n := r.count(minEvent); n > 0 {
 		rec.Events = make([]host.Event, n)
 		for i := range rec.Events {
-			r.event(&rec.Events[i])
+			if identified {
+				r.event(&rec.Events[i])
+			} else {
+				r.fact(&rec.Events[i])
+			}
 		}
 	}
 	if n := r.count(minAside); n > 0 {
 		rec.Aside = make([]host.Aside, n)
 		for i := range rec.Aside {
 			a := &rec.Aside[i]
-			copy(a.Key[:], r.take(len(a.Key)))
+			if identified {
+				copy(a.Key[:], r.take(len(a.Key)))
+			}
 			a.Reason, a.Item = r.text(), r.bytes()
 		}
 	}
@@ -120,10 +128,16 @@ const (
 	flagSandbox
 )
 
+// appendEvent writes an event with its identity.
 func appendEvent(b []byte, ev *host.Event) []byte {
 	b = append(b, ev.Key[:]...)
 	b = append(b, ev.ConflictKey[:]...)
 	b = append(b, ev.Content[:]...)
+	return appendFact(b, ev)
+}
+
+// appendFact writes an event without its identity.
+func appendFact(b []byte, ev *host.Event) []byte {
 	var flags byte
 	for i, set := range []bool{ev.Conflict, ev.Confirm, ev.Sandbox} {
 		if set {
@@ -185,8 +199,8 @@ func readRaw(frame []byte, cb *host.Callback) error {
 // The fewest bytes that one element of a list takes.
 const (
 	minEvidence = 4
-	minEvent    = 16 + 16 + 8 + 2 + 2*timeSize + 8
-	minAside    = 16 + 2
+	minEvent    = 2 + 2*timeSize + 8
+	minAside    = 2
 	minHeader   = 2
 )
 
@@ -287,6 +301,10 @@ func (r *reader) event(ev *host.Event) {
 	copy(ev.Key[:], r.take(len(ev.Key)))
 	copy(ev.ConflictKey[:], r.take(len(ev.ConflictKey)))
 	copy(ev.Content[:], r.take(len(ev.Content)))
+	r.fact(ev)
+}
+
+func (r *reader) fact(ev *host.Event) {
 	flags := r.byte()
 	ev.Conflict, ev.Confirm, ev.Sandbox = flags&flagConflict != 0, flags&flagConfirm != 0, flags&flagSandbox != 0
 	ev.Covers = host.Covers(r.byte())

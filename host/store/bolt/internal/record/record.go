@@ -3,7 +3,7 @@
 //
 // A record is a header, the events frame and the raw frame:
 //
-//	 0  version      1 byte, 1
+//	 0  version      1 byte, 2
 //	 1  codec        1 byte, 1 is s2
 //	 2  kind         1 byte, [host.Kind]
 //	 3  reserved     1 byte, 0
@@ -13,15 +13,22 @@
 //	26  set aside    2 bytes, how many
 //	28  events frame stored length, decoded length, CRC-32C: 4 bytes each
 //	40  raw frame    the same; all zero when the raw callback has expired
-//	52  dispositions 1 byte for each event, then for each item set aside
+//	52  previous     8 bytes, the sequence of the record before
+//	60  dispositions 1 byte for each event, then for each item set aside
+//	    identities   key, key as a conflict and content of each event, 40
+//	                 bytes; then the key of each item set aside, 16 bytes
 //	    CRC-32C of all the above, 4 bytes
 //	    events frame
 //	    raw frame
 //
+// Version 1 has no previous sequence, and the identities stand in its events
+// frame.
+//
 // Integers are big endian. Inside the frames, once decompressed, integers are
 // uvarints, and texts and lists have their length before them. The header is
-// not compressed, because the dispositions and the sequence are known only in
-// the commit, and because retention reads nothing else. Every checksum is
+// not compressed: the dispositions and the sequences are known only in the
+// commit, hashes do not compress, and whoever looks for keys reads nothing else.
+// The previous sequence shows where a record is missing. Every checksum is
 // checked on every read.
 package record
 
@@ -40,14 +47,19 @@ import (
 )
 
 const (
-	version = 1
-	codecS2 = 1
+	version1 = 1
+	version  = 2
+	codecS2  = 1
 
-	seqAt          = 4
-	eventsFrameAt  = 28
-	rawFrameAt     = 40
-	dispositionsAt = 52
-	crcSize        = 4
+	seqAt         = 4
+	eventsFrameAt = 28
+	rawFrameAt    = 40
+	previousAt    = 52
+	crcSize       = 4
+
+	// The size of an event's identity, and of that of an item set aside.
+	eventIdentity = 16 + 16 + 8
+	asideIdentity = 16
 
 	// maxFrame bounds a frame once decompressed, so that a damaged length
 	// cannot ask for the whole memory.
@@ -63,6 +75,22 @@ func damaged(format string, args ...any) error {
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
+// dispositionsAt is where the dispositions begin, by the record's version.
+func dispositionsAt(version byte) int {
+	if version == version1 {
+		return previousAt
+	}
+	return previousAt + 8
+}
+
+// identitiesSize is the length of the identities, by the record's version.
+func identitiesSize(version byte, events, aside int) int {
+	if version == version1 {
+		return 0
+	}
+	return events*eventIdentity + aside*asideIdentity
+}
+
 // Encode returns rec as it is to be stored, but for what [Seal] fills in. It
 // does all the work that takes time. An error means that rec is too large.
 func Encode(rec *host.Record) ([]byte, error) {
@@ -75,8 +103,10 @@ func Encode(rec *host.Record) ([]byte, error) {
 	if len(events) > maxFrame || len(raw) > maxFrame {
 		return nil, fmt.Errorf("a record of %d and %d bytes is too large", len(events), len(raw))
 	}
-	frames := dispositionsAt + n + crcSize
+	identities := dispositionsAt(version) + n
+	frames := identities + identitiesSize(version, len(rec.Events), len(rec.Aside)) + crcSize
 	b := make([]byte, frames, frames+s2.MaxEncodedLen(len(events))+s2.MaxEncodedLen(len(raw)))
+	putIdentities(b[identities:identities], rec)
 	b[0], b[1], b[2] = version, codecS2, byte(rec.Kind)
 	putTime(b[12:], rec.Callback.Received)
 	binary.BigEndian.PutUint16(b[24:], uint16(len(rec.Events))) //nolint:gosec // bounded above
@@ -96,29 +126,48 @@ func appendFrame(b []byte, at int, frame []byte) []byte {
 	return b[:start+len(stored)]
 }
 
-// Seal completes what Encode made with what is known only in the commit.
-func Seal(b []byte, seq uint64, events, aside []host.Disposition) {
+// putIdentities writes them to the end of b, which has room.
+func putIdentities(b []byte, rec *host.Record) {
+	for i := range rec.Events {
+		ev := &rec.Events[i]
+		b = append(b, ev.Key[:]...)
+		b = append(b, ev.ConflictKey[:]...)
+		b = append(b, ev.Content[:]...)
+	}
+	for i := range rec.Aside {
+		b = append(b, rec.Aside[i].Key[:]...)
+	}
+}
+
+// Seal completes what Encode made with what is known only in the commit: its
+// own sequence, that of the record before it, and what became of its parts.
+func Seal(b []byte, seq, previous uint64, events, aside []host.Disposition) {
 	binary.BigEndian.PutUint64(b[seqAt:], seq)
-	at := dispositionsAt
+	binary.BigEndian.PutUint64(b[previousAt:], previous)
+	at := dispositionsAt(version)
 	for _, list := range [][]host.Disposition{events, aside} {
 		for _, d := range list {
 			b[at] = byte(d)
 			at++
 		}
 	}
+	at += identitiesSize(version, len(events), len(aside))
 	binary.BigEndian.PutUint32(b[at:], crc32.Checksum(b[:at], castagnoli))
 }
 
 // header is a record's header, checked.
 type header struct {
-	kind     host.Kind
-	received time.Time
-	events   []byte // dispositions
-	aside    []byte
-	frames   int // where the first begins
-	stored   [2]int
-	decoded  [2]int
-	crc      [2]uint32
+	version    byte
+	kind       host.Kind
+	received   time.Time
+	previous   uint64 // zero in version 1
+	events     []byte // dispositions
+	aside      []byte
+	identities []byte // empty in version 1
+	frames     int    // where the first begins
+	stored     [2]int
+	decoded    [2]int
+	crc        [2]uint32
 }
 
 // Its frames.
@@ -129,15 +178,17 @@ const (
 
 // parse checks that b is a whole record with this sequence.
 func parse(b []byte, seq uint64) (*header, error) {
-	if len(b) < dispositionsAt+crcSize {
+	if len(b) < dispositionsAt(version)+crcSize {
 		return nil, damaged("%d bytes are no record", len(b))
 	}
-	if b[0] != version {
+	if b[0] != version && b[0] != version1 {
 		return nil, damaged("version %d is unknown", b[0])
 	}
 	nEvents := int(binary.BigEndian.Uint16(b[24:]))
 	nAside := int(binary.BigEndian.Uint16(b[26:]))
-	end := dispositionsAt + nEvents + nAside
+	start := dispositionsAt(b[0])
+	identities := start + nEvents + nAside
+	end := identities + identitiesSize(b[0], nEvents, nAside)
 	if len(b) < end+crcSize {
 		return nil, damaged("the header is cut off")
 	}
@@ -151,9 +202,13 @@ func parse(b []byte, seq uint64) (*header, error) {
 		return nil, damaged("it has sequence %d and lies at %d", got, seq)
 	}
 	h := &header{
-		kind: host.Kind(b[2]), received: getTime(b[12:]), frames: end + crcSize,
-		events: b[dispositionsAt : dispositionsAt+nEvents],
-		aside:  b[dispositionsAt+nEvents : end],
+		version: b[0], kind: host.Kind(b[2]), received: getTime(b[12:]), frames: end + crcSize,
+		events:     b[start : start+nEvents],
+		aside:      b[start+nEvents : identities],
+		identities: b[identities:end],
+	}
+	if h.version != version1 {
+		h.previous = binary.BigEndian.Uint64(b[previousAt:])
 	}
 	for i, at := range []int{eventsFrameAt, rawFrameAt} {
 		h.stored[i] = int(binary.BigEndian.Uint32(b[at:]))
@@ -238,37 +293,70 @@ func Events(b []byte, seq uint64, yield func(index int, ev *host.Event) bool) er
 	return nil
 }
 
-// Keys calls yield with the key under which each event and each item set aside
-// of the record is indexed, and with its index, as the commit stored it; items
-// set aside have indexes behind the events'. Content is zero for those.
-func Keys(b []byte, seq uint64, yield func(key host.Hash, index int, content host.Content) error) error {
-	rec, h, err := decodeEvents(b, seq)
+// Previous checks the header of the record with this sequence and returns that
+// of the record before it; zero for the first and where it is not known.
+func Previous(b []byte, seq uint64) (uint64, error) {
+	h, err := parse(b, seq)
 	if err != nil {
-		return err
+		return 0, err
 	}
-	for i := range rec.Events {
-		ev := &rec.Events[i]
-		key := ev.Key
-		switch host.Disposition(h.events[i]) {
+	return h.previous, nil
+}
+
+// Entry is a record as its header tells of it: all that the indexes need.
+type Entry struct {
+	Kind     host.Kind
+	Received time.Time
+	// Previous is the sequence of the record before this one; zero for the first
+	// and where it is not known.
+	Previous uint64
+	Keys     []Key
+}
+
+// Key is under what an event or an item set aside of a record is indexed, and
+// its index in the record; items have indexes behind the events', and no
+// content.
+type Key struct {
+	Hash    host.Hash
+	Index   int
+	Content host.Content
+}
+
+// Look reads the header of the record with this sequence. Duplicates have no
+// key. A record of version 1 is decompressed for it.
+func Look(b []byte, seq uint64) (Entry, error) {
+	h, err := parse(b, seq)
+	if err != nil {
+		return Entry{}, err
+	}
+	e := Entry{Kind: h.kind, Received: h.received, Previous: h.previous}
+	identities := h.identities
+	if h.version == version1 {
+		rec, _, err := decodeEvents(b, seq)
+		if err != nil {
+			return Entry{}, err
+		}
+		identities = make([]byte, identitiesSize(version, len(rec.Events), len(rec.Aside)))
+		putIdentities(identities[:0], rec)
+	}
+	for i, d := range h.events {
+		at := identities[i*eventIdentity:]
+		switch host.Disposition(d) {
 		case host.Duplicate:
 			continue
 		case host.Conflicted:
-			key = ev.ConflictKey
+			e.Keys = append(e.Keys, Key{host.Hash(at[16:32]), i, host.Content(at[32:40])})
 		default:
-		}
-		if err := yield(key, i, ev.Content); err != nil {
-			return err
+			e.Keys = append(e.Keys, Key{host.Hash(at[:16]), i, host.Content(at[32:40])})
 		}
 	}
-	for i := range rec.Aside {
-		if host.Disposition(h.aside[i]) == host.Duplicate {
-			continue
-		}
-		if err := yield(rec.Aside[i].Key, len(rec.Events)+i, host.Content{}); err != nil {
-			return err
+	for i, d := range h.aside {
+		if host.Disposition(d) != host.Duplicate {
+			at := identities[len(h.events)*eventIdentity+i*asideIdentity:]
+			e.Keys = append(e.Keys, Key{Hash: host.Hash(at[:16]), Index: len(h.events) + i})
 		}
 	}
-	return nil
+	return e, nil
 }
 
 func decodeEvents(b []byte, seq uint64) (*host.Record, *header, error) {
@@ -280,7 +368,7 @@ func decodeEvents(b []byte, seq uint64) (*host.Record, *header, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	rec, err := readEvents(frame)
+	rec, err := readEvents(frame, h.version == version1)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -288,8 +376,26 @@ func decodeEvents(b []byte, seq uint64) (*host.Record, *header, error) {
 		return nil, nil, damaged("header and frame differ in the number of events")
 	}
 	rec.Kind = h.kind
+	h.identify(rec)
 	for i := range rec.Events {
 		rec.Events[i].Conflict = host.Disposition(h.events[i]) == host.Conflicted
 	}
 	return rec, h, nil
+}
+
+// identify gives the parts of rec the identities that the header has.
+func (h *header) identify(rec *host.Record) {
+	if h.version == version1 {
+		return
+	}
+	b := h.identities
+	for i := range rec.Events {
+		ev := &rec.Events[i]
+		ev.Key, ev.ConflictKey, ev.Content = host.Hash(b[:16]), host.Hash(b[16:32]), host.Content(b[32:40])
+		b = b[eventIdentity:]
+	}
+	for i := range rec.Aside {
+		rec.Aside[i].Key = host.Hash(b[:asideIdentity])
+		b = b[asideIdentity:]
+	}
 }

@@ -19,7 +19,10 @@ import (
 
 var update = flag.Bool("update", false, "write the golden files anew; a released form never changes")
 
-const goldenSeq = 4_711
+const (
+	goldenSeq      = 4_711
+	goldenPrevious = 4_709
+)
 
 // golden is the record of the golden file: everything that a record can hold.
 // The first event is a duplicate, the second new, the third a conflict.
@@ -59,7 +62,7 @@ func goldenBytes(t testing.TB) []byte {
 	if err != nil {
 		t.Fatal(err)
 	}
-	Seal(b, goldenSeq, events, aside)
+	Seal(b, goldenSeq, goldenPrevious, events, aside)
 	return b
 }
 
@@ -90,17 +93,44 @@ func file(t *testing.T, name string, fresh []byte) []byte {
 	return b
 }
 
-func TestInvariant10_recordOfForm1IsRead(t *testing.T) {
-	fresh := goldenBytes(t)
-	stored := file(t, "record-v1.bin", fresh)
+// wantGolden is the golden record as it is read: without its duplicates.
+func wantGolden() *host.Record {
 	want, _, _ := golden()
 	want.Events, want.Aside = want.Events[1:], want.Aside[:1]
 	want.Events[1].Conflict = true
+	return want
+}
+
+func TestInvariant10_recordOfForm1IsRead(t *testing.T) {
+	stored, err := os.ReadFile("testdata/record-v1.bin")
+	if err != nil {
+		t.Fatal(err)
+	}
 	got, err := Decode(stored, goldenSeq)
 	if err != nil {
 		t.Fatal(err)
 	}
-	same(t, want, got)
+	same(t, wantGolden(), got)
+	first, err := Look(stored, goldenSeq)
+	if err != nil {
+		t.Fatal(err)
+	}
+	second, err := Look(goldenBytes(t), goldenSeq)
+	if err != nil {
+		t.Fatal(err)
+	}
+	second.Previous = 0 // which version 1 does not know
+	same(t, second, first)
+}
+
+func TestInvariant10_recordOfForm2IsRead(t *testing.T) {
+	fresh := goldenBytes(t)
+	stored := file(t, "record-v2.bin", fresh)
+	got, err := Decode(stored, goldenSeq)
+	if err != nil {
+		t.Fatal(err)
+	}
+	same(t, wantGolden(), got)
 	// The compressor may find another coding on another machine.
 	if runtime.GOARCH == "amd64" && !bytes.Equal(stored, fresh) {
 		t.Errorf("the golden record is now coded as\n%x, was\n%x", fresh, stored)
@@ -207,19 +237,20 @@ func TestEvents_damagedRawFrameDoesNotMatter(t *testing.T) {
 	same(t, []int{1, 2}, got)
 }
 
-func TestKeys(t *testing.T) {
+func TestLook(t *testing.T) {
 	rec, _, _ := golden()
-	var keys []host.Hash
-	var indexes []int
-	err := Keys(goldenBytes(t), goldenSeq, func(key host.Hash, index int, _ host.Content) error {
-		keys, indexes = append(keys, key), append(indexes, index)
-		return nil
-	})
+	got, err := Look(goldenBytes(t), goldenSeq)
 	if err != nil {
 		t.Fatal(err)
 	}
-	same(t, []host.Hash{rec.Events[1].Key, rec.Events[2].ConflictKey, rec.Aside[0].Key}, keys)
-	same(t, []int{1, 2, 3}, indexes)
+	same(t, Entry{
+		Kind: host.Accepted, Received: rec.Callback.Received, Previous: goldenPrevious,
+		Keys: []Key{
+			{rec.Events[1].Key, 1, rec.Events[1].Content},
+			{rec.Events[2].ConflictKey, 2, rec.Events[2].Content},
+			{rec.Aside[0].Key, 3, host.Content{}},
+		},
+	}, got)
 }
 
 func TestDecode_expiredRaw(t *testing.T) {
@@ -229,9 +260,9 @@ func TestDecode_expiredRaw(t *testing.T) {
 		t.Fatal(err)
 	}
 	b = b[:len(b)-h.stored[rawFrame]]
-	clear(b[rawFrameAt:dispositionsAt])
+	clear(b[rawFrameAt:previousAt])
 	_, events, aside := golden()
-	Seal(b, goldenSeq, events, aside)
+	Seal(b, goldenSeq, goldenPrevious, events, aside)
 	got, err := Decode(b, goldenSeq)
 	if err != nil {
 		t.Fatal(err)
@@ -261,12 +292,14 @@ func FuzzDecode(f *testing.F) {
 		_, _ = ParseRow(appendSum(bytes.Clone(b)))
 		_, _ = ParsePosition(appendSum(bytes.Clone(b)))
 		_ = readRaw(b, &host.Callback{})
-		rec, err := readEvents(b)
+		_, _ = Look(b, goldenSeq)
+		_, _ = readEvents(b, true)
+		rec, err := readEvents(b, false)
 		if err != nil {
 			return
 		}
 		// What is read is written and read again as the same.
-		again, err := readEvents(appendEvents(nil, rec))
+		again, err := readEvents(appendEvents(nil, rec), false)
 		if err != nil {
 			t.Fatal(err)
 		}
