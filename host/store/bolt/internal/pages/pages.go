@@ -29,6 +29,8 @@ const (
 // meta is what a meta page says.
 type meta struct {
 	pageSize int64
+	root     uint64
+	freelist uint64
 	high     uint64 // the first page that is not used
 	tx       uint64
 }
@@ -125,6 +127,8 @@ func readMeta(f io.ReaderAt, at int64) (meta, error) {
 	}
 	m := meta{
 		pageSize: int64(order.Uint32(b[8:])),
+		root:     order.Uint64(b[16:]),
+		freelist: order.Uint64(b[32:]),
 		high:     order.Uint64(b[40:]),
 		tx:       order.Uint64(b[48:]),
 	}
