@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"sync/atomic"
+	"time"
 
 	"go.etcd.io/bbolt"
 
@@ -64,13 +65,14 @@ func (s *Store) Append(ctx context.Context, rec *host.Record) (host.Receipt, err
 // batch is one commit of appends: what it will change in memory once it has
 // succeeded.
 type batch struct {
-	s       *Store
-	log     *bbolt.Bucket
-	dedup   *bbolt.Bucket
-	kept    *bbolt.Bucket
-	next    uint64
-	keptN   int
-	changed bool
+	s *Store
+	// first is the sequence of its first record, next that of the one after its
+	// last, previous that of the last record so far.
+	first, next, previous uint64
+	kept                  int64 // callbacks kept by it
+	// fresh are the keys of what is stored in this commit.
+	fresh map[host.Hash]place
+	puts  []*request
 }
 
 // commitAppends makes a batch durable and answers it.
@@ -99,143 +101,166 @@ func (s *Store) writeAppends(live []*request) error {
 	if err := s.broken(); err != nil {
 		return err
 	}
-	if short, err := s.short(); err == nil && short {
-		return host.Errorf(host.StoreFull, "append: less than the reserve is free in %s", s.dir)
+	now := s.options.Now()
+	if err := s.room(now); err != nil {
+		return err
 	}
 	if err := s.reserve(s.next + uint64(len(live))); err != nil {
 		return err
 	}
-	b := &batch{s: s, next: s.next, keptN: s.kept}
-	err := s.update(s.active().db, func(tx *bbolt.Tx) error { return b.write(tx, live) })
+	b := &batch{
+		s: s, first: s.next, next: s.next, previous: s.last.Load(),
+		fresh: make(map[host.Hash]place, len(live)),
+	}
+	for _, r := range live {
+		b.judge(r)
+	}
+	if len(b.puts) == 0 {
+		return nil
+	}
+	g := s.active()
+	err := s.update(g.db, func(tx *bbolt.Tx) error { return b.write(tx, g) })
 	if err := s.judge("append", err); err != nil {
 		return err
 	}
 	// Invariant 2: what others see changes only once the commit has succeeded.
-	s.next, s.kept = b.next, b.keptN
-	if b.changed {
-		s.commits.Add(1)
-		s.last.Store(b.next - 1)
+	s.next = b.next
+	g.kept.Add(b.kept)
+	s.kept.Add(b.kept)
+	s.commits.Add(1)
+	s.index.add(b.fresh, b.previous, now)
+	s.last.Store(b.previous)
+	if s.index.size() >= runKeys {
+		s.tendSoon()
 	}
 	return nil
 }
 
-func (b *batch) write(tx *bbolt.Tx, live []*request) error {
-	b.log, b.dedup, b.kept = tx.Bucket(bucketLog), tx.Bucket(bucketDedup), tx.Bucket(bucketKept)
-	b.log.FillPercent = fillLog
-	first := b.next
-	for _, r := range live {
-		if err := b.add(r); err != nil {
-			return err
-		}
+// room reports what keeps appends from being tried, and begins a new segment
+// where the active one is full.
+func (s *Store) room(now time.Time) error {
+	if short, err := s.short(); err == nil && short {
+		s.full.Store(true)
+		return host.Errorf(host.StoreFull, "append: less than the reserve is free in %s", s.dir)
 	}
-	if !b.changed {
-		return errNothing
-	}
-	return tx.Bucket(bucketMeta).Put(keyBatch, seqKey(first))
+	s.full.Store(false)
+	return s.rotate(now)
 }
 
-// add judges one callback and puts it, if anything of it is new.
-//
-// Invariant 2: record, dedup keys and the mark of a kept callback go in one
-// transaction.
-func (b *batch) add(r *request) error {
+// judge says what each part of a callback is, and takes it into the batch if
+// anything of it is new.
+func (b *batch) judge(r *request) {
 	rec := r.rec
-	if rec.Kind == host.Kept && b.keptN >= b.s.options.MaxKept {
-		r.err = host.Errorf(host.KeptFull, "append: %d callbacks are kept already", b.keptN)
-		return nil
+	if kept := b.s.kept.Load() + b.kept; rec.Kind == host.Kept && kept >= int64(b.s.options.MaxKept) {
+		r.err = host.Errorf(host.KeptFull, "append: %d callbacks are kept already", kept)
+		return
 	}
 	anew := rec.Kind != host.Accepted
-	events := make([]host.Disposition, len(rec.Events))
-	for i := range rec.Events {
-		d, err := b.event(&rec.Events[i], i)
-		if err != nil {
-			return err
-		}
-		events[i] = d
-		anew = anew || d != host.Duplicate
+	var own []host.Hash
+	take := func(key host.Hash, index int, content host.Content, d host.Disposition) host.Disposition {
+		b.fresh[key] = place{seq: b.next, index: index, content: content}
+		own, anew = append(own, key), true
+		return d
 	}
+	events := make([]host.Disposition, len(rec.Events))
 	aside := make([]host.Disposition, len(rec.Aside))
-	for i := range rec.Aside {
-		d, err := b.aside(rec.Aside[i].Key, len(rec.Events)+i)
-		if err != nil {
-			return err
+	err := b.dispositions(rec, events, aside, take)
+	if err != nil {
+		// Nothing of it was stored: the next one with these keys is the first.
+		for _, key := range own {
+			delete(b.fresh, key)
 		}
-		aside[i] = d
-		anew = anew || d != host.Duplicate
+		r.err = host.Errorf(host.StoreUnavailable, "append: %w", err)
+		b.s.tendSoon()
+		return
 	}
 	r.receipt = host.Receipt{Events: events, Aside: aside}
 	if !anew {
-		return nil
+		return
 	}
 	if rec.Kind == host.Kept {
-		b.keptN++
-		if err := b.kept.Put(seqKey(b.next), nil); err != nil {
-			return err
-		}
+		b.kept++
 	}
-	record.Seal(r.coded, b.next, events, aside)
-	if err := b.log.Put(seqKey(b.next), r.coded); err != nil {
-		return err
-	}
+	record.Seal(r.coded, b.next, b.previous, events, aside)
 	r.receipt.Seq = b.next
+	b.previous = b.next
 	b.next++
-	b.changed = true
-	return nil
+	b.puts = append(b.puts, r)
 }
 
-// event judges one event and indexes it unless it is a duplicate. Its record
-// is stored then, with sequence b.next.
+// dispositions fills in what each event and item set aside is, and takes those
+// that will be stored.
 //
 // Invariant 3: the dedup state is the one after every earlier append, those
 // earlier in this batch and in this callback included; a conflict is stored
 // once for each key and content, because its own key holds both.
-func (b *batch) event(ev *host.Event, index int) (host.Disposition, error) {
-	p := place{seq: b.next, index: index, content: ev.Content}
-	first, found, err := b.find(ev.Key)
-	if err != nil {
-		return 0, err
-	}
-	if !found {
-		return host.Stored, b.dedup.Put(ev.Key[:], p.coded())
-	}
-	if first.content == ev.Content {
-		return host.Duplicate, nil
-	}
-	if _, found, err = b.find(ev.ConflictKey); err != nil {
-		return 0, err
-	}
-	if found {
-		return host.Duplicate, nil
-	}
-	return host.Conflicted, b.dedup.Put(ev.ConflictKey[:], p.coded())
-}
-
-func (b *batch) aside(key host.Hash, index int) (host.Disposition, error) {
-	_, found, err := b.find(key)
-	if err != nil {
-		return 0, err
-	}
-	if found {
-		return host.Duplicate, nil
-	}
-	return host.SetAside, b.dedup.Put(key[:], place{seq: b.next, index: index}.coded())
-}
-
-// find looks a key up in this transaction, then in the closed segments, the
-// newest first.
-func (b *batch) find(key host.Hash) (place, bool, error) {
-	if p, found, err := findIn(b.dedup, key); found || err != nil {
-		return p, found, err
-	}
-	return b.s.findClosed(key)
-}
-
-// findClosed looks a key up in all segments but the active one.
-func (s *Store) findClosed(key host.Hash) (place, bool, error) {
-	for i := len(s.segments) - 2; i >= 0; i-- {
-		if p, found, err := s.segments[i].find(key); found || err != nil {
-			return p, found, err
+func (b *batch) dispositions(
+	rec *host.Record, events, aside []host.Disposition,
+	take func(host.Hash, int, host.Content, host.Disposition) host.Disposition,
+) error {
+	for i := range rec.Events {
+		ev := &rec.Events[i]
+		first, found, err := b.find(ev.Key)
+		if err == nil && found && first.content != ev.Content {
+			_, found, err = b.find(ev.ConflictKey)
+			if err == nil && !found {
+				events[i] = take(ev.ConflictKey, i, ev.Content, host.Conflicted)
+				continue
+			}
+		}
+		if err != nil {
+			return err
+		}
+		events[i] = host.Duplicate
+		if !found {
+			events[i] = take(ev.Key, i, ev.Content, host.Stored)
 		}
 	}
-	return place{}, false, nil
+	for i := range rec.Aside {
+		_, found, err := b.find(rec.Aside[i].Key)
+		if err != nil {
+			return err
+		}
+		aside[i] = host.Duplicate
+		if !found {
+			aside[i] = take(rec.Aside[i].Key, len(rec.Events)+i, host.Content{}, host.SetAside)
+		}
+	}
+	return nil
+}
+
+// find looks a key up in this batch, then in all that is durable.
+func (b *batch) find(key host.Hash) (place, bool, error) {
+	if p, found := b.fresh[key]; found {
+		return p, true, nil
+	}
+	return b.s.index.find(key)
+}
+
+// write puts the records.
+//
+// Invariant 2: a record, with its dedup keys in it, and the mark of a kept
+// callback go in one transaction.
+func (b *batch) write(tx *bbolt.Tx, g *segment) error {
+	log, kept, meta := tx.Bucket(bucketLog), tx.Bucket(bucketKept), tx.Bucket(bucketMeta)
+	mark, err := parseMark(meta.Get(keyBatch))
+	if err != nil {
+		return err
+	}
+	log.FillPercent = fillLog
+	for _, r := range b.puts {
+		key := seqKey(r.receipt.Seq)
+		if err := log.Put(key, r.coded); err != nil {
+			return err
+		}
+		if r.rec.Kind == host.Kept {
+			mark.kept++
+			if err := kept.Put(key, nil); err != nil {
+				return err
+			}
+		}
+	}
+	mark.first, mark.last = b.first, b.previous
+	g.size.Store(tx.Size())
+	return meta.Put(keyBatch, mark.coded())
 }

@@ -126,7 +126,6 @@ func TestInvariant3_duplicateIsAnsweredAfterItsFirst(t *testing.T) {
 	// A callback without anything new takes no commit.
 	commits := s.commits.Load()
 	dup := appendLater(s, storetest.SampleRecord(1))
-	g.next(nil)
 	if a := <-dup; a.err != nil || a.receipt.Events[0] != host.Duplicate {
 		t.Errorf("duplicate: %+v", a)
 	}
@@ -250,7 +249,7 @@ func TestAppend_canceledInTheQueue(t *testing.T) {
 		t.Errorf("canceled in its commit: %v", err)
 	}
 	closeStore(t, s)
-	if _, err := s.segments[0].db.Begin(false); err == nil {
+	if _, err := s.segments()[0].db.Begin(false); err == nil {
 		t.Error("a closed store has an open file")
 	}
 }

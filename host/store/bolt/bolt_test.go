@@ -37,6 +37,7 @@ func kill(t *testing.T, s *Store) {
 	s.fail(errors.New("killed by the test"))
 	s.appends.close()
 	s.changes.close()
+	s.stopTending()
 	if err := s.release(false); err != nil {
 		t.Fatal(err)
 	}

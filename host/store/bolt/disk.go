@@ -12,7 +12,9 @@ import (
 	"go.etcd.io/bbolt"
 	"golang.org/x/sys/unix"
 
+	"github.com/postern/postern/host/store/bolt/internal/dedup"
 	"github.com/postern/postern/host/store/bolt/internal/pages"
+	"github.com/postern/postern/host/store/bolt/internal/record"
 )
 
 // Modes of what the store creates: what it holds is nobody else's business.
@@ -56,20 +58,30 @@ func makeDir(dir string) error {
 	return nil
 }
 
-// createDB makes a bbolt file, filled by fill, that is there whole or not at
-// all: bbolt may leave a damaged file when the power fails while it writes the
-// first pages, and it syncs no directory.
+// createDB makes a bbolt file, filled by fill in one transaction, that is there
+// whole or not at all.
 func createDB(path string, fill func(*bbolt.Tx) error) error {
+	return createFile(path, func(db *bbolt.DB) error { return db.Update(fill) })
+}
+
+// createFile makes a bbolt file, filled by fill, that is there whole or not at
+// all: bbolt may leave a damaged file when the power fails while it writes the
+// first pages, and it syncs no directory. What is there already is replaced.
+func createFile(path string, fill func(*bbolt.DB) error) error {
 	temp := path + tempSuffix
 	if err := os.Remove(temp); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	db, err := bbolt.Open(temp, fileMode, &bbolt.Options{FreelistType: bbolt.FreelistMapType})
+	// Synced once, at the end: until it has its name nobody needs it.
+	db, err := bbolt.Open(temp, fileMode, &bbolt.Options{
+		FreelistType: bbolt.FreelistMapType, NoSync: true, NoGrowSync: true,
+	})
 	if err != nil {
 		return err
 	}
-	if err := errors.Join(db.Update(fill), db.Close()); err != nil {
-		return err
+	db.AllocSize = smallAlloc
+	if err := errors.Join(fill(db), db.Close()); err != nil {
+		return errors.Join(err, os.Remove(temp))
 	}
 	if err := syncPath(temp); err != nil {
 		return err
@@ -80,15 +92,31 @@ func createDB(path string, fill func(*bbolt.Tx) error) error {
 	return syncPath(filepath.Dir(path))
 }
 
-// tempSuffix marks a file that is not complete. Nothing but createDB writes such
-// a file, and nothing reads it.
+// smallAlloc is by how much a file grows that will not grow for long.
+const smallAlloc = 1 << 20
+
+// tempSuffix marks a file that is not complete. Nothing but createFile writes
+// such a file, and nothing reads it.
 const tempSuffix = ".tmp"
+
+// errDamaged is what the error of a damaged file is.
+var errDamaged = errors.New("damaged")
+
+// damage says that err, if any, is of what is in a file, unless the file could
+// not be read at all.
+func damage(path string, err error) error {
+	var p *fs.PathError
+	if err == nil || errors.As(err, &p) {
+		return err
+	}
+	return fmt.Errorf("%s is %w: %w", path, errDamaged, err)
+}
 
 // openDB opens a bbolt file that exists. mapped is how much address space to
 // keep for it, so that growing does not wait for readers.
 func openDB(path string, readOnly bool, mapped int, open func(string, int, os.FileMode) (*os.File, error)) (*bbolt.DB, error) {
-	if err := pages.Check(path); err != nil {
-		return nil, fmt.Errorf("%s is damaged: %w", path, err)
+	if err := damage(path, pages.Check(path)); err != nil {
+		return nil, err
 	}
 	o := &bbolt.Options{
 		Timeout:         lockTimeout,
@@ -128,13 +156,26 @@ type panicError struct {
 
 func (e *panicError) Error() string { return fmt.Sprintf("panic: %v", e.value) }
 
+// isDamage reports whether err is of what is in a file.
+func isDamage(err error) bool {
+	var p *panicError
+	return errors.Is(err, errDamaged) || errors.Is(err, dedup.ErrDamaged) || errors.Is(err, record.ErrDamaged) ||
+		errors.As(err, &p)
+}
+
 // isFull reports whether err says that the disk is full, and nothing worse: it
 // comes from a write. A failed sync is never that, whatever its number,
 // because the kernel has then given up the pages.
 func isFull(err error) bool {
 	var w *fs.PathError
-	return errors.As(err, &w) && w.Op == "write" &&
-		(errors.Is(w.Err, syscall.ENOSPC) || errors.Is(w.Err, syscall.EDQUOT))
+	return errors.As(err, &w) && w.Op == "write" && isShort(w.Err)
+}
+
+// isShort reports whether a file could not be made for want of room. Unlike a
+// failed commit it leaves nothing behind that anybody counts on, whichever call
+// failed.
+func isShort(err error) bool {
+	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
 }
 
 // The default reserve is the larger of a size and a share of the file system.

@@ -217,24 +217,20 @@ func TestOpen_locked(t *testing.T) {
 	closeStore(t, open(t, dir, Options{}))
 }
 
-func TestOpen_damaged(t *testing.T) {
-	for _, name := range []string{"state.db", filepath.Join("seg", "00000000000000000001.db")} {
-		t.Run(name, func(t *testing.T) {
-			dir := t.TempDir()
-			closeStore(t, open(t, dir, Options{}))
-			path := filepath.Join(dir, name)
-			if err := os.Truncate(path, 5000); err != nil {
-				t.Fatal(err)
-			}
-			for _, mark := range []string{markClean, markInUse} {
-				if err := os.WriteFile(filepath.Join(dir, "LOCK"), []byte(mark), fileMode); err != nil {
-					t.Fatal(err)
-				}
-				if _, err := Open(dir, Options{}); err == nil || !strings.Contains(err.Error(), path+" is damaged") {
-					t.Errorf("open: %v, want an error naming %s", err, path)
-				}
-			}
-		})
+func TestOpen_damagedState(t *testing.T) {
+	dir := t.TempDir()
+	closeStore(t, open(t, dir, Options{}))
+	path := filepath.Join(dir, "state.db")
+	if err := os.Truncate(path, 5000); err != nil {
+		t.Fatal(err)
+	}
+	for _, mark := range []string{markClean, markInUse} {
+		if err := os.WriteFile(filepath.Join(dir, "LOCK"), []byte(mark), fileMode); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := Open(dir, Options{}); err == nil || !strings.Contains(err.Error(), path+" is damaged") {
+			t.Errorf("open: %v, want an error naming %s", err, path)
+		}
 	}
 }
 

@@ -235,6 +235,7 @@ func (l *leasing) log(ctx context.Context) (end bool, err error) {
 	if err != nil {
 		return false, err
 	}
+	l.s.pass(c.damage)
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	for i := range c.events {
@@ -446,7 +447,7 @@ func (s *Store) Lag(_ context.Context, name string) (host.Lag, error) {
 	defer k.mu.Unlock()
 	lag := host.Lag{Dead: k.dead}
 	if last := s.last.Load(); k.next.Seq <= last {
-		lag.Records = last - max(k.next.Seq, s.segments[0].first) + 1
+		lag.Records = last - max(k.next.Seq, s.segments()[0].first) + 1
 	}
 	for _, d := range k.due {
 		if d.token != 0 && d.at.After(now) {

@@ -3,9 +3,12 @@ package bolt
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
+	"slices"
 
 	"go.etcd.io/bbolt"
+	berrors "go.etcd.io/bbolt/errors"
 
 	"github.com/postern/postern/host"
 	"github.com/postern/postern/host/store/bolt/internal/record"
@@ -28,30 +31,71 @@ type pos = record.Pos
 
 // holding returns the index of the segment whose range holds seq; the first one
 // for what is before them all.
-func (s *Store) holding(seq uint64) int {
-	for i := len(s.segments) - 1; i > 0; i-- {
-		if s.segments[i].first <= seq {
+func holding(all []*segment, seq uint64) int {
+	for i := len(all) - 1; i > 0; i-- {
+		if all[i].first <= seq {
 			return i
 		}
 	}
 	return 0
 }
 
+// viewAt reads from the segment that holds seq, the i-th of all. It does so again
+// if that one has expired, or was mended, meanwhile.
+func (s *Store) viewAt(seq uint64, fn func(tx *bbolt.Tx, all []*segment, i int) error) error {
+	for {
+		all := s.segments()
+		i := holding(all, seq)
+		err := all[i].sound()
+		if err == nil {
+			err = all[i].view(func(tx *bbolt.Tx) error { return fn(tx, all, i) })
+		}
+		if errors.Is(err, berrors.ErrDatabaseNotOpen) && !slices.Contains(s.segments(), all[i]) {
+			continue
+		}
+		if isDamage(err) && all[i].damaged.CompareAndSwap(false, true) {
+			s.tendSoon()
+		}
+		return err
+	}
+}
+
 // record calls fn with the bytes of one record, which are gone when it returns.
 func (s *Store) record(seq uint64, fn func(b []byte) error) error {
-	if seq == 0 || seq > s.last.Load() {
+	if seq == 0 || seq > s.last.Load() || seq < s.segments()[0].first {
 		return fmt.Errorf("record %d: %w", seq, host.ErrNotFound)
 	}
-	return s.segments[s.holding(seq)].view(func(tx *bbolt.Tx) error {
-		b := tx.Bucket(bucketLog).Get(seqKey(seq))
-		if b == nil {
-			return fmt.Errorf("record %d: %w", seq, host.ErrNotFound)
+	return s.viewAt(seq, func(tx *bbolt.Tx, _ []*segment, _ int) error {
+		k, b := tx.Bucket(bucketLog).Cursor().Seek(seqKey(seq))
+		err := absent(k, b, seq)
+		if err == nil {
+			err = fn(b)
 		}
-		if err := fn(b); err != nil {
+		if err != nil {
 			return fmt.Errorf("record %d: %w", seq, err)
 		}
 		return nil
 	})
+}
+
+// absent says why what was found from seq on is not the record with this
+// sequence: there never was one, or it is missing. Nil if it is.
+func absent(k, b []byte, seq uint64) error {
+	if k == nil {
+		return host.ErrNotFound
+	}
+	at, err := parseSeq(k)
+	if err != nil || at == seq {
+		return err
+	}
+	next, err := record.Look(b, at)
+	if err == nil && next.Previous >= seq {
+		err = fmt.Errorf("%w: it is missing", errDamaged)
+	}
+	if err == nil {
+		err = host.ErrNotFound
+	}
+	return err
 }
 
 // Callback implements [host.Reader].
@@ -73,10 +117,7 @@ func (s *Store) Event(_ context.Context, id string) (host.StoredEvent, error) {
 	if err != nil {
 		return host.StoredEvent{}, fmt.Errorf("read event: %w", err)
 	}
-	p, found, err := s.active().find(key)
-	if err == nil && !found {
-		p, found, err = s.findClosed(key)
-	}
+	p, found, err := s.index.find(key)
 	if err != nil {
 		return host.StoredEvent{}, fmt.Errorf("read event %s: %w", id, err)
 	}
@@ -122,11 +163,13 @@ type chunk struct {
 	events []located
 	next   pos // where to go on; with Newest, what to go on before
 	end    bool
+	// damage says what cannot be read between the events and next.
+	damage error
 }
 
 // scan reads forward from at: up to n events that want lets through, and no
-// more than one transaction should. It ends before a damaged record, which is an
-// error only when it is the first: what is before it is not held up.
+// more than one transaction should. It ends behind a record that is damaged or
+// missing.
 func (s *Store) scan(at pos, n int, want *host.Filter) (chunk, error) {
 	last := s.last.Load()
 	out := chunk{next: at}
@@ -134,12 +177,18 @@ func (s *Store) scan(at pos, n int, want *host.Filter) (chunk, error) {
 		out.end = true
 		return out, nil
 	}
-	i := s.holding(at.Seq)
-	err := s.segments[i].view(func(tx *bbolt.Tx) error {
+	err := s.viewAt(at.Seq, func(tx *bbolt.Tx, all []*segment, i int) error {
+		out = chunk{next: at}
+		if at.Seq < all[i].first {
+			out.next = pos{Seq: all[i].first}
+		}
 		c := tx.Bucket(bucketLog).Cursor()
 		records, bytes := 0, 0
-		for k, v := c.Seek(seqKey(at.Seq)); k != nil; k, v = c.Next() {
-			seq := binary.BigEndian.Uint64(k)
+		for k, v := c.Seek(seqKey(out.next.Seq)); k != nil; k, v = c.Next() {
+			seq, err := parseSeq(k)
+			if err != nil {
+				return err
+			}
 			if seq > last {
 				break
 			}
@@ -148,50 +197,69 @@ func (s *Store) scan(at pos, n int, want *host.Filter) (chunk, error) {
 			}
 			records++
 			bytes += len(v)
-			whole, err := out.take(v, seq, n, want)
-			if err != nil && records > 1 {
-				return nil
-			}
-			if err != nil {
-				return fmt.Errorf("record %d: %w", seq, err)
-			}
-			if !whole {
+			if whole := out.take(v, seq, n, want); !whole {
 				return nil
 			}
 		}
-		if out.end = i == len(s.segments)-1; out.end {
+		if out.end = i == len(all)-1; out.end {
 			out.next = pos{Seq: last + 1}
 		} else {
-			out.next = pos{Seq: s.segments[i+1].first}
+			out.next = pos{Seq: all[i+1].first}
 		}
 		return nil
 	})
+	if out.damage != nil {
+		all := s.segments()
+		g := all[holding(all, at.Seq)]
+		out.damage = fmt.Errorf("segment %s: %w", g.path, out.damage)
+		if errors.Is(out.damage, record.ErrDamaged) && g != s.active() && g.damaged.CompareAndSwap(false, true) {
+			s.tendSoon()
+		}
+	}
 	return out, err
 }
 
 // take adds the events of one record from c.next on, and moves it on. It
-// reports false when the record has more than there is room for.
-func (c *chunk) take(b []byte, seq uint64, n int, want *host.Filter) (bool, error) {
+// reports false when the record has more than there is room for, and when it, or
+// one before it, is damage.
+func (c *chunk) take(b []byte, seq uint64, n int, want *host.Filter) bool {
 	from := 0
 	if c.next.Seq == seq {
 		from = c.next.Index
 	}
-	next, whole := pos{Seq: seq + 1}, true
-	err := record.Events(b, seq, func(i int, ev *host.Event) bool {
-		if i < from || !want.Match(ev) {
-			return true
-		}
-		if len(c.events) == n {
-			next, whole = pos{Seq: seq, Index: i}, false
-			return false
-		}
-		c.events = append(c.events, located{at: pos{Seq: seq, Index: i}, event: *ev})
-		return true
-	})
-	if err == nil {
-		c.next = next
+	previous, err := record.Previous(b, seq)
+	if err == nil && c.next.Seq < seq && previous >= c.next.Seq {
+		c.damage = fmt.Errorf("records %d to %d are missing", c.next.Seq, previous)
+		c.next = pos{Seq: seq}
+		return false
 	}
-	return whole, err
+	next, whole := pos{Seq: seq + 1}, true
+	if err == nil {
+		err = record.Events(b, seq, func(i int, ev *host.Event) bool {
+			if i < from || !want.Match(ev) {
+				return true
+			}
+			if len(c.events) == n {
+				next, whole = pos{Seq: seq, Index: i}, false
+				return false
+			}
+			c.events = append(c.events, located{at: pos{Seq: seq, Index: i}, event: *ev})
+			return true
+		})
+	}
+	if err != nil {
+		c.damage = fmt.Errorf("record %d: %w", seq, err)
+	}
+	c.next = next
+	return whole && err == nil
+}
+
+// pass says that the log goes on behind damage. What is lost is named, and what
+// comes after it is not held up.
+func (s *Store) pass(damage error) {
+	if damage != nil {
+		s.note("passed over, because it cannot be read: %v", damage)
+	}
 }
 
 // Range implements [host.Reader].
@@ -223,6 +291,7 @@ func (s *Store) Range(ctx context.Context, p host.Page) ([]host.StoredEvent, hos
 		if err != nil {
 			return nil, "", fmt.Errorf("read events: %w", err)
 		}
+		s.pass(c.damage)
 		for i := range c.events {
 			page = append(page, c.events[i].stored())
 		}
@@ -242,7 +311,7 @@ func (s *Store) endCursor(p *host.Page, next pos) host.Cursor {
 	case s.last.Load() == 0:
 		return p.After
 	case p.Newest:
-		return host.CursorAt(s.segments[0].first, 0)
+		return host.CursorAt(s.segments()[0].first, 0)
 	}
 	return max(p.After, host.CursorAt(next.Seq-1, endOfRecord))
 }
@@ -253,8 +322,8 @@ func (s *Store) scanBack(before pos, n int, want *host.Filter) (chunk, error) {
 		before = pos{Seq: last, Index: endOfRecord + 1}
 	}
 	out := chunk{next: before}
-	i := s.holding(before.Seq)
-	err := s.segments[i].view(func(tx *bbolt.Tx) error {
+	err := s.viewAt(before.Seq, func(tx *bbolt.Tx, all []*segment, i int) error {
+		out = chunk{next: before}
 		c := tx.Bucket(bucketLog).Cursor()
 		k, v := c.Seek(seqKey(before.Seq))
 		if k == nil {
@@ -268,13 +337,18 @@ func (s *Store) scanBack(before pos, n int, want *host.Filter) (chunk, error) {
 			}
 			records++
 			bytes += len(v)
-			seq := binary.BigEndian.Uint64(k)
+			seq, err := parseSeq(k)
+			if err != nil {
+				return err
+			}
 			if err := out.takeBack(v, seq, n, want); err != nil {
-				return fmt.Errorf("record %d: %w", seq, err)
+				out.damage = fmt.Errorf("segment %s: record %d: %w", all[i].path, seq, err)
+				out.next = pos{Seq: seq - 1, Index: endOfRecord + 1}
+				return nil
 			}
 		}
 		if out.end = i == 0; !out.end {
-			out.next = pos{Seq: s.segments[i].first - 1, Index: endOfRecord + 1}
+			out.next = pos{Seq: all[i].first - 1, Index: endOfRecord + 1}
 		}
 		return nil
 	})

@@ -1,14 +1,11 @@
 package bolt
 
 import (
-	"encoding/binary"
 	"fmt"
 
 	"go.etcd.io/bbolt"
 
-	"github.com/postern/postern/host"
 	"github.com/postern/postern/host/store/bolt/internal/pages"
-	"github.com/postern/postern/host/store/bolt/internal/record"
 )
 
 // durable brings the last transaction of a bbolt file to the disk, before the
@@ -18,8 +15,8 @@ import (
 // the disk. What was read back from them would be answered as a duplicate, and
 // lost with the power.
 func durable(path string) error {
-	if err := pages.Check(path); err != nil {
-		return fmt.Errorf("%s is damaged: %w", path, err)
+	if err := damage(path, pages.Check(path)); err != nil {
+		return err
 	}
 	if err := pages.Rewrite(path); err != nil {
 		return fmt.Errorf("sync %s: %w", path, err)
@@ -53,12 +50,16 @@ func (s *Store) resync() error {
 // putAgain writes the bytes of the last transaction under their keys again and
 // returns the number of records.
 func putAgain(tx *bbolt.Tx) (int, error) {
-	meta, log := tx.Bucket(bucketMeta), tx.Bucket(bucketLog)
-	from := clone(meta.Get(keyBatch))
+	meta, log, kept := tx.Bucket(bucketMeta), tx.Bucket(bucketLog), tx.Bucket(bucketKept)
+	mark := clone(meta.Get(keyBatch))
+	m, err := parseMark(mark)
+	if err != nil {
+		return 0, err
+	}
 	type pair struct{ key, value []byte }
 	var records []pair
 	c := log.Cursor()
-	for k, v := c.Seek(from); k != nil; k, v = c.Next() {
+	for k, v := c.Seek(seqKey(m.first)); k != nil; k, v = c.Next() {
 		records = append(records, pair{clone(k), clone(v)})
 	}
 	log.FillPercent = fillLog
@@ -66,28 +67,13 @@ func putAgain(tx *bbolt.Tx) (int, error) {
 		if err := log.Put(r.key, r.value); err != nil {
 			return 0, err
 		}
-		if err := putKeysAgain(tx, r.key, r.value); err != nil {
-			return 0, err
+		if k, _ := kept.Cursor().Seek(r.key); string(k) == string(r.key) {
+			if err := kept.Put(r.key, nil); err != nil {
+				return 0, err
+			}
 		}
 	}
-	return len(records), meta.Put(keyBatch, from)
-}
-
-func putKeysAgain(tx *bbolt.Tx, key, value []byte) error {
-	dedup, kept := tx.Bucket(bucketDedup), tx.Bucket(bucketKept)
-	if k, _ := kept.Cursor().Seek(key); string(k) == string(key) {
-		if err := kept.Put(key, nil); err != nil {
-			return err
-		}
-	}
-	seq := binary.BigEndian.Uint64(key)
-	err := record.Keys(value, seq, func(h host.Hash, index int, content host.Content) error {
-		return dedup.Put(h[:], place{seq: seq, index: index, content: content}.coded())
-	})
-	if err != nil {
-		return fmt.Errorf("record %d: %w", seq, err)
-	}
-	return nil
+	return len(records), meta.Put(keyBatch, mark)
 }
 
 func clone(b []byte) []byte { return append([]byte(nil), b...) }

@@ -9,39 +9,56 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
 
 	"go.etcd.io/bbolt"
 
 	"github.com/postern/postern/host"
+	"github.com/postern/postern/host/store/bolt/internal/pages"
 )
 
-// The buckets of a segment.
+// The buckets of a segment. One of form 1 has a further one, d, which is not
+// looked at any more: the records have every key.
 var (
-	bucketMeta  = []byte("m") // form, first and batch
-	bucketLog   = []byte("l") // sequence -> record
-	bucketDedup = []byte("d") // key -> place
-	bucketKept  = []byte("k") // sequence of a kept callback -> nothing
+	bucketMeta = []byte("m") // form, first, previous, created and batch
+	bucketLog  = []byte("l") // sequence -> record
+	bucketKept = []byte("k") // sequence of a kept callback -> nothing
 )
 
-// The keys of the meta bucket, in segments and in state.db.
+// The keys of the meta bucket, in segments and in the other files.
 var (
-	keyForm  = []byte("form")  // version of the file's form, 8 bytes
-	keyFirst = []byte("first") // sequence the segment begins at
-	keyBatch = []byte("batch") // sequence the last commit began at
+	keyForm     = []byte("form")     // version of the file's form, 8 bytes
+	keyFirst    = []byte("first")    // sequence the segment begins at
+	keyPrevious = []byte("previous") // sequence of the last record before it
+	keyCreated  = []byte("created")  // when it was made, Unix nanoseconds
+	keyBatch    = []byte("batch")    // see batchMark
 )
 
-// form is the version of the files' form. A file of a later one is refused.
-const form = 1
-
-// Address space kept for a segment: 2 GiB, none where an int has 32 bits.
-const segmentMapped = int(^uint(0)>>63) << 31
+// form is the version of the files' form. A file of a later one is refused, one
+// of form 1 becomes one of form 2 when it is written to.
+const (
+	form1 = 1
+	form  = 2
+)
 
 // segment is one file of the log: the records from a sequence on, up to the
 // next segment's. The last one is active, and only that one is written to.
 type segment struct {
-	path  string
-	first uint64
-	db    *bbolt.DB
+	path     string
+	first    uint64
+	previous uint64    // sequence of the last record before it
+	created  time.Time // by the store's clock; zero if that is not known
+	db       *bbolt.DB
+	size     atomic.Int64 // bytes in use
+	// last is the last record of one that is not active; zero for none.
+	last atomic.Uint64
+	kept atomic.Int64 // callbacks kept in it
+	// damaged: something in it could not be read.
+	damaged atomic.Bool
+	verify  sync.Once
+	unsound error // valid once verify has run
 }
 
 // place is where the event or the item set aside with some key is: the record,
@@ -52,51 +69,65 @@ type place struct {
 	content host.Content
 }
 
-// coded is the value of a key in the dedup bucket.
-func (p place) coded() []byte {
-	b := binary.BigEndian.AppendUint64(nil, p.seq)
-	b = append(b, p.content[:]...)
-	return binary.AppendUvarint(b, uint64(p.index)) //nolint:gosec // never negative
-}
-
-// maxIndex is above every index in a record: events, then items set aside,
-// 65,535 each at most.
-const maxIndex = 1 << 17
-
-func parsePlace(b []byte) (place, error) {
-	const fixed = 16
-	if len(b) < fixed {
-		return place{}, errors.New("damaged dedup entry")
-	}
-	index, n := binary.Uvarint(b[fixed:])
-	if n != len(b)-fixed || index > maxIndex {
-		return place{}, errors.New("damaged dedup entry")
-	}
-	p := place{seq: binary.BigEndian.Uint64(b), index: int(index)}
-	copy(p.content[:], b[8:fixed])
-	return p, nil
-}
-
 func seqKey(seq uint64) []byte { return binary.BigEndian.AppendUint64(nil, seq) }
 
 func segmentPath(dir string, first uint64) string {
 	return filepath.Join(dir, "seg", fmt.Sprintf("%020d.db", first))
 }
 
-// createSegment makes an empty segment that begins at first.
-func createSegment(dir string, first uint64) error {
-	return createDB(segmentPath(dir, first), func(tx *bbolt.Tx) error {
-		for _, name := range [][]byte{bucketLog, bucketDedup, bucketKept} {
-			if _, err := tx.CreateBucket(name); err != nil {
-				return err
-			}
-		}
-		m, err := tx.CreateBucket(bucketMeta)
-		if err != nil {
+func parseSeq(b []byte) (uint64, error) {
+	if len(b) != 8 {
+		return 0, fmt.Errorf("%w: a sequence of %d bytes", errDamaged, len(b))
+	}
+	return binary.BigEndian.Uint64(b), nil
+}
+
+// batchMark is what each commit leaves in the meta bucket: the sequences of its
+// first and last record, and how many callbacks of the segment were kept. Form 1
+// has the first alone.
+type batchMark struct{ first, last, kept uint64 }
+
+func (m batchMark) coded() []byte {
+	b := binary.BigEndian.AppendUint64(nil, m.first)
+	b = binary.BigEndian.AppendUint64(b, m.last)
+	return binary.BigEndian.AppendUint64(b, m.kept)
+}
+
+func parseMark(b []byte) (batchMark, error) {
+	if len(b) != 24 {
+		return batchMark{}, fmt.Errorf("%w: no mark of the last commit", errDamaged)
+	}
+	return batchMark{
+		binary.BigEndian.Uint64(b), binary.BigEndian.Uint64(b[8:]), binary.BigEndian.Uint64(b[16:]),
+	}, nil
+}
+
+// segmentHead is what a new segment says of itself.
+type segmentHead struct {
+	first, previous uint64
+	created         time.Time
+}
+
+// fillSegment makes the buckets of a segment.
+func fillSegment(tx *bbolt.Tx, h segmentHead) error {
+	for _, name := range [][]byte{bucketLog, bucketKept} {
+		if _, err := tx.CreateBucket(name); err != nil {
 			return err
 		}
-		return errors.Join(m.Put(keyForm, seqKey(form)), m.Put(keyFirst, seqKey(first)), m.Put(keyBatch, seqKey(first)))
-	})
+	}
+	m, err := tx.CreateBucket(bucketMeta)
+	if err != nil {
+		return err
+	}
+	return errors.Join(
+		m.Put(keyForm, seqKey(form)), m.Put(keyFirst, seqKey(h.first)), m.Put(keyPrevious, seqKey(h.previous)),
+		m.Put(keyCreated, seqKey(stamp(h.created))), m.Put(keyBatch, batchMark{first: h.first}.coded()),
+	)
+}
+
+// createSegment makes an empty segment.
+func createSegment(dir string, h segmentHead) error {
+	return createDB(segmentPath(dir, h.first), func(tx *bbolt.Tx) error { return fillSegment(tx, h) })
 }
 
 // listSegments returns the first sequences of the segments, rising, and removes
@@ -127,10 +158,19 @@ func listSegments(dir string) ([]uint64, error) {
 // only.
 func (s *Store) openSegment(first uint64, active bool) (*segment, error) {
 	g := &segment{path: segmentPath(s.dir, first), first: first}
-	db, err := openDB(g.path, !active, segmentMapped, s.options.openFile)
+	mapped := 0
+	if active {
+		// Growing would wait for readers, and a backup is one.
+		mapped = s.options.mapped()
+		if err := damage(g.path, pages.Verify(g.path, true)); err != nil {
+			return nil, err
+		}
+	}
+	db, err := openDB(g.path, !active, mapped, s.options.openFile)
 	if err != nil {
 		return nil, err
 	}
+	db.AllocSize = s.options.alloc()
 	g.db = db
 	if err := g.check(); err != nil {
 		return nil, errors.Join(err, db.Close())
@@ -141,28 +181,47 @@ func (s *Store) openSegment(first uint64, active bool) (*segment, error) {
 // check reports whether the file is a segment of a form that is known.
 func (g *segment) check() error {
 	return g.view(func(tx *bbolt.Tx) error {
+		g.size.Store(tx.Size())
 		m := tx.Bucket(bucketMeta)
-		if m == nil || tx.Bucket(bucketLog) == nil || tx.Bucket(bucketDedup) == nil || tx.Bucket(bucketKept) == nil {
-			return errors.New("it is damaged or no segment: a bucket is missing")
+		if m == nil || tx.Bucket(bucketLog) == nil || tx.Bucket(bucketKept) == nil {
+			return fmt.Errorf("%w: it is no segment, or a bucket is missing", errDamaged)
 		}
 		if err := checkForm(m); err != nil {
 			return err
 		}
 		if !bytes.Equal(m.Get(keyFirst), seqKey(g.first)) {
-			return errors.New("its name is not that of the sequence it begins at")
+			return fmt.Errorf("%w: its name is not that of the sequence it begins at", errDamaged)
 		}
-		return nil
+		if bytes.Equal(m.Get(keyForm), seqKey(form1)) {
+			return nil
+		}
+		created, err := parseSeq(m.Get(keyCreated))
+		if err != nil {
+			return err
+		}
+		g.created = unstamp(created)
+		g.previous, err = parseSeq(m.Get(keyPrevious))
+		return err
 	})
 }
 
 // checkForm refuses a file of another version.
 //
-// Invariant 10: a later version reads form 1; this one knows no other.
+// Invariant 10: forms 1 and 2 are read; this version knows no other.
 func checkForm(m *bbolt.Bucket) error {
-	if got := m.Get(keyForm); !bytes.Equal(got, seqKey(form)) {
-		return fmt.Errorf("its form is %x, and this version of postern knows only %x", got, seqKey(form))
+	if got := m.Get(keyForm); !bytes.Equal(got, seqKey(form)) && !bytes.Equal(got, seqKey(form1)) {
+		return fmt.Errorf("its form is %x, and this version of postern knows only %x and %x", got, seqKey(form1), seqKey(form))
 	}
 	return nil
+}
+
+// sound reports whether the pages of the segment can be walked without bbolt
+// being led in circles. It reads a hundredth of them, once.
+func (g *segment) sound() error {
+	g.verify.Do(func() {
+		g.unsound = damage(g.path, pages.Verify(g.path, false))
+	})
+	return g.unsound
 }
 
 // view reads from the segment. Errors name the file; what fn keeps it must
@@ -174,36 +233,29 @@ func (g *segment) view(fn func(*bbolt.Tx) error) error {
 	return nil
 }
 
-// find looks a key up.
-func (g *segment) find(key host.Hash) (p place, found bool, err error) {
-	err = g.view(func(tx *bbolt.Tx) error {
-		p, found, err = findIn(tx.Bucket(bucketDedup), key)
-		return err
-	})
-	return p, found, err
-}
-
-func findIn(d *bbolt.Bucket, key host.Hash) (place, bool, error) {
-	v := d.Get(key[:])
-	if v == nil {
-		return place{}, false, nil
-	}
-	p, err := parsePlace(v)
-	return p, err == nil, err
-}
-
 // survey returns the last sequence, zero for none, and how many callbacks are
-// kept.
+// kept. It is an error if that is not what the last commit left.
 func (g *segment) survey() (last uint64, kept int, err error) {
 	err = g.view(func(tx *bbolt.Tx) error {
-		if k, _ := tx.Bucket(bucketLog).Cursor().Last(); len(k) == 8 {
-			last = binary.BigEndian.Uint64(k)
+		if k, _ := tx.Bucket(bucketLog).Cursor().Last(); k != nil {
+			if last, err = parseSeq(k); err != nil {
+				return err
+			}
 		}
 		c := tx.Bucket(bucketKept).Cursor()
 		for k, _ := c.First(); k != nil; k, _ = c.Next() {
 			kept++
 		}
-		return nil
+		m := tx.Bucket(bucketMeta)
+		if bytes.Equal(m.Get(keyForm), seqKey(form1)) {
+			return nil
+		}
+		mark, err := parseMark(m.Get(keyBatch))
+		if err == nil && (mark.last != last || mark.kept != uint64(kept)) { //nolint:gosec // never negative
+			err = fmt.Errorf("%w: it ends at record %d with %d kept, and not at %d with %d",
+				errDamaged, last, kept, mark.last, mark.kept)
+		}
+		return err
 	})
 	return last, kept, err
 }

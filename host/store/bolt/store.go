@@ -37,6 +37,17 @@ type Options struct {
 	// appends are StoreFull. Zero means 256 MiB or 2 %, whichever is more; a
 	// negative number means none.
 	Reserve int64
+	// SegmentSize and SegmentAge bound a file of the log: the first commit beyond
+	// either goes to a new one. Zero means 1 GiB and 24 hours.
+	SegmentSize int64
+	SegmentAge  time.Duration
+	// Retention is how long a file of the log is kept after its last record. What
+	// is not delivered, and what was kept and not looked at, is kept longer. Zero
+	// means 7 days.
+	Retention time.Duration
+	// Window is how long a duplicate is found, from the first one's commit on; it
+	// is never shorter than the log is kept. Zero means 45 days.
+	Window time.Duration
 
 	// What this package's tests put in place of the real thing.
 	openFile func(string, int, os.FileMode) (*os.File, error)
@@ -48,6 +59,10 @@ const (
 	defaultMaxRetries    = 100_000
 	defaultQueueRequests = 4096
 	defaultQueueBytes    = 64 << 20
+	defaultSegmentSize   = 1 << 30
+	defaultSegmentAge    = 24 * time.Hour
+	defaultRetention     = 7 * 24 * time.Hour
+	defaultWindow        = 45 * 24 * time.Hour
 )
 
 func (o *Options) fill() {
@@ -57,22 +72,39 @@ func (o *Options) fill() {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	if o.MaxKept == 0 {
-		o.MaxKept = defaultMaxKept
-	}
-	if o.MaxRetries == 0 {
-		o.MaxRetries = defaultMaxRetries
-	}
-	if o.QueueRequests == 0 {
-		o.QueueRequests = defaultQueueRequests
-	}
-	if o.QueueBytes == 0 {
-		o.QueueBytes = defaultQueueBytes
-	}
+	orDefault(&o.MaxKept, defaultMaxKept)
+	orDefault(&o.MaxRetries, defaultMaxRetries)
+	orDefault(&o.QueueRequests, defaultQueueRequests)
+	orDefault(&o.QueueBytes, defaultQueueBytes)
+	orDefault(&o.SegmentSize, defaultSegmentSize)
+	orDefault(&o.SegmentAge, defaultSegmentAge)
+	orDefault(&o.Retention, defaultRetention)
+	orDefault(&o.Window, defaultWindow)
 	if o.update == nil {
 		o.update = (*bbolt.DB).Update
 	}
 }
+
+func orDefault[T comparable](v *T, def T) {
+	var zero T
+	if *v == zero {
+		*v = def
+	}
+}
+
+// mapped is the address space kept for the active segment, so that growing does
+// not wait for readers: none where an int has 32 bits.
+func (o *Options) mapped() int {
+	if ^uint(0)>>63 == 0 {
+		return 0
+	}
+	return int(2*o.SegmentSize) + largeAlloc
+}
+
+// alloc is by how much the active segment grows at a time.
+func (o *Options) alloc() int { return int(min(max(o.SegmentSize/8, 64<<10), largeAlloc)) }
+
+const largeAlloc = 16 << 20
 
 // Store implements [host.Store] in a directory. It is safe for concurrent use.
 // Put, List, Get, Drop, Replay, Timeline and Search answer
@@ -84,18 +116,27 @@ type Store struct {
 	options Options
 	lock    *dirLock
 
-	// segments are the files of the log, the last one being active.
-	segments []*segment
-	appends  *loop[*request]
+	// log are the files of the log, by sequence, the last one being active. The
+	// slice is replaced, never changed.
+	log     atomic.Pointer[[]*segment]
+	index   *index
+	appends *loop[*request]
 	// Owned by the goroutine of appends.
 	next     uint64 // sequence of the next record
 	reserved uint64 // sequences up to this one may be used
-	kept     int
+
+	kept atomic.Int64 // callbacks that wait to be reprocessed
+	full atomic.Bool  // less than the reserve was free at the last commit
 
 	// last is the last sequence that is durable. Readers stop there: bbolt
 	// shows a transaction before its last sync.
 	last    atomic.Uint64
 	commits atomic.Uint64
+
+	tending chan struct{} // holds one token when there is something to tend
+	closing chan struct{}
+	tended  chan struct{} // closed when nothing tends the store any more
+	damage  damageNotes
 
 	state   *bbolt.DB
 	changes *loop[*change]
@@ -121,7 +162,9 @@ func Open(dir string, o Options) (*Store, error) {
 	s := &Store{
 		dir: dir, options: o,
 		sinks: make(map[string]*sink), failed: make(chan struct{}),
+		tending: make(chan struct{}, 1), closing: make(chan struct{}), tended: make(chan struct{}),
 	}
+	s.setSegments(nil)
 	if err := makeDir(dir); err != nil {
 		return nil, fmt.Errorf("open store: %w", err)
 	}
@@ -137,14 +180,26 @@ func Open(dir string, o Options) (*Store, error) {
 	s.token.Store(rand.Uint64()) //nolint:gosec // it tells leases apart and guards nothing
 	s.appends = newLoop(o.QueueRequests, o.QueueBytes, func(r *request) int { return cap(r.coded) }, s.commitAppends)
 	s.changes = newLoop(maxBatch, maxBatchBytes, func(*change) int { return 0 }, s.commitChanges)
+	go s.keepHouse()
+	s.tendSoon()
 	return s, nil
 }
 
+func (s *Store) segments() []*segment { return *s.log.Load() }
+
+func (s *Store) setSegments(all []*segment) { s.log.Store(&all) }
+
 func (s *Store) open(clean bool) error {
-	if err := makeDir(filepath.Join(s.dir, "seg")); err != nil {
-		return err
+	for _, name := range []string{"seg", "dedup"} {
+		if err := makeDir(filepath.Join(s.dir, name)); err != nil {
+			return err
+		}
 	}
 	firsts, err := listSegments(s.dir)
+	if err != nil {
+		return err
+	}
+	keys, err := listKeys(s.dir)
 	if err != nil {
 		return err
 	}
@@ -154,52 +209,132 @@ func (s *Store) open(clean bool) error {
 	if err := s.loadState(); err != nil {
 		return err
 	}
-	created := len(firsts) == 0
-	if created {
-		firsts = []uint64{s.next}
-		if err := createSegment(s.dir, s.next); err != nil {
+	if !clean {
+		if err := s.bringToDisk(firsts); err != nil {
 			return err
 		}
 	}
-	if clean || created {
-		return s.openSegments(firsts)
-	}
-	// The names first: a kill may have come between a rename and its sync.
-	for _, dir := range []string{filepath.Join(s.dir, "seg"), s.dir, filepath.Dir(s.dir)} {
-		if err := syncPath(dir); err != nil {
-			return err
-		}
-	}
-	// Before the transaction of resync, which overwrites the tree of the last but
-	// one.
-	if err := durable(segmentPath(s.dir, firsts[len(firsts)-1])); err != nil {
-		return err
+	if n := len(keys); n > 0 {
+		// In case that segments are lost, and state.db is older than they were.
+		_, last, _ := keyRange(keys[n-1])
+		s.next = max(s.next, last+1)
 	}
 	if err := s.openSegments(firsts); err != nil {
 		return err
 	}
-	return s.resync()
+	if !clean && len(firsts) > 0 && s.active().first == firsts[len(firsts)-1] {
+		if err := s.resync(); err != nil {
+			return err
+		}
+	}
+	return s.openIndex(keys)
 }
 
-func (s *Store) openSegments(firsts []uint64) error {
-	for i, first := range firsts {
-		g, err := s.openSegment(first, i == len(firsts)-1)
-		if err != nil {
+// bringToDisk makes durable what an unclean end may have left in the page cache
+// alone: the names first, for a kill may have come between a rename and its
+// sync; then the last commit, before the transaction of resync, which overwrites
+// the tree of the last but one. The segment before the active one was closed by
+// a commit of its own and is synced for good measure.
+func (s *Store) bringToDisk(firsts []uint64) error {
+	for _, dir := range []string{filepath.Join(s.dir, "seg"), filepath.Join(s.dir, "dedup"), s.dir, filepath.Dir(s.dir)} {
+		if err := syncPath(dir); err != nil {
 			return err
 		}
-		s.segments = append(s.segments, g)
-		last, kept, err := g.survey()
-		if err != nil {
-			return err
-		}
-		s.kept += kept
-		s.last.Store(max(s.last.Load(), last))
 	}
-	s.next = max(s.next, s.last.Load()+1)
+	for _, first := range firsts[max(0, len(firsts)-2):] {
+		if err := durable(segmentPath(s.dir, first)); err != nil && !isDamage(err) {
+			return err
+		}
+	}
 	return nil
 }
 
-func (s *Store) active() *segment { return s.segments[len(s.segments)-1] }
+// openSegments opens the log. A segment that is damaged is moved aside, and what
+// of it can be read takes its place.
+func (s *Store) openSegments(firsts []uint64) error {
+	for i, first := range firsts {
+		active := i == len(firsts)-1 && s.writable(first)
+		g, err := s.takeSegment(first, active)
+		if isDamage(err) {
+			h := segmentHead{first: first, previous: s.last.Load(), created: s.options.Now()}
+			g, err = s.salvage(h, active, err)
+		}
+		if err != nil {
+			return err
+		}
+		if before := s.last.Load(); i > 0 && g.previous != before && !g.created.IsZero() {
+			s.note("records are missing before segment %s: it follows %d, and the last one there is %d", g.path, g.previous, before)
+		}
+		s.setSegments(append(s.segments(), g))
+		s.last.Store(max(s.last.Load(), g.last.Load()))
+	}
+	s.next = max(s.next, s.last.Load()+1)
+	if n := len(firsts); n > 0 && s.writable(firsts[n-1]) {
+		return s.upgrade(s.active())
+	}
+	h := segmentHead{first: s.next, previous: s.last.Load(), created: s.options.Now()}
+	if err := createSegment(s.dir, h); err != nil {
+		return err
+	}
+	g, err := s.openSegment(h.first, true)
+	if err == nil {
+		s.setSegments(append(s.segments(), g))
+	}
+	return err
+}
+
+// maxReopened is up to which size a segment is written to again after a restart:
+// all of it is read for that, because bbolt trusts the list of free pages. Beyond
+// it a new segment is begun.
+const maxReopened = 64 << 20
+
+func (s *Store) writable(first uint64) bool {
+	info, err := os.Stat(segmentPath(s.dir, first))
+	return err == nil && info.Size() <= maxReopened
+}
+
+// upgrade makes a segment of form 1 one of the present form.
+func (s *Store) upgrade(g *segment) error {
+	if !g.created.IsZero() {
+		return nil
+	}
+	g.created = s.options.Now()
+	mark := batchMark{last: g.last.Load()}
+	err := guard(func() error {
+		return g.db.Update(func(tx *bbolt.Tx) error {
+			m := tx.Bucket(bucketMeta)
+			first, err := parseSeq(m.Get(keyBatch))
+			mark.first, mark.kept = first, uint64(tx.Bucket(bucketKept).Stats().KeyN) //nolint:gosec // never negative
+			return errors.Join(err, m.Put(keyForm, seqKey(form)), m.Put(keyPrevious, seqKey(g.previous)),
+				m.Put(keyCreated, seqKey(stamp(g.created))), m.Put(keyBatch, mark.coded()))
+		})
+	})
+	if err != nil {
+		return fmt.Errorf("upgrade segment %s: %w", g.path, err)
+	}
+	return nil
+}
+
+// takeSegment opens a segment and counts what is in it.
+func (s *Store) takeSegment(first uint64, active bool) (*segment, error) {
+	g, err := s.openSegment(first, active)
+	if err != nil {
+		return nil, err
+	}
+	last, kept, err := g.survey()
+	if err != nil {
+		return nil, errors.Join(err, g.db.Close())
+	}
+	g.last.Store(last)
+	g.kept.Store(int64(kept))
+	s.kept.Add(int64(kept))
+	return g, nil
+}
+
+func (s *Store) active() *segment {
+	all := s.segments()
+	return all[len(all)-1]
+}
 
 // Failed implements [host.Store].
 func (s *Store) Failed() <-chan struct{} { return s.failed }
@@ -258,7 +393,17 @@ func (s *Store) judge(what string, err error) error {
 // positions and marks the end as clean, unless the store has failed.
 func (s *Store) Close() error {
 	s.appends.close()
+	s.stopTending()
 	err := s.broken()
+	if err == nil {
+		err = s.judge("seal the log", s.seal(s.active()))
+	}
+	if err == nil {
+		// The log has them too; the next open need not read it.
+		if err = s.flushKeys(); isShort(err) {
+			err = nil
+		}
+	}
 	if err == nil {
 		err = s.change(&change{apply: func(tx *bbolt.Tx) error { return putReserved(tx, s.next-1) }})
 	}
@@ -277,8 +422,13 @@ func (s *Store) Close() error {
 // which comes last.
 func (s *Store) release(clean bool) error {
 	var errs []error
-	for _, g := range s.segments {
+	for _, g := range s.segments() {
 		errs = append(errs, s.free(g.db))
+	}
+	if s.index != nil {
+		for _, f := range s.index.list() {
+			errs = append(errs, s.free(f.db))
+		}
 	}
 	if s.state != nil {
 		errs = append(errs, s.free(s.state))

@@ -1,0 +1,354 @@
+package bolt
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io/fs"
+	"iter"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"go.etcd.io/bbolt"
+
+	"github.com/postern/postern/host"
+	"github.com/postern/postern/host/store/bolt/internal/dedup"
+)
+
+// The buckets of a file of keys, beside bucketMeta.
+var (
+	bucketBlocks = []byte("k") // least hash of a block -> the block
+	bucketFilter = []byte("f") // number -> a part of the filter
+
+	keyLast   = []byte("last")   // sequence of the last record
+	keyNewest = []byte("newest") // when that was committed, Unix nanoseconds
+	keyCount  = []byte("count")  // entries
+	keyWords  = []byte("words")  // of the filter
+)
+
+// blocksPerTx bounds what writing a file of keys holds in memory.
+const blocksPerTx = 1000
+
+// keyFile is a file of dedup keys: those of the records of a range of sequences,
+// sorted, and never changed.
+type keyFile struct {
+	path        string
+	first, last uint64
+	// newest is when the last of them was committed, by the store's clock.
+	newest time.Time
+	count  int
+	filter dedup.Filter
+	db     *bbolt.DB
+	bad    atomic.Bool // a block of it could not be read
+}
+
+func keyPath(dir string, first, last uint64) string {
+	return filepath.Join(dir, "dedup", fmt.Sprintf("%020d-%020d.db", first, last))
+}
+
+// keyRange is the inverse of keyPath.
+func keyRange(path string) (first, last uint64, err error) {
+	name := filepath.Base(path)
+	if n, err := fmt.Sscanf(name, "%020d-%020d.db", &first, &last); n != 2 || err != nil ||
+		filepath.Base(keyPath("", first, last)) != name || last < first {
+		return 0, 0, fmt.Errorf("%s is no file of dedup keys", path)
+	}
+	return first, last, nil
+}
+
+// keySpan says what a file of keys is of.
+type keySpan struct {
+	first, last uint64
+	newest      time.Time
+	count       int // entries at most
+}
+
+// writeKeys makes a file of entries, which come sorted and each hash once.
+func writeKeys(dir string, of keySpan, entries iter.Seq[dedup.Entry]) error {
+	return createFile(keyPath(dir, of.first, of.last), func(db *bbolt.DB) error {
+		w := &keyWriter{db: db, filter: dedup.NewFilter(of.count)}
+		for e := range entries {
+			if len(w.entries) == dedup.BlockEntries {
+				if err := w.block(e.Hash); err != nil {
+					return err
+				}
+			}
+			w.entries = append(w.entries, e)
+			w.filter.Add(e.Hash)
+			w.count++
+		}
+		if err := w.block(host.Hash{}); err != nil {
+			return err
+		}
+		return w.end(of)
+	})
+}
+
+// keyWriter writes a file of keys, a block at a time.
+type keyWriter struct {
+	db      *bbolt.DB
+	filter  dedup.Filter
+	count   int
+	low     host.Hash
+	entries []dedup.Entry
+	blocks  []keyBlock
+}
+
+type keyBlock struct {
+	low   host.Hash
+	coded []byte
+}
+
+// block ends a block; the next one begins at high.
+func (w *keyWriter) block(high host.Hash) error {
+	w.blocks = append(w.blocks, keyBlock{w.low, dedup.EncodeBlock(w.low, high, w.entries)})
+	w.low, w.entries = high, w.entries[:0]
+	if len(w.blocks) < blocksPerTx {
+		return nil
+	}
+	return w.flush()
+}
+
+func (w *keyWriter) flush() error {
+	err := w.db.Update(func(tx *bbolt.Tx) error {
+		b, err := tx.CreateBucketIfNotExists(bucketBlocks)
+		if err != nil {
+			return err
+		}
+		b.FillPercent = 1
+		for i := range w.blocks {
+			if err := b.Put(w.blocks[i].low[:], w.blocks[i].coded); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	w.blocks = w.blocks[:0]
+	return err
+}
+
+func (w *keyWriter) end(of keySpan) error {
+	if err := w.flush(); err != nil {
+		return err
+	}
+	return w.db.Update(func(tx *bbolt.Tx) error {
+		f, err := tx.CreateBucket(bucketFilter)
+		if err != nil {
+			return err
+		}
+		for i, part := range w.filter.Encode() {
+			if err := f.Put(seqKey(uint64(i)), part); err != nil { //nolint:gosec // a few thousand at most
+				return err
+			}
+		}
+		m, err := tx.CreateBucket(bucketMeta)
+		if err != nil {
+			return err
+		}
+		return errors.Join(
+			m.Put(keyForm, seqKey(form)), m.Put(keyFirst, seqKey(of.first)), m.Put(keyLast, seqKey(of.last)),
+			m.Put(keyNewest, seqKey(stamp(of.newest))), m.Put(keyCount, seqKey(uint64(w.count))), //nolint:gosec // never negative
+			m.Put(keyWords, seqKey(uint64(w.filter.Words()))), //nolint:gosec // never negative
+		)
+	})
+}
+
+// openKeys opens a file of keys, and reads its filter.
+func (s *Store) openKeys(path string) (*keyFile, error) {
+	first, last, err := keyRange(path)
+	if err != nil {
+		return nil, err
+	}
+	db, err := openDB(path, true, 0, s.options.openFile)
+	if err != nil {
+		return nil, err
+	}
+	f := &keyFile{path: path, first: first, last: last, db: db}
+	if err := f.view(f.load); err != nil {
+		return nil, errors.Join(err, db.Close())
+	}
+	return f, nil
+}
+
+func (f *keyFile) load(tx *bbolt.Tx) error {
+	m, filter := tx.Bucket(bucketMeta), tx.Bucket(bucketFilter)
+	if m == nil || filter == nil || tx.Bucket(bucketBlocks) == nil {
+		return fmt.Errorf("%w: a bucket is missing", dedup.ErrDamaged)
+	}
+	if err := checkForm(m); err != nil {
+		return err
+	}
+	var numbers [5]uint64
+	for i, key := range [][]byte{keyFirst, keyLast, keyNewest, keyCount, keyWords} {
+		b := m.Get(key)
+		if len(b) != 8 {
+			return fmt.Errorf("%w: %s is missing", dedup.ErrDamaged, key)
+		}
+		numbers[i] = binary.BigEndian.Uint64(b)
+	}
+	if numbers[0] != f.first || numbers[1] != f.last {
+		return fmt.Errorf("%w: its name is not that of what it holds", dedup.ErrDamaged)
+	}
+	f.newest, f.count = unstamp(numbers[2]), int(numbers[3]) //nolint:gosec // the size of something in memory
+	var parts [][]byte
+	if err := filter.ForEach(func(_, v []byte) error {
+		parts = append(parts, v)
+		return nil
+	}); err != nil {
+		return err
+	}
+	var err error
+	f.filter, err = dedup.DecodeFilter(int(numbers[4]), parts) //nolint:gosec // compared with what is there
+	return err
+}
+
+// view reads from the file. Errors name it.
+func (f *keyFile) view(fn func(*bbolt.Tx) error) error {
+	if err := guard(func() error { return f.db.View(fn) }); err != nil {
+		return fmt.Errorf("dedup file %s: %w", f.path, err)
+	}
+	return nil
+}
+
+// find looks a hash up. A block that cannot be read, or that does not answer for
+// the hash, is an error.
+func (f *keyFile) find(h host.Hash) (p place, found bool, err error) {
+	err = f.view(func(tx *bbolt.Tx) error {
+		c := tx.Bucket(bucketBlocks).Cursor()
+		k, v := c.Seek(h[:])
+		if k == nil {
+			k, v = c.Last()
+		} else if string(k) != string(h[:]) {
+			k, v = c.Prev()
+		}
+		if k == nil {
+			return fmt.Errorf("%w: no block answers for %x", dedup.ErrDamaged, h)
+		}
+		block, err := dedup.ParseBlock(v)
+		if err != nil {
+			return err
+		}
+		e, ok, err := block.Find(h)
+		p, found = place{seq: e.Seq, index: e.Index, content: e.Content}, ok
+		return err
+	})
+	return p, found, err
+}
+
+// all yields the entries in order, as far as they can be read; what cannot be
+// is left out, and lost is told of it.
+func (f *keyFile) all(lost func(error)) iter.Seq[dedup.Entry] {
+	return func(yield func(dedup.Entry) bool) {
+		next := host.Hash{}
+		err := f.view(func(tx *bbolt.Tx) error {
+			c := tx.Bucket(bucketBlocks).Cursor()
+			for k, v := c.First(); k != nil; k, v = c.Next() {
+				block, err := dedup.ParseBlock(v)
+				if err != nil {
+					lost(fmt.Errorf("dedup file %s: %w", f.path, err))
+					continue
+				}
+				low, high := block.Bounds()
+				if low != next {
+					lost(fmt.Errorf("dedup file %s: %w: a block is missing", f.path, dedup.ErrDamaged))
+				}
+				next = high
+				for i := range block.Len() {
+					if !yield(block.At(i)) {
+						return errStopped
+					}
+				}
+			}
+			if next != (host.Hash{}) {
+				return fmt.Errorf("%w: its end is missing", dedup.ErrDamaged)
+			}
+			return nil
+		})
+		if err != nil && !errors.Is(err, errStopped) {
+			lost(err)
+		}
+	}
+}
+
+var errStopped = errors.New("stopped")
+
+// merged yields the entries of two files in order.
+func merged(a, b iter.Seq[dedup.Entry]) iter.Seq[dedup.Entry] {
+	return func(yield func(dedup.Entry) bool) {
+		next, stop := iter.Pull(b)
+		defer stop()
+		e, more := next()
+		for first := range a {
+			for more && dedup.Compare(e, first) < 0 {
+				if !yield(e) {
+					return
+				}
+				e, more = next()
+			}
+			if more && e.Hash == first.Hash {
+				e, more = next()
+			}
+			if !yield(first) {
+				return
+			}
+		}
+		for more {
+			if !yield(e) {
+				return
+			}
+			e, more = next()
+		}
+	}
+}
+
+// listKeys returns the files of keys, rising, and removes what a crash left: a
+// file that was not complete, and those that were merged into another.
+func listKeys(dir string) ([]string, error) {
+	entries, err := os.ReadDir(filepath.Join(dir, "dedup"))
+	if err != nil {
+		return nil, err
+	}
+	var paths []string
+	for _, e := range entries {
+		path := filepath.Join(dir, "dedup", e.Name())
+		if strings.HasSuffix(path, tempSuffix) {
+			if err := os.Remove(path); err != nil {
+				return nil, err
+			}
+			continue
+		}
+		first, last, err := keyRange(path)
+		if err != nil {
+			return nil, err
+		}
+		// By name, so that of two that begin together the longer one comes last.
+		if n := len(paths) - 1; n >= 0 {
+			before, end, _ := keyRange(paths[n])
+			if last <= end {
+				if err := os.Remove(path); err != nil {
+					return nil, err
+				}
+				continue
+			}
+			if before == first {
+				if err := os.Remove(paths[n]); err != nil {
+					return nil, err
+				}
+				paths = paths[:n]
+			}
+		}
+		paths = append(paths, path)
+	}
+	return paths, nil
+}
+
+// remove unlinks a file, which may be gone.
+func remove(path string) error {
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}

@@ -1,0 +1,214 @@
+package bolt
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"go.etcd.io/bbolt"
+)
+
+// tendEvery is how often it is looked what has expired, by the machine's clock;
+// by the store's clock expiry then is judged.
+const tendEvery = time.Minute
+
+// rotate begins a new segment where the active one is full or old. The committer
+// calls it. A disk too full for another file leaves the active one in use.
+func (s *Store) rotate(now time.Time) error {
+	g := s.active()
+	if s.last.Load() < g.first ||
+		g.size.Load() < s.options.SegmentSize && now.Sub(g.created) < s.options.SegmentAge {
+		return nil
+	}
+	next, err := s.nextSegment(g, now)
+	if isShort(err) {
+		s.options.Log.Warn("no room for a new segment; the active one goes on growing", "dir", s.dir, "err", err)
+		return nil
+	}
+	if err := s.judge("begin a segment", err); err != nil {
+		return err
+	}
+	g.last.Store(s.last.Load())
+	s.setSegments(append(slices.Clone(s.segments()), next))
+	// Its keys are written before anything of it may expire.
+	s.tendSoon()
+	return nil
+}
+
+// nextSegment makes and opens the segment after g.
+func (s *Store) nextSegment(g *segment, now time.Time) (*segment, error) {
+	if err := s.seal(g); err != nil {
+		return nil, err
+	}
+	if err := createSegment(s.dir, segmentHead{first: s.next, previous: s.last.Load(), created: now}); err != nil {
+		return nil, err
+	}
+	return s.openSegment(s.next, true)
+}
+
+// seal commits a transaction that changes nothing: bbolt has two meta pages, and
+// after it both lead to all records, so that losing one of them loses none. A
+// full disk leaves it out.
+func (s *Store) seal(g *segment) error {
+	err := guard(func() error {
+		return g.db.Update(func(tx *bbolt.Tx) error {
+			m := tx.Bucket(bucketMeta)
+			return m.Put(keyBatch, clone(m.Get(keyBatch)))
+		})
+	})
+	if isFull(err) {
+		return nil
+	}
+	return err
+}
+
+// tendSoon has tend run.
+func (s *Store) tendSoon() {
+	select {
+	case s.tending <- struct{}{}:
+	default:
+	}
+}
+
+// keepHouse tends the store until it is closed.
+func (s *Store) keepHouse() {
+	defer close(s.tended)
+	t := time.NewTicker(tendEvery)
+	defer t.Stop()
+	for {
+		select {
+		case <-s.closing:
+			return
+		case <-s.tending:
+		case <-t.C:
+		}
+		if s.broken() != nil {
+			return
+		}
+		err := s.tend(s.options.Now())
+		switch {
+		case err == nil:
+		case isShort(err):
+			s.options.Log.Warn("no room to tend the store", "dir", s.dir, "err", err)
+		default:
+			s.fail(err)
+		}
+	}
+}
+
+// stopTending ends keepHouse and waits for it.
+func (s *Store) stopTending() {
+	close(s.closing)
+	<-s.tended
+}
+
+// tend writes dedup keys to files, merges and mends those, and removes what has
+// expired. It does not hold up appends or deliveries. Not for concurrent use.
+func (s *Store) tend(now time.Time) error {
+	closed := s.active().first > s.index.covered()+1
+	if closed || s.index.size() >= runKeys {
+		if err := s.flushKeys(); err != nil {
+			return err
+		}
+	}
+	for _, f := range s.index.list() {
+		if f.bad.Load() {
+			if err := s.mendKeys(f); err != nil {
+				return fmt.Errorf("mend dedup keys: %w", err)
+			}
+		}
+	}
+	for _, g := range s.segments() {
+		if g.damaged.Load() && g != s.active() {
+			if err := s.mendSegment(g); err != nil {
+				return err
+			}
+		}
+	}
+	return errors.Join(s.mergeKeys(), s.expireSegments(now), s.expireKeys(now))
+}
+
+// expireSegments removes the segments that are older than the retention and that
+// nobody needs any more.
+//
+// Invariant 4: what is not delivered is never expired. Invariant 1: nor is a
+// callback that was kept and not looked at.
+func (s *Store) expireSegments(now time.Time) error {
+	needed := s.oldestNeeded()
+	for {
+		all := s.segments()
+		if len(all) == 1 {
+			return nil
+		}
+		g, next := all[0], all[1]
+		last := g.last.Load()
+		// A segment ended when the next one began.
+		if g.damaged.Load() || now.Sub(next.created) <= s.options.Retention || last >= needed ||
+			last > s.index.covered() || s.keptFrom(g.first, last) {
+			return nil
+		}
+		if err := s.expire(g); err != nil {
+			return fmt.Errorf("expire segment %s: %w", g.path, err)
+		}
+	}
+}
+
+func (s *Store) expire(g *segment) error {
+	s.setSegments(s.segments()[1:])
+	if err := g.db.Close(); err != nil {
+		return err
+	}
+	if err := os.Remove(g.path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return syncPath(filepath.Dir(g.path))
+}
+
+// oldestNeeded is the lowest sequence that a sink still needs from the log.
+func (s *Store) oldestNeeded() uint64 {
+	needed := s.last.Load() + 1
+	s.sinksMu.RLock()
+	defer s.sinksMu.RUnlock()
+	for _, k := range s.sinks {
+		needed = min(needed, k.oldestNeeded())
+	}
+	return needed
+}
+
+func (k *sink) oldestNeeded() uint64 {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	needed := k.next.Seq
+	if len(k.window) > 0 {
+		needed = min(needed, k.window[0].at.Seq)
+	}
+	for _, d := range k.due {
+		if !d.copied {
+			needed = min(needed, d.pos.Seq)
+		}
+	}
+	return needed
+}
+
+// keptFrom reports whether a callback of a range was kept and not dropped since.
+func (s *Store) keptFrom(first, last uint64) bool {
+	found := false
+	for _, g := range s.segments() {
+		if last < g.first {
+			break
+		}
+		err := g.view(func(tx *bbolt.Tx) error {
+			k, _ := tx.Bucket(bucketKept).Cursor().Seek(seqKey(first))
+			found = found || k != nil && binary.BigEndian.Uint64(k) <= last
+			return nil
+		})
+		// Who cannot look must not expire.
+		found = found || err != nil
+	}
+	return found
+}
