@@ -90,7 +90,7 @@ func (s *Store) DeadLetters(
 	for _, l := range found {
 		out = append(out, host.DeadLetter{
 			Sink: name, Event: *l.row.Event, Attempts: l.row.Attempts,
-			First: l.row.First, Died: l.died, Reason: l.row.Reason,
+			First: l.row.First, Died: l.died, Reason: l.row.Reason, Answer: l.row.Answer,
 		})
 	}
 	if !more {

@@ -6,6 +6,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"go.etcd.io/bbolt"
@@ -14,12 +16,8 @@ import (
 	"github.com/postern/postern/host/store/bolt/internal/record"
 )
 
-const (
-	// maxReason is how much of a settlement's reason is kept.
-	maxReason = 1024
-	// parkFor is how long an event that cannot be read is left alone.
-	parkFor = time.Minute
-)
+// leaveFor is how long an event that cannot be read is left alone.
+const leaveFor = time.Minute
 
 // Subscribe implements [host.Queue]. It returns when the sink is durable. A
 // changed filter counts for what was not looked at yet.
@@ -96,6 +94,47 @@ func (s *Store) Unsubscribe(_ context.Context, name string) error {
 	})
 }
 
+// Sinks implements [host.Queue].
+func (s *Store) Sinks(context.Context) ([]string, error) {
+	if err := s.broken(); err != nil {
+		return nil, err
+	}
+	s.sinksMu.RLock()
+	defer s.sinksMu.RUnlock()
+	return slices.Sorted(maps.Keys(s.sinks)), nil
+}
+
+// Pause implements [host.Queue]. It waits for a Lease that has begun.
+func (s *Store) Pause(_ context.Context, name string) error { return s.pause(name, true) }
+
+// Resume implements [host.Queue].
+func (s *Store) Resume(_ context.Context, name string) error { return s.pause(name, false) }
+
+func (s *Store) pause(name string, paused bool) error {
+	s.subs.Lock()
+	defer s.subs.Unlock()
+	k, err := s.mustSink(name)
+	if err != nil {
+		return err
+	}
+	k.leasing.Lock()
+	defer k.leasing.Unlock()
+	return s.change(&change{
+		apply: func(tx *bbolt.Tx) error {
+			b := sinkBucket(tx, name)
+			if !paused {
+				return b.Delete(keyPaused)
+			}
+			return b.Put(keyPaused, []byte{1})
+		},
+		commit: func() {
+			k.mu.Lock()
+			k.paused = paused
+			k.mu.Unlock()
+		},
+	})
+}
+
 // sink returns a sink, nil if it is not subscribed.
 func (s *Store) sink(name string) *sink {
 	s.sinksMu.RLock()
@@ -122,6 +161,9 @@ func (s *Store) Lease(ctx context.Context, name string, n int, ttl time.Duration
 	}
 	k.leasing.Lock()
 	defer k.leasing.Unlock()
+	if paused, err := k.mayLease(); paused || err != nil {
+		return host.Leased{}, err
+	}
 	l := &leasing{s: s, k: k, now: s.options.Now(), ttl: ttl, room: min(n, maxRead), bytes: maxReadBytes}
 	failed := l.due()
 	for end := false; l.more() && !end; {
@@ -134,6 +176,16 @@ func (s *Store) Lease(ctx context.Context, name string, n int, ttl time.Duration
 		return host.Leased{}, fmt.Errorf("lease for %s: %w", name, failed)
 	}
 	return host.Leased{Deliveries: l.out, Next: l.next()}, nil
+}
+
+// mayLease reports whether the sink is paused, or why nothing can be leased to it.
+func (k *sink) mayLease() (paused bool, err error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if !k.want.Ready() {
+		err = fmt.Errorf("lease for %s: the expression %q is not compiled", k.name, k.want.Where)
+	}
+	return k.paused, err
 }
 
 // leasing is one Lease under way.
@@ -162,7 +214,7 @@ func (l *leasing) due() (failed error) {
 			ev, err := l.s.deliveryEvent(l.k, d)
 			if err != nil {
 				failed = err
-				d.at = l.now.Add(parkFor)
+				d.at = l.now.Add(leaveFor)
 				l.push(d)
 				continue
 			}
@@ -359,7 +411,7 @@ func (k *sink) settle(now time.Time, all []host.Settlement) []*move {
 
 func newMove(d *delivery, st host.Settlement, now time.Time) *move {
 	m := &move{d: d, at: unstamp(stamp(st.At))}
-	row := record.Row{Attempts: d.attempts, First: d.first, Reason: st.Reason[:min(len(st.Reason), maxReason)]}
+	row := record.Row{Attempts: d.attempts, First: d.first, Reason: bounded(st.Reason), Answer: bounded(st.Answer)}
 	if d.copied {
 		row.Event = d.event
 	}
@@ -370,6 +422,8 @@ func newMove(d *delivery, st host.Settlement, now time.Time) *move {
 	m.key, m.row = rowKey(m.at, d.pos), row.Encode()
 	return m
 }
+
+func bounded(s string) string { return s[:min(len(s), host.MaxReason)] }
 
 func (k *sink) putMoves(tx *bbolt.Tx, moves []*move) error {
 	b := sinkBucket(tx, k.name)
@@ -445,7 +499,7 @@ func (s *Store) Lag(_ context.Context, name string) (host.Lag, error) {
 	now := s.options.Now()
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	lag := host.Lag{Dead: k.dead}
+	lag := host.Lag{Dead: k.dead, Paused: k.paused}
 	if last := s.last.Load(); k.next.Seq <= last {
 		lag.Records = last - max(k.next.Seq, s.segments()[0].first) + 1
 	}

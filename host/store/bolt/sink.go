@@ -23,6 +23,7 @@ type sink struct {
 	leasing sync.Mutex
 	mu      sync.Mutex
 	want    host.Filter
+	paused  bool
 	// next is the place in the log to go on from.
 	next pos
 	// window are the events taken from the log, in order, from the first one

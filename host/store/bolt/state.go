@@ -26,6 +26,7 @@ var (
 
 	keyFilter     = []byte("filter")   // JSON of the host.Filter
 	keyPosition   = []byte("position") // record.Position
+	keyPaused     = []byte("paused")   // there while the sink is paused
 	bucketRetries = []byte("r")        // due, sequence, index -> record.Row
 	bucketDead    = []byte("x")        // died, sequence, index -> record.Row
 )
@@ -123,6 +124,7 @@ func loadSink(name string, b *bbolt.Bucket) (*sink, error) {
 	for _, at := range p.Above {
 		k.skip[at] = struct{}{}
 	}
+	k.paused = b.Get(keyPaused) != nil
 	retries, dead := b.Bucket(bucketRetries), b.Bucket(bucketDead)
 	if retries == nil || dead == nil {
 		return nil, errors.New("a bucket is missing")

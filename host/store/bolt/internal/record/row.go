@@ -13,12 +13,14 @@ type Row struct {
 	Attempts int
 	First    time.Time
 	Reason   string
+	Answer   string
 	// Event is the row's own copy; nil for a retry, whose event is in the log.
 	Event *host.Event
 }
 
+// Version 1 of a row has no answer.
 const (
-	rowVersion   = 1
+	rowVersion   = 2
 	rowHasEvent  = 1
 	placeVersion = 1
 )
@@ -29,6 +31,7 @@ func (r *Row) Encode() []byte {
 	b = binary.AppendUvarint(b, uint64(r.Attempts)) //nolint:gosec // never negative
 	b = appendTime(b, r.First)
 	b = appendText(b, r.Reason)
+	b = appendText(b, r.Answer)
 	if r.Event != nil {
 		b[1] = rowHasEvent
 		b = appendEvent(b, r.Event)
@@ -43,11 +46,16 @@ func ParseRow(b []byte) (*Row, error) {
 		return nil, err
 	}
 	r := &reader{b: append([]byte(nil), b...)}
-	if r.byte() != rowVersion {
+	// Invariant 10: what an earlier version wrote is read.
+	version := r.byte()
+	if version == 0 || version > rowVersion {
 		return nil, damaged("version of a row is unknown")
 	}
 	flags := r.byte()
 	row := &Row{Attempts: r.int(), First: r.time(), Reason: r.text()}
+	if version > 1 {
+		row.Answer = r.text()
+	}
 	if flags&rowHasEvent != 0 {
 		row.Event = &host.Event{}
 		r.event(row.Event)
