@@ -12,8 +12,11 @@ import (
 	"github.com/postern/postern/host"
 )
 
-// defaultMaxKept is the bound of kept callbacks when Options name none.
-const defaultMaxKept = 10_000
+// The bounds when Options name none.
+const (
+	defaultMaxKept = 10_000
+	defaultMaxRing = 1_000
+)
 
 // Options of a store. The zero value is usable.
 type Options struct {
@@ -22,11 +25,14 @@ type Options struct {
 	// MaxKept is how many kept callbacks are taken before KeptFull; zero means
 	// 10,000.
 	MaxKept int
+	// MaxRing is how many refused callbacks of one endpoint and reason are held
+	// before the oldest goes; zero means 1,000.
+	MaxRing int
 }
 
 // Store implements [host.Store] without files. Nothing survives it. It is safe
-// for concurrent use; every call holds one lock. Put, List, Get, Drop, Replay,
-// Timeline and Search answer [host.ErrUnsupported].
+// for concurrent use; every call holds one lock. Timeline and Search answer
+// [host.ErrUnsupported].
 type Store struct {
 	host.Unsupported
 
@@ -35,7 +41,10 @@ type Store struct {
 	maxKept int
 	records []record // sequence 1 is records[0]
 	seen    map[host.Hash]place
-	kept    int
+	kept    map[uint64]bool // sequences of what is kept and was not dropped
+	maxRing int
+	refused []host.Rejected // the oldest first
+	put     uint64          // how many were put so far
 	sinks   map[string]*sink
 	token   uint64
 	failed  chan struct{}
@@ -63,6 +72,8 @@ func New(o Options) *Store {
 	s := &Store{
 		now:     o.Now,
 		maxKept: o.MaxKept,
+		maxRing: o.MaxRing,
+		kept:    make(map[uint64]bool),
 		seen:    make(map[host.Hash]place),
 		sinks:   make(map[string]*sink),
 		// Tokens of another store must not fit this one.
@@ -75,6 +86,9 @@ func New(o Options) *Store {
 	if s.maxKept == 0 {
 		s.maxKept = defaultMaxKept
 	}
+	if s.maxRing == 0 {
+		s.maxRing = defaultMaxRing
+	}
 	return s
 }
 
@@ -85,8 +99,8 @@ func (s *Store) Append(ctx context.Context, rec *host.Record) (host.Receipt, err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if rec.Kind == host.Kept && s.kept >= s.maxKept {
-		return host.Receipt{}, host.Errorf(host.KeptFull, "append: %d callbacks are kept already", s.kept)
+	if rec.Kind == host.Kept && len(s.kept) >= s.maxKept {
+		return host.Receipt{}, host.Errorf(host.KeptFull, "append: %d callbacks are kept already", len(s.kept))
 	}
 	r := record{Record: copyRecord(rec)}
 	seq := uint64(len(s.records)) + 1
@@ -95,7 +109,7 @@ func (s *Store) Append(ctx context.Context, rec *host.Record) (host.Receipt, err
 		return host.Receipt{Events: copyOf(r.events), Aside: copyOf(r.aside)}, nil
 	}
 	if rec.Kind == host.Kept {
-		s.kept++
+		s.kept[seq] = true
 	}
 	s.records = append(s.records, r)
 	return host.Receipt{Seq: seq, Events: copyOf(r.events), Aside: copyOf(r.aside)}, nil
@@ -148,6 +162,17 @@ func (s *Store) disposition(ev *host.Event) host.Disposition {
 		return host.Duplicate
 	}
 	return host.Conflicted
+}
+
+// Status implements [host.Store].
+func (s *Store) Status(context.Context) (host.Status, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	st := host.Status{Engine: "mem", Kept: len(s.kept), Quarantined: len(s.refused)}
+	if len(s.records) > 0 {
+		st.Segments, st.Oldest = 1, s.records[0].Callback.Received
+	}
+	return st, nil
 }
 
 // Failed implements [host.Store]; memory does not fail.

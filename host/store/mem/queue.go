@@ -3,6 +3,7 @@ package mem
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -10,47 +11,82 @@ import (
 	"github.com/postern/postern/host"
 )
 
-// maxReason is how much of a settlement's reason is kept.
-const maxReason = 1024
-
 // sink is what one sink wants and how far it is.
 type sink struct {
-	want host.Filter
-	// looked is the last sequence of which every event was taken or passed
-	// over; index is how many events of the next one were.
-	looked uint64
-	index  int
-	open   []*delivery
-	dead   []host.DeadLetter
+	want   host.Filter
+	order  host.Order
+	paused bool
+	// log is the way through what is new, replay that of the replay under way,
+	// nil for none; replays counts them.
+	log     walk
+	replay  *walk
+	replays int
+	turns   int // taken so far, for new and replayed ones to take turns
+	open    []*delivery
+	dead    []letter
 }
 
-// delivery is an event that was leased at least once and is neither done nor
-// dead. It is due, again, at at: when a retry is, or when its lease ends.
+// walk is a way through the log.
+type walk struct {
+	// number tells apart deliveries of the same event: zero for what is new,
+	// then a replay's.
+	number int
+	// seq and index are the next event to look at.
+	seq   uint64
+	index int
+	// from and to are the bounds of a replay; an empty to is none.
+	from, to host.Cursor
+	taken    uint64
+}
+
+func (w *walk) at() host.Cursor { return host.CursorAt(w.seq, w.index) }
+
+func (w *walk) ended() bool { return w.to != "" && w.at() >= w.to }
+
+// delivery is an event that was taken and is neither done nor dead. It is due,
+// again, at at: when a retry is, or when its lease ends.
 type delivery struct {
 	host.Delivery
 
+	// turn sorts by the place in the log, then by the walk; walk is its number.
+	turn string
+	walk int
+	// fresh: it was neither leased nor redriven.
+	fresh  bool
 	leased bool
 	at     time.Time
+}
+
+// letter is a dead letter with the place of its event.
+type letter struct {
+	host.DeadLetter
+
+	turn string
+	walk int
+}
+
+// cursor is the place of a dead letter: when it died, and the event's.
+func (l *letter) cursor() host.Cursor {
+	return host.Cursor(fmt.Sprintf("%016x%s", l.Died.UnixNano(), l.turn))
 }
 
 // Subscribe implements [host.Queue].
 func (s *Store) Subscribe(_ context.Context, name string, sub host.Subscription) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	want := sub.Filter.Clone()
-	if k := s.sinks[name]; k != nil {
-		k.want = want
-		return nil
+	k := s.sinks[name]
+	if k == nil {
+		k = &sink{log: walk{seq: 1}}
+		switch sub.From {
+		case host.FromNow:
+			k.log.seq = uint64(len(s.records)) + 1
+		case host.FromOldest:
+		default:
+			return fmt.Errorf("subscribe %s: no such start %q", name, sub.From)
+		}
+		s.sinks[name] = k
 	}
-	k := &sink{want: want}
-	switch sub.From {
-	case host.FromNow:
-		k.looked = uint64(len(s.records))
-	case host.FromOldest:
-	default:
-		return fmt.Errorf("subscribe %s: no such start %q", name, sub.From)
-	}
-	s.sinks[name] = k
+	k.want, k.order = sub.Filter.Clone(), sub.Order
 	return nil
 }
 
@@ -60,6 +96,13 @@ func (s *Store) Unsubscribe(_ context.Context, name string) error {
 	defer s.mu.Unlock()
 	delete(s.sinks, name)
 	return nil
+}
+
+// Sinks implements [host.Queue].
+func (s *Store) Sinks(context.Context) ([]string, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Sorted(maps.Keys(s.sinks)), nil
 }
 
 func (s *Store) sink(name string) (*sink, error) {
@@ -77,30 +120,49 @@ func (s *Store) Lease(_ context.Context, name string, n int, ttl time.Duration) 
 	if err != nil {
 		return host.Leased{}, err
 	}
+	if !k.want.Ready() {
+		return host.Leased{}, fmt.Errorf("lease for %s: the expression %q is not compiled", name, k.want.Where)
+	}
+	if k.paused {
+		return host.Leased{}, nil
+	}
 	now := s.now()
 	var out host.Leased
 	slices.SortStableFunc(k.open, func(a, b *delivery) int { return a.at.Compare(b.at) })
 	for _, d := range k.open {
-		if len(out.Deliveries) < n && !d.at.After(now) {
+		if len(out.Deliveries) < n && !d.at.After(now) && !k.waits(d) {
 			out.Deliveries = append(out.Deliveries, s.lease(d, now, ttl))
 		}
 	}
 	for len(out.Deliveries) < n {
-		ev, ok := s.take(k)
-		if !ok {
+		d := s.take(k)
+		if d == nil {
 			break
 		}
-		d := &delivery{Delivery: host.Delivery{Sink: name, Event: ev, First: now}}
+		d.Sink, d.at = name, now
 		k.open = append(k.open, d)
-		out.Deliveries = append(out.Deliveries, s.lease(d, now, ttl))
+		if !k.waits(d) {
+			out.Deliveries = append(out.Deliveries, s.lease(d, now, ttl))
+		}
 	}
 	out.Next = s.next(k, now)
 	return out, nil
 }
 
+// waits reports whether an earlier delivery of the same subject is open.
+func (k *sink) waits(d *delivery) bool {
+	if k.order != host.OrderSubject || d.Event.Subject == "" {
+		return false
+	}
+	return slices.ContainsFunc(k.open, func(o *delivery) bool {
+		return o.turn < d.turn && o.Event.Subject == d.Event.Subject &&
+			o.Event.Endpoint == d.Event.Endpoint && o.Event.Tenant == d.Event.Tenant
+	})
+}
+
 func (s *Store) lease(d *delivery, now time.Time, ttl time.Duration) host.Delivery {
 	s.token++
-	d.Token, d.leased, d.at = s.token, true, now.Add(ttl)
+	d.Token, d.leased, d.fresh, d.at = s.token, true, false, now.Add(ttl)
 	d.Attempt++
 	if d.Attempt == 1 {
 		d.First = now
@@ -110,31 +172,58 @@ func (s *Store) lease(d *delivery, now time.Time, ttl time.Duration) host.Delive
 	return out
 }
 
-// take returns the next event of the log that the sink wants.
-func (s *Store) take(k *sink) (host.Event, bool) {
-	for k.looked < uint64(len(s.records)) {
-		r := &s.records[k.looked]
-		for k.index < len(r.Events) {
-			i := k.index
-			k.index++
-			if r.events[i] != host.Duplicate && k.want.Match(&r.Events[i]) {
-				return r.Events[i], true
-			}
-		}
-		k.looked, k.index = k.looked+1, 0
+// take returns the next event that the sink wants, by turns a new one and one of
+// the replay.
+func (s *Store) take(k *sink) *delivery {
+	walks := []*walk{&k.log, k.replay}
+	if k.turns++; k.turns%2 == 0 {
+		slices.Reverse(walks)
 	}
-	return host.Event{}, false
+	for _, w := range walks {
+		if w == nil {
+			continue
+		}
+		d := s.step(k, w)
+		if w.ended() {
+			k.replay = nil
+		}
+		if d != nil {
+			return d
+		}
+	}
+	return nil
 }
 
-// next is when to lease again: now if the log goes on.
+// step goes on to the next event of a walk that the sink wants.
+func (s *Store) step(k *sink, w *walk) *delivery {
+	for w.seq <= uint64(len(s.records)) && !w.ended() {
+		r, i := &s.records[w.seq-1], w.index
+		if i >= len(r.Events) {
+			w.seq, w.index = w.seq+1, 0
+			continue
+		}
+		turn := fmt.Sprintf("%s%08x", w.at(), w.number)
+		w.index++
+		if r.events[i] != host.Duplicate && k.want.Match(&r.Events[i]) {
+			w.taken++
+			return &delivery{Delivery: host.Delivery{Event: r.Events[i]}, turn: turn, walk: w.number, fresh: true}
+		}
+	}
+	return nil
+}
+
+// next is when to lease again: now if there is more to look at.
 func (s *Store) next(k *sink, now time.Time) time.Time {
-	if k.looked < uint64(len(s.records)) {
+	if k.replay != nil || k.log.seq <= uint64(len(s.records)) {
 		return now
 	}
-	if len(k.open) == 0 {
-		return time.Time{}
+	var next time.Time
+	for _, d := range k.open {
+		if (next.IsZero() || d.at.Before(next)) && !k.waits(d) {
+			next = d.at
+		}
 	}
-	return slices.MinFunc(k.open, func(a, b *delivery) int { return a.at.Compare(b.at) }).at
+	return next
 }
 
 // Settle implements [host.Queue].
@@ -158,15 +247,33 @@ func (s *Store) Settle(_ context.Context, name string, all ...host.Settlement) e
 			d.leased, d.at = false, st.At
 			continue
 		case host.Dead:
-			k.dead = append(k.dead, host.DeadLetter{
+			k.dead = append(k.dead, letter{turn: d.turn, walk: d.walk, DeadLetter: host.DeadLetter{
 				Sink: name, Event: copyEvent(&d.Event), Attempts: d.Attempt,
-				First: d.First, Died: now, Reason: st.Reason[:min(len(st.Reason), maxReason)],
-			})
+				First: d.First, Died: now, Reason: bounded(st.Reason), Answer: bounded(st.Answer),
+			}})
 		case host.Done:
 		}
 		k.open = slices.Delete(k.open, i, i+1)
 	}
 	return nil
+}
+
+func bounded(s string) string { return s[:min(len(s), host.MaxReason)] }
+
+// Pause implements [host.Queue].
+func (s *Store) Pause(_ context.Context, name string) error { return s.pause(name, true) }
+
+// Resume implements [host.Queue].
+func (s *Store) Resume(_ context.Context, name string) error { return s.pause(name, false) }
+
+func (s *Store) pause(name string, paused bool) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	k, err := s.sink(name)
+	if err == nil {
+		k.paused = paused
+	}
+	return err
 }
 
 // DeadLetters implements [host.Queue].
@@ -182,26 +289,22 @@ func (s *Store) DeadLetters(
 	if n <= 0 {
 		n = defaultLimit
 	}
-	slices.SortFunc(k.dead, func(a, b host.DeadLetter) int {
-		return strings.Compare(string(letterCursor(&a)), string(letterCursor(&b)))
-	})
+	slices.SortFunc(k.dead, func(a, b letter) int { return strings.Compare(string(a.cursor()), string(b.cursor())) })
 	var out []host.DeadLetter
-	for _, dl := range k.dead {
-		if c := letterCursor(&dl); c <= after {
+	last := after
+	for i := range k.dead {
+		c := k.dead[i].cursor()
+		if c <= after {
 			continue
 		}
 		if len(out) == n {
-			return out, letterCursor(&out[n-1]), nil
+			return out, last, nil
 		}
+		dl := k.dead[i].DeadLetter
 		dl.Event = copyEvent(&dl.Event)
-		out = append(out, dl)
+		out, last = append(out, dl), c
 	}
 	return out, "", nil
-}
-
-// letterCursor is the place of a dead letter: when it died, and its id.
-func letterCursor(dl *host.DeadLetter) host.Cursor {
-	return host.Cursor(fmt.Sprintf("%016x%s", dl.Died.UnixNano(), dl.Event.ID()))
 }
 
 // Redrive implements [host.Queue].
@@ -216,7 +319,7 @@ func (s *Store) Redrive(_ context.Context, name string, ids ...string) (int, err
 	for i := range gone {
 		k.open = append(k.open, &delivery{
 			Delivery: host.Delivery{Sink: name, Event: gone[i].Event},
-			at:       s.now(),
+			turn:     gone[i].turn, walk: gone[i].walk, at: s.now(),
 		})
 	}
 	return len(gone), nil
@@ -234,17 +337,59 @@ func (s *Store) Discard(_ context.Context, name string, ids ...string) (int, err
 }
 
 // removeDead takes out the dead letters with these ids, or all without any.
-func (k *sink) removeDead(ids []string) []host.DeadLetter {
-	var gone, left []host.DeadLetter
-	for _, dl := range k.dead {
-		if len(ids) == 0 || slices.Contains(ids, dl.Event.ID()) {
-			gone = append(gone, dl)
+func (k *sink) removeDead(ids []string) []letter {
+	var gone, left []letter
+	for _, l := range k.dead {
+		if len(ids) == 0 || slices.Contains(ids, l.Event.ID()) {
+			gone = append(gone, l)
 		} else {
-			left = append(left, dl)
+			left = append(left, l)
 		}
 	}
 	k.dead = left
 	return gone
+}
+
+// Replay implements [host.Queue].
+func (s *Store) Replay(_ context.Context, name string, from, to host.Cursor) error {
+	seq, index, err := from.At()
+	if err != nil {
+		return fmt.Errorf("replay to %s: from: %w", name, err)
+	}
+	if _, _, err := to.At(); err != nil {
+		return fmt.Errorf("replay to %s: to: %w", name, err)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	k, err := s.sink(name)
+	if err != nil {
+		return err
+	}
+	if k.replay != nil {
+		return fmt.Errorf("replay to %s: %w", name, host.ErrBusy)
+	}
+	if end := host.CursorAt(uint64(len(s.records))+1, 0); to == "" || to > end {
+		to = end
+	}
+	k.replays++
+	w := &walk{number: k.replays, seq: max(seq, 1), index: index, from: from, to: to}
+	if !w.ended() {
+		k.replay = w
+	}
+	return nil
+}
+
+// StopReplay implements [host.Queue].
+func (s *Store) StopReplay(_ context.Context, name string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	k, err := s.sink(name)
+	if err != nil || k.replay == nil {
+		return err
+	}
+	k.open = slices.DeleteFunc(k.open, func(d *delivery) bool { return d.fresh && d.walk == k.replay.number })
+	k.replay = nil
+	return nil
 }
 
 // Lag implements [host.Queue].
@@ -256,13 +401,19 @@ func (s *Store) Lag(_ context.Context, name string) (host.Lag, error) {
 		return host.Lag{}, err
 	}
 	now := s.now()
-	lag := host.Lag{Records: uint64(len(s.records)) - k.looked, Dead: len(k.dead)}
+	lag := host.Lag{Records: uint64(len(s.records)) + 1 - k.log.seq, Dead: len(k.dead), Paused: k.paused}
 	for _, d := range k.open {
-		if d.leased && d.at.After(now) {
+		switch {
+		case d.fresh:
+			lag.Parked++
+		case d.leased && d.at.After(now):
 			lag.Leased++
-		} else {
+		default:
 			lag.Retrying++
 		}
+	}
+	if w := k.replay; w != nil {
+		lag.Replay = &host.Replay{From: w.from, To: w.to, At: w.at(), Taken: w.taken}
 	}
 	return lag, nil
 }

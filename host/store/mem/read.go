@@ -124,10 +124,7 @@ func (s *Store) at(seq uint64, index int) host.StoredEvent {
 // does by nature.
 func copyRecord(r *host.Record) host.Record {
 	out := *r
-	out.Callback.Headers = copyOf(r.Callback.Headers)
-	out.Callback.Body = copyOf(r.Callback.Body)
-	out.Callback.Tokens = copyOf(r.Callback.Tokens)
-	out.Callback.Received = r.Callback.Received.Round(0).UTC()
+	out.Callback = copyCallback(&r.Callback)
 	out.Evidence = copyOf(r.Evidence)
 	out.Events = make([]host.Event, len(r.Events))
 	for i := range r.Events {
@@ -137,6 +134,15 @@ func copyRecord(r *host.Record) host.Record {
 	for i := range r.Aside {
 		out.Aside[i] = copyAside(r.Aside[i])
 	}
+	return out
+}
+
+func copyCallback(cb *host.Callback) host.Callback {
+	out := *cb
+	out.Headers = copyOf(cb.Headers)
+	out.Body = copyOf(cb.Body)
+	out.Tokens = copyOf(cb.Tokens)
+	out.Received = cb.Received.Round(0).UTC()
 	return out
 }
 
