@@ -13,7 +13,7 @@ func TestStore(t *testing.T) {
 	const never = "the model has no index"
 	storetest.Run(t, storetest.Engine{
 		Open: func(_ *testing.T, _ string, now func() time.Time) host.Store {
-			return mem.New(mem.Options{Now: now, MaxKept: storetest.KeptBound})
+			return mem.New(mem.Options{Now: now, MaxKept: storetest.KeptBound, MaxRing: storetest.RingBound})
 		},
 		NoTimeline: never, NoSearch: never,
 	})

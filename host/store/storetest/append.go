@@ -7,6 +7,19 @@ import (
 	"github.com/postern/postern/host"
 )
 
+var appendTests = []test{
+	{name: "Append", run: testAppend},
+	{name: "Invariant2_appendIsAllOrNone", run: testAppendMixed},
+	{name: "Invariant3_duplicateNeverYieldsASecondEvent", run: testDuplicates},
+	{name: "Invariant3_conflictOncePerContent", run: testConflicts},
+	{name: "SetAside", run: testSetAside},
+	{name: "IgnoredAndKept", run: testIgnoredAndKept},
+	{name: "KeptBound", run: testKeptBound},
+	{name: "Invariant3_oneStoredAmongConcurrent", run: testConcurrent},
+	{name: "AppendCanceled", run: testAppendCanceled},
+	{name: "Failed", run: testFailed},
+}
+
 func testAppend(t *testing.T, f *fixture) {
 	first := f.append(SampleRecord(1))
 	f.same("events", []host.Disposition{host.Stored}, first.Events)

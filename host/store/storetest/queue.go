@@ -8,6 +8,31 @@ import (
 	"github.com/postern/postern/host"
 )
 
+var queueTests = []test{
+	{name: "Lease", run: testLease},
+	{name: "LeaseTellsWhenMoreWaits", run: testLeaseMore},
+	{name: "Retry", run: testRetry},
+	{name: "Invariant4_deadLettersWait", run: testDead},
+	{name: "DeadLetterPages", run: testDeadPages},
+	{name: "Redrive", run: testRedrive},
+	{name: "Discard", run: testDiscard},
+	{name: "Invariant5_leaseEnds", run: testLeaseEnds},
+	{name: "Invariant5_lateSettleIsIgnored", run: testLateSettle},
+	{name: "SubscribeFrom", run: testSubscribeFrom},
+	{name: "SubscribeAgain", run: testSubscribeAgain},
+	{name: "SubscribeFilterChanges", run: testFilterChanges},
+	{name: "Unsubscribe", run: testUnsubscribe},
+	{name: "UnknownSink", run: testUnknownSink},
+	{name: "Invariant6_sinksAreApart", run: testSinksApart},
+	{name: "ConflictsOnlyOnRequest", run: testConflictDelivery},
+	{name: "Lag", run: testLag},
+	{name: "ReasonIsCut", run: testReasonIsCut},
+	{name: "Unsupported", run: testUnsupported},
+	{name: "Sinks", run: testSinks},
+	{name: "Pause", run: testPause},
+	{name: "FilterNotReady", run: testNotReady},
+}
+
 func testLease(t *testing.T, f *fixture) {
 	f.subscribe("a", host.Filter{}, host.FromOldest)
 	if got := f.leased("a", 10); len(got.Deliveries) != 0 || !got.Next.IsZero() {
@@ -82,12 +107,12 @@ func testDead(_ *testing.T, f *fixture) {
 	f.fill(1, 2)
 	ds := f.lease("a", 10)
 	f.clock.advance(time.Second)
-	f.die("410 Gone", ds[0])
+	f.settle("a", host.Settlement{Token: ds[0].Token, Outcome: host.Dead, Reason: "410 Gone", Answer: "no more"})
 	f.done(ds[1])
 	f.clock.advance(30 * 24 * time.Hour)
 	f.wantEvents(f.lease("a", 10))
 	f.same("dead letters", []host.DeadLetter{{
-		Sink: "a", Event: SampleEvent(1, 0), Attempts: 1, Reason: "410 Gone",
+		Sink: "a", Event: SampleEvent(1, 0), Attempts: 1, Reason: "410 Gone", Answer: "no more",
 		First: ds[0].First, Died: ds[0].First.Add(time.Second),
 	}}, f.letters("a"))
 }
@@ -280,7 +305,71 @@ func testUnknownSink(t *testing.T, f *fixture) {
 	f.wantErr("redrive", err, host.ErrNotFound)
 	_, err = f.Discard(ctx, "a")
 	f.wantErr("discard", err, host.ErrNotFound)
+	f.wantErr("pause", f.Pause(ctx, "a"), host.ErrNotFound)
+	f.wantErr("resume", f.Resume(ctx, "a"), host.ErrNotFound)
+	if f.engine.NoReplay == "" {
+		f.wantErr("replay", f.Replay(ctx, "a", "", ""), host.ErrNotFound)
+		f.wantErr("stop a replay", f.StopReplay(ctx, "a"), host.ErrNotFound)
+	}
 	f.settle("a", host.Settlement{Token: 1, Outcome: host.Done})
+}
+
+func testSinks(t *testing.T, f *fixture) {
+	for _, name := range []string{"b", "c", "a"} {
+		f.subscribe(name, host.Filter{}, host.FromNow)
+	}
+	if err := f.Unsubscribe(t.Context(), "c"); err != nil {
+		t.Fatalf("unsubscribe: %v", err)
+	}
+	got, err := f.Sinks(t.Context())
+	if err != nil {
+		t.Fatalf("sinks: %v", err)
+	}
+	f.same("sinks", []string{"a", "b"}, got)
+}
+
+func testPause(_ *testing.T, f *fixture) {
+	f.subscribe("a", host.Filter{}, host.FromOldest)
+	f.subscribe("b", host.Filter{}, host.FromOldest)
+	f.fill(1, 3)
+	ds := f.lease("a", 2)
+	f.pause("a")
+	f.pause("a")
+	if got := f.leased("a", 10); len(got.Deliveries) != 0 || !got.Next.IsZero() {
+		f.t.Errorf("lease of a paused sink: %d deliveries, next %v, want none, never", len(got.Deliveries), got.Next)
+	}
+	f.wantEvents(f.lease("b", 10), 1, 2, 3)
+	// What is leased can still be settled, and not later than else.
+	f.done(ds[0])
+	f.clock.advance(ttl)
+	f.done(ds[1])
+	if got := f.lag("a"); !got.Paused || got.Leased != 0 || got.Retrying != 1 {
+		f.t.Errorf("lag %+v, want paused, one retrying and none leased", got)
+	}
+	f.wantEvents(f.lease("a", 10))
+	f.resume("a")
+	f.resume("a")
+	f.wantEvents(f.leaseAll("a"), 2, 3)
+	if f.lag("a").Paused {
+		f.t.Error("a resumed sink is paused")
+	}
+}
+
+// testNotReady has a filter whose expression nobody has compiled.
+func testNotReady(t *testing.T, f *fixture) {
+	f.subscribe("a", host.Filter{Where: "true"}, host.FromOldest)
+	f.fill(1, 2)
+	if _, err := f.Lease(t.Context(), "a", 10, ttl); err == nil {
+		t.Error("lease by an expression that is not compiled: no error")
+	}
+	f.subscribe("a", onlySample(2), host.FromOldest)
+	f.wantEvents(f.leaseAll("a"), 2)
+}
+
+// onlySample lets one sample event through, by an expression.
+func onlySample(n int) host.Filter {
+	want := SampleEvent(n, 0).Subject
+	return host.Filter{Where: "true", Test: func(ev *host.Event) bool { return ev.Subject == want }}
 }
 
 func testSinksApart(t *testing.T, f *fixture) {
@@ -340,9 +429,14 @@ func testLag(t *testing.T, f *fixture) {
 func testReasonIsCut(t *testing.T, f *fixture) {
 	f.subscribe("a", host.Filter{}, host.FromOldest)
 	f.fill(1, 1)
-	f.die(strings.Repeat("x", 5000), f.lease("a", 1)...)
-	if got := len(f.letters("a")[0].Reason); got != 1024 {
-		t.Errorf("reason of 5000 bytes is kept as %d, want 1024", got)
+	long := strings.Repeat("x", 5*host.MaxReason)
+	f.settle("a", host.Settlement{Token: f.lease("a", 1)[0].Token, Outcome: host.Dead, Reason: long, Answer: long})
+	dl := f.letters("a")[0]
+	if got, want := len(dl.Reason), host.MaxReason; got != want {
+		t.Errorf("reason of %d bytes is kept as %d, want %d", len(long), got, want)
+	}
+	if got, want := len(dl.Answer), host.MaxReason; got != want {
+		t.Errorf("answer of %d bytes is kept as %d, want %d", len(long), got, want)
 	}
 }
 
@@ -362,6 +456,9 @@ func testUnsupported(t *testing.T, f *fixture) {
 	check("get", q, err)
 	check("drop", q, f.Drop(ctx, "1"))
 	check("replay", f.engine.NoReplay, f.Replay(ctx, "a", "", ""))
+	check("stop a replay", f.engine.NoReplay, f.StopReplay(ctx, "a"))
+	_, err = f.Status(ctx)
+	check("status", f.engine.NoStatus, err)
 	_, err = f.Timeline(ctx, "acme", "txn")
 	check("timeline", f.engine.NoTimeline, err)
 	_, _, err = f.Search(ctx, "text", host.Page{})

@@ -8,6 +8,17 @@ import (
 	"github.com/postern/postern/host"
 )
 
+var readTests = []test{
+	{name: "ReadBack", run: testReadBack},
+	{name: "OwnsItsMemory", run: testOwnership},
+	{name: "Event", run: testEvent},
+	{name: "RangeForward", run: testRangeForward},
+	{name: "RangeBackward", run: testRangeBackward},
+	{name: "RangeFilter", run: testRangeFilter},
+	{name: "RangeResumes", run: testRangeResumes},
+	{name: "RangeForeignCursor", run: testRangeForeignCursor},
+}
+
 func testReadBack(t *testing.T, f *fixture) {
 	bare := &host.Record{Kind: host.Accepted, Events: []host.Event{{Key: host.Hash{1}}}}
 	v6 := SampleRecord(2)

@@ -39,6 +39,12 @@ func SampleEvent(n, content int) host.Event {
 	}
 }
 
+// sampleID is the id of SampleEvent(n, 0).
+func sampleID(n int) string { return hash("key %d", n).ID() }
+
+// number is the n of a [SampleEvent].
+func number(ev *host.Event) int { return int(ev.Received.Sub(sampleTime) / time.Second) }
+
 // SampleRecord returns an accepted callback, the n-th, with the given events;
 // without any, with SampleEvent(n, 0). Its callback has everything that is hard
 // to keep: repeated headers, bytes that are no text, an address.
@@ -95,6 +101,17 @@ func SampleKept(n int) *host.Record {
 	rec := SampleRecord(n)
 	rec.Kind, rec.Events, rec.Detail = host.Kept, nil, "the plugin trapped"
 	return rec
+}
+
+// SampleRejected returns callback n, refused by an endpoint for a reason; the
+// same n has the same body.
+func SampleRejected(n int, endpoint, reason string) *host.Rejected {
+	rec := SampleRecord(n)
+	return &host.Rejected{
+		Reason: reason, Detail: "the signature does not fit",
+		Tenant: rec.Tenant, Endpoint: endpoint, Provider: rec.Provider, Plugin: rec.Plugin,
+		Evidence: rec.Evidence, Callback: rec.Callback,
+	}
 }
 
 func hash(format string, args ...any) host.Hash {
