@@ -15,9 +15,12 @@ func TestStore(t *testing.T) {
 		Open: func(t *testing.T, dir string, now func() time.Time) host.Store {
 			return open(t, dir, Options{Now: now, MaxKept: storetest.KeptBound})
 		},
+		OpenRotating: func(t *testing.T, dir string, now func() time.Time) host.Store {
+			return open(t, dir, Options{Now: now, MaxKept: storetest.KeptBound, SegmentSize: 1 << 20})
+		},
 		Reopens: true,
 		Kill:    func(t *testing.T, s host.Store) { kill(t, s.(*Store)) },
-		NoOrder: later, NoQuarantine: later, NoReplay: later, NoStatus: later, NoTimeline: later, NoSearch: later,
+		NoOrder: later, NoQuarantine: later, NoReplay: later, NoTimeline: later, NoSearch: later,
 	})
 }
 

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime/debug"
+	"strings"
 	"syscall"
 
 	"go.etcd.io/bbolt"
@@ -56,6 +57,20 @@ func makeDir(dir string) error {
 		}
 	}
 	return nil
+}
+
+// syncParents makes the names durable that lead to a directory: whoever made
+// them may have been killed before he had.
+func syncParents(dir string) error {
+	dir, err := filepath.Abs(dir)
+	for parent := filepath.Dir(dir); err == nil && parent != dir; parent = filepath.Dir(dir) {
+		// What may not be opened was there before us.
+		if err = syncPath(parent); errors.Is(err, fs.ErrPermission) {
+			err = nil
+		}
+		dir = parent
+	}
+	return err
 }
 
 // createDB makes a bbolt file, filled by fill in one transaction, that is there
@@ -168,7 +183,12 @@ func isDamage(err error) bool {
 // because the kernel has then given up the pages.
 func isFull(err error) bool {
 	var w *fs.PathError
-	return errors.As(err, &w) && w.Op == "write" && isShort(w.Err)
+	if errors.As(err, &w) {
+		return w.Op == "write" && isShort(w.Err)
+	}
+	// bbolt lengthens a file before it writes to it, and makes text of the error.
+	return err != nil && strings.HasPrefix(err.Error(), "file resize error:") &&
+		(strings.HasSuffix(err.Error(), syscall.ENOSPC.Error()) || strings.HasSuffix(err.Error(), syscall.EDQUOT.Error()))
 }
 
 // isShort reports whether a file could not be made for want of room. Unlike a

@@ -44,6 +44,9 @@ func (s *Store) Subscribe(_ context.Context, name string, sub host.Subscription)
 	}
 	k := newSink(name)
 	k.want = own
+	if s.cursors != "" {
+		sub.From = s.cursors
+	}
 	switch sub.From {
 	case host.FromNow:
 		k.next = pos{Seq: s.last.Load() + 1}

@@ -1,9 +1,9 @@
 package bolt
 
 import (
-	"errors"
 	"bytes"
 	"encoding/json"
+	"errors"
 	"os"
 	"strings"
 	"sync"

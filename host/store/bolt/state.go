@@ -13,6 +13,7 @@ import (
 	"go.etcd.io/bbolt"
 
 	"github.com/postern/postern/host"
+	"github.com/postern/postern/host/store/bolt/internal/pages"
 	"github.com/postern/postern/host/store/bolt/internal/record"
 )
 
@@ -41,6 +42,41 @@ const (
 	flushAfter = 50 * time.Millisecond
 )
 
+// openState opens state.db. Where it is damaged or lost the store does not open
+// by itself: nobody but an operator can say whether the sinks should have
+// everything again or nothing.
+func (s *Store) openState(hasSegments, clean bool) error {
+	path := filepath.Join(s.dir, "state.db")
+	err := s.prepareState(hasSegments, clean)
+	if err == nil {
+		err = s.loadState()
+	}
+	if !isDamage(err) {
+		return err
+	}
+	if s.options.Cursors == "" {
+		return fmt.Errorf("%w; start with --cursors oldest to deliver all that is still in the log again, or now to deliver only what is new", err)
+	}
+	if s.state != nil {
+		if err := s.state.Close(); err != nil {
+			return err
+		}
+		s.state = nil
+	}
+	if _, gone := os.Stat(path); !errors.Is(gone, fs.ErrNotExist) {
+		if err := s.putAside(path, os.Rename); err != nil {
+			return err
+		}
+	}
+	s.note("%v; retries, dead letters and positions are lost with it, and sinks begin at %s", err, s.options.Cursors)
+	clear(s.sinks)
+	s.cursors = s.options.Cursors
+	if err := s.prepareState(false, clean); err != nil {
+		return err
+	}
+	return s.loadState()
+}
+
 // prepareState makes sure that state.db is there and whole. It is created
 // before the first segment, so that segments without it are never the work of
 // a crash.
@@ -49,7 +85,7 @@ func (s *Store) prepareState(hasSegments, clean bool) error {
 	_, err := os.Stat(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist) && hasSegments:
-		return fmt.Errorf("%s is missing, and with it how far every sink was", path)
+		return fmt.Errorf("%s is missing, and with it how far every sink was: %w", path, errDamaged)
 	case errors.Is(err, fs.ErrNotExist):
 		return createDB(path, func(tx *bbolt.Tx) error {
 			if _, err := tx.CreateBucket(bucketSinks); err != nil {
@@ -70,6 +106,9 @@ func (s *Store) prepareState(hasSegments, clean bool) error {
 // loadState opens state.db and fills sinks, next and reserved from it.
 func (s *Store) loadState() error {
 	path := filepath.Join(s.dir, "state.db")
+	if err := damage(path, pages.Verify(path, true)); err != nil {
+		return err
+	}
 	db, err := openDB(path, false, stateMapped, s.options.openFile)
 	if err != nil {
 		return err
@@ -79,14 +118,14 @@ func (s *Store) loadState() error {
 	err = s.viewState(func(tx *bbolt.Tx) error {
 		m, sinks := tx.Bucket(bucketState), tx.Bucket(bucketSinks)
 		if m == nil || sinks == nil {
-			return errors.New("it is damaged: a bucket is missing")
+			return fmt.Errorf("it is %w: a bucket is missing", errDamaged)
 		}
 		if err := checkForm(m); err != nil {
 			return err
 		}
 		reserved := m.Get(keyReserved)
 		if len(reserved) != len(seqKey(0)) {
-			return errors.New("it is damaged: no reserved sequence")
+			return fmt.Errorf("it is %w: no reserved sequence", errDamaged)
 		}
 		s.reserved = binary.BigEndian.Uint64(reserved)
 		s.next = s.reserved + 1

@@ -45,6 +45,11 @@ type Options struct {
 	// is not delivered, and what was kept and not looked at, is kept longer. Zero
 	// means 7 days.
 	Retention time.Duration
+	// Cursors, if not empty, lets a store open whose state.db is damaged or lost,
+	// without the retries and dead letters that were in it: a sink then begins
+	// anew, whatever its subscription says. It changes nothing for a store whose
+	// state.db is whole.
+	Cursors host.From
 	// Window is how long a duplicate is found, from the first one's commit on; it
 	// is never shorter than the log is kept. Zero means 45 days.
 	Window time.Duration
@@ -144,6 +149,7 @@ type Store struct {
 	sinksMu sync.RWMutex
 	sinks   map[string]*sink
 	token   atomic.Uint64
+	cursors host.From   // where sinks begin whose position was lost; empty if none was
 	armed   atomic.Bool // a flush of the cursors is on its way
 
 	failing sync.Once
@@ -203,10 +209,7 @@ func (s *Store) open(clean bool) error {
 	if err != nil {
 		return err
 	}
-	if err := s.prepareState(len(firsts) > 0, clean); err != nil {
-		return err
-	}
-	if err := s.loadState(); err != nil {
+	if err := s.openState(len(firsts) > 0, clean); err != nil {
 		return err
 	}
 	if !clean {
@@ -236,10 +239,13 @@ func (s *Store) open(clean bool) error {
 // the tree of the last but one. The segment before the active one was closed by
 // a commit of its own and is synced for good measure.
 func (s *Store) bringToDisk(firsts []uint64) error {
-	for _, dir := range []string{filepath.Join(s.dir, "seg"), filepath.Join(s.dir, "dedup"), s.dir, filepath.Dir(s.dir)} {
-		if err := syncPath(dir); err != nil {
+	for _, name := range []string{"seg", "dedup", "."} {
+		if err := syncPath(filepath.Join(s.dir, name)); err != nil {
 			return err
 		}
+	}
+	if err := syncParents(s.dir); err != nil {
+		return err
 	}
 	for _, first := range firsts[max(0, len(firsts)-2):] {
 		if err := durable(segmentPath(s.dir, first)); err != nil && !isDamage(err) {
@@ -372,6 +378,7 @@ func (s *Store) update(db *bbolt.DB, fn func(*bbolt.Tx) error) error {
 	var p *panicError
 	if errors.As(err, &p) {
 		s.wedged.Store(true)
+		return fmt.Errorf("%s: %w", db.Path(), err)
 	}
 	return err
 }
