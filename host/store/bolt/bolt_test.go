@@ -20,7 +20,7 @@ func TestStore(t *testing.T) {
 		},
 		Reopens: true,
 		Kill:    func(t *testing.T, s host.Store) { kill(t, s.(*Store)) },
-		NoOrder: later, NoQuarantine: later, NoReplay: later, NoTimeline: later, NoSearch: later,
+		NoQuarantine: later, NoTimeline: later, NoSearch: later,
 	})
 }
 

@@ -2,7 +2,6 @@ package bolt
 
 import (
 	"bytes"
-	"container/heap"
 	"context"
 	"encoding/hex"
 	"fmt"
@@ -23,6 +22,7 @@ type letter struct {
 	key  []byte
 	died time.Time
 	pos  pos
+	walk uint32 // number of the walk that took it
 	row  *record.Row
 }
 
@@ -51,7 +51,7 @@ func (s *Store) letters(
 			if err != nil {
 				return err
 			}
-			died, at, err := parseRowKey(k)
+			died, at, number, err := parseRowKey(k)
 			if err != nil {
 				return err
 			}
@@ -59,7 +59,7 @@ func (s *Store) letters(
 				return fmt.Errorf("dead letter %x: %w without its event", k, record.ErrDamaged)
 			}
 			if match == nil || match(row) {
-				out = append(out, letter{key: clone(k), died: died, pos: at, row: row})
+				out = append(out, letter{key: clone(k), died: died, pos: at, walk: number, row: row})
 				size += len(v)
 			}
 		}
@@ -107,11 +107,10 @@ func (s *Store) Redrive(_ context.Context, name string, ids ...string) (int, err
 		moves := make([]*move, 0, len(some))
 		for _, l := range some {
 			at := unstamp(stamp(now))
-			row := record.Row{Event: l.row.Event}
-			moves = append(moves, &move{
-				d:  &delivery{pos: l.pos, copied: true},
-				at: at, key: rowKey(at, l.pos), row: row.Encode(),
-			})
+			d := &delivery{pos: l.pos, number: l.walk, copied: true}
+			d.know(l.row.Event)
+			row := record.Row{Event: l.row.Event, Line: d.line, Lined: true}
+			moves = append(moves, &move{d: d, at: at, key: rowKey(at, l.pos, l.walk), row: row.Encode()})
 		}
 		return s.change(&change{
 			apply: func(tx *bbolt.Tx) error {
@@ -133,7 +132,7 @@ func (k *sink) redriven(moves []*move) {
 	defer k.mu.Unlock()
 	for _, m := range moves {
 		m.d.row, m.d.at = m.key, m.at
-		heap.Push(&k.due, m.d)
+		k.enter(m.d)
 	}
 	k.rows += len(moves)
 	k.dead -= len(moves)

@@ -1,8 +1,8 @@
 package bolt
 
 import (
+	"cmp"
 	"container/heap"
-	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -10,10 +10,6 @@ import (
 	"github.com/postern/postern/host"
 	"github.com/postern/postern/host/store/bolt/internal/record"
 )
-
-// maxWindow is how far behind the first event that is not over a sink may go
-// on: the position that is written lists what is over beyond it.
-const maxWindow = 4096
 
 // sink is how far one sink is, in memory. What must survive is in state.db.
 type sink struct {
@@ -23,92 +19,70 @@ type sink struct {
 	leasing sync.Mutex
 	mu      sync.Mutex
 	want    host.Filter
+	order   host.Order
 	paused  bool
-	// next is the place in the log to go on from.
-	next pos
-	// window are the events taken from the log, in order, from the first one
-	// on that is not over.
-	window []*entry
-	// skip are places at or after next that are not to be taken: an earlier
-	// life of the process took them, and they are over or have a row.
-	skip map[pos]struct{}
-	// due holds every delivery that is not over, dead or being settled.
+	log     *walk
+	replay  *walk  // nil without one
+	replays uint32 // the number of the last replay
+	turns   int    // how often a Lease was asked for, for the walks to take turns
+
+	// open holds every delivery that is neither done nor dead; due those of
+	// them that wait for nothing but their time.
+	open   map[*delivery]struct{}
 	due    deliveries
-	leases map[uint64]*delivery
-	rows   int // retries
-	dead   int // dead letters
-	drops  [][]byte
-	dirty  bool // next, window or drops differ from what is written
+	tokens map[uint64]*delivery
+	// lines holds the open deliveries by subject, nil without order; see
+	// order.go.
+	lines map[lineKey]*line
+	// parking are deliveries that are to have a row instead of a place in their
+	// walk's window.
+	parking []*delivery
+	rows    int // retries, and what is parked
+	dead    int // dead letters
+	drops   [][]byte
+	dirty   bool // the walks, parking or drops differ from what is written
 }
 
-// entry is an event in the window.
-type entry struct {
-	at pos
-	// over: nothing holds the position here any more. settled: it will be, if
-	// the transaction under way succeeds.
-	over    bool
-	settled bool
-}
-
-// delivery is an event that was leased at least once, or was redriven.
+// delivery is an event that was taken from the log, or was redriven.
 type delivery struct {
 	pos      pos
+	number   uint32    // of its walk
 	at       time.Time // when its lease ends, or its retry is due
 	token    uint64    // zero: not leased
 	attempts int
 	first    time.Time
 	event    *host.Event // while leased
-	row      []byte      // key of its retry row, nil without one
+	row      []byte      // key of its row, nil without one
 	copied   bool        // the row has the event
-	entry    *entry      // its place in the window, nil once that is over
-	index    int         // in the heap
+	walk     *walk       // that has its place in the window, nil once that is over
+	entry    *entry      // its place there
+	index    int         // in the heap; -1: it is not there
+	line     lineKey
+	lined    bool // line is known
+	fresh    bool // parked, and never leased since
+	moving   bool // on its way into a row
+	over     bool // done or dead, or dropped
 }
 
 func newSink(name string) *sink {
-	return &sink{name: name, skip: make(map[pos]struct{}), leases: make(map[uint64]*delivery)}
+	return &sink{
+		name: name, log: newWalk(0, record.Position{}),
+		open: make(map[*delivery]struct{}), tokens: make(map[uint64]*delivery),
+	}
 }
 
-// restore takes up a retry of an earlier life.
+// walks are those that there are.
+func (k *sink) walks() []*walk {
+	if k.replay == nil {
+		return []*walk{k.log}
+	}
+	return []*walk{k.log, k.replay}
+}
+
+// restore takes up a row of an earlier life.
 func (k *sink) restore(d *delivery) {
 	k.rows++
-	heap.Push(&k.due, d)
-}
-
-// moveTo says that the log was looked at up to a place. mu is held.
-func (k *sink) moveTo(next pos) {
-	passed := false
-	for at := range k.skip {
-		if at.Before(next) {
-			delete(k.skip, at)
-			k.window = append(k.window, &entry{at: at, over: true})
-			passed = true
-		}
-	}
-	if passed {
-		slices.SortFunc(k.window, func(a, b *entry) int { return compare(a.at, b.at) })
-	}
-	k.next = next
-	k.shrink()
-}
-
-func compare(a, b pos) int {
-	switch {
-	case a.Before(b):
-		return -1
-	case b.Before(a):
-		return 1
-	}
-	return 0
-}
-
-// shrink forgets the beginning of the window that is over. mu is held.
-func (k *sink) shrink() {
-	n := 0
-	for n < len(k.window) && k.window[n].over {
-		n++
-	}
-	k.window = slices.Delete(k.window, 0, n)
-	k.dirty = true
+	k.enter(d)
 }
 
 // finish says that a delivery is done. mu is held.
@@ -118,56 +92,135 @@ func (k *sink) finish(d *delivery) {
 		k.rows--
 	}
 	k.leave(d)
+	k.exit(d)
 }
 
 // leave takes a delivery out of the window. mu is held.
 func (k *sink) leave(d *delivery) {
 	if d.entry != nil {
 		d.entry.over = true
-		d.entry = nil
+		d.walk.shrink()
+		d.entry, d.walk = nil, nil
 	}
-	k.shrink()
+	k.dirty = true
 }
 
-// flush is a position under way to the disk.
+// oldest is the lowest sequence that is needed from the log.
+func (k *sink) oldest() uint64 {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	needed := k.log.low().Seq
+	if k.replay != nil {
+		needed = min(needed, k.replay.low().Seq)
+	}
+	for d := range k.open {
+		if !d.copied {
+			needed = min(needed, d.pos.Seq)
+		}
+	}
+	return needed
+}
+
+// oldestNeeded is the lowest sequence that a sink still needs from the log: for
+// what it has not looked at, has not settled, or has in a row without a copy of
+// the event. It blocks for one commit to state.db, so that nothing that is there
+// after a crash needs more; zero when that fails.
+//
+// Invariant 4: what is below it is done, dead or was never wanted.
+func (s *Store) oldestNeeded() uint64 {
+	needed := s.last.Load() + 1
+	s.sinksMu.RLock()
+	for _, k := range s.sinks {
+		needed = min(needed, k.oldest())
+	}
+	s.sinksMu.RUnlock()
+	if err := s.change(&change{}); err != nil {
+		return 0
+	}
+	return needed
+}
+
+// flush is what is under way to the disk of one sink.
 type flush struct {
 	k        *sink
 	position record.Position
+	replay   *record.Replay // nil: there is none
 	drops    [][]byte
+	parked   []parked
 }
 
-// flush returns what is to be written of the sink, nil for nothing. What is
-// settled in the transaction under way counts as over.
+// parked is a delivery that gets a row.
+type parked struct {
+	d   *delivery
+	key []byte
+	row []byte
+}
+
+// flush returns what is to be written of the sink, nil for nothing.
 func (k *sink) flush() *flush {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if !k.dirty {
 		return nil
 	}
-	f := &flush{k: k, drops: k.drops, position: record.Position{Low: k.next}}
+	f := &flush{k: k, drops: k.drops, parked: k.park()}
 	k.drops, k.dirty = nil, false
-	for i := len(k.window) - 1; i >= 0; i-- {
-		if e := k.window[i]; e.over || e.settled {
-			f.position.Above = append(f.position.Above, e.at)
-		} else {
-			f.position.Low = e.at
+	f.position, _ = k.log.position()
+	if k.replay != nil && !k.replay.over() {
+		f.replay = k.replay.replay()
+	}
+	return f
+}
+
+// park takes what is to get a row now. What is being settled in the transaction
+// under way has one already, and may need it if that fails. mu is held.
+func (k *sink) park() []parked {
+	var out []parked
+	var left []*delivery
+	for _, d := range k.parking {
+		switch {
+		case d.over || d.row != nil || d.entry == nil:
+		case d.entry.settled:
+			left = append(left, d)
+		default:
+			d.entry.settled = true
+			row := record.Row{Attempts: d.attempts, First: d.first, Parked: d.fresh, Line: d.line, Lined: d.lined}
+			if d.token != 0 {
+				// The attempt under way counts once it is settled.
+				row.Attempts--
+			}
+			at := unstamp(stamp(d.at))
+			out = append(out, parked{d: d, key: rowKey(at, d.pos, d.number), row: row.Encode()})
 		}
 	}
-	f.position.Above = slices.AppendSeq(f.position.Above, maps.Keys(k.skip))
-	f.position.Above = slices.DeleteFunc(f.position.Above, func(at pos) bool { return at.Before(f.position.Low) })
-	slices.SortFunc(f.position.Above, compare)
-	return f
+	k.parking = left
+	return out
 }
 
 // end says what became of the transaction.
 func (f *flush) end(ok bool) {
-	if ok {
-		return
+	k := f.k
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if ok && f.replay == nil && k.replay != nil && k.replay.over() {
+		k.replay = nil
 	}
-	f.k.mu.Lock()
-	defer f.k.mu.Unlock()
-	f.k.drops = append(f.k.drops, f.drops...)
-	f.k.dirty = true
+	for _, p := range f.parked {
+		switch {
+		case !ok && p.d.entry != nil:
+			p.d.entry.settled = false
+			k.parking = append(k.parking, p.d)
+		case ok && p.d.over:
+			k.drops, k.dirty = append(k.drops, p.key), true
+		case ok:
+			p.d.row = p.key
+			k.rows++
+			k.leave(p.d)
+		}
+	}
+	if !ok {
+		k.drops, k.dirty = append(k.drops, f.drops...), true
+	}
 }
 
 // deliveries is a heap by time.
@@ -180,7 +233,15 @@ func (h deliveries) before(a, b *delivery) bool {
 	if c := a.at.Compare(b.at); c != 0 {
 		return c < 0
 	}
-	return a.pos.Before(b.pos)
+	return byPlace(a, b) < 0
+}
+
+// byPlace orders deliveries by their place, those of one event by their walk.
+func byPlace(a, b *delivery) int {
+	if c := compare(a.pos, b.pos); c != 0 {
+		return c
+	}
+	return cmp.Compare(a.number, b.number)
 }
 
 func (h deliveries) Swap(i, j int) {
@@ -201,5 +262,19 @@ func (h *deliveries) Pop() any {
 	d := (*h)[last]
 	(*h)[last] = nil
 	*h = (*h)[:last]
+	d.index = -1
 	return d
+}
+
+// unheap takes a delivery out of due. mu is held.
+func (k *sink) unheap(d *delivery) {
+	if d.index >= 0 {
+		heap.Remove(&k.due, d.index)
+	}
+}
+
+// insertSorted puts d in its place among others.
+func insertSorted(all []*delivery, d *delivery) []*delivery {
+	i, _ := slices.BinarySearchFunc(all, d, byPlace)
+	return slices.Insert(all, i, d)
 }

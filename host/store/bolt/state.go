@@ -27,9 +27,12 @@ var (
 
 	keyFilter     = []byte("filter")   // JSON of the host.Filter
 	keyPosition   = []byte("position") // record.Position
+	keyOrder      = []byte("order")    // the host.Order; not there means none
+	keyReplay     = []byte("replay")   // record.Replay; there while one is under way
+	keyReplays    = []byte("replays")  // number of the last replay, 8 bytes
 	keyPaused     = []byte("paused")   // there while the sink is paused
-	bucketRetries = []byte("r")        // due, sequence, index -> record.Row
-	bucketDead    = []byte("x")        // died, sequence, index -> record.Row
+	bucketRetries = []byte("r")        // due, sequence, index, number of a replay -> record.Row
+	bucketDead    = []byte("x")        // died, and so on -> record.Row
 )
 
 const (
@@ -135,7 +138,7 @@ func (s *Store) loadState() error {
 				return fmt.Errorf("sink %s: %w", name, err)
 			}
 			s.sinks[k.name] = k
-			s.next = max(s.next, k.next.Seq)
+			s.next = max(s.next, k.log.next.Seq)
 			return nil
 		})
 	})
@@ -159,17 +162,17 @@ func loadSink(name string, b *bbolt.Bucket) (*sink, error) {
 	if err != nil {
 		return nil, err
 	}
-	k.next = p.Low
-	for _, at := range p.Above {
-		k.skip[at] = struct{}{}
+	k.log = newWalk(0, p)
+	if err := loadReplay(k, b); err != nil {
+		return nil, err
 	}
-	k.paused = b.Get(keyPaused) != nil
+	k.order, k.paused = host.Order(b.Get(keyOrder)), b.Get(keyPaused) != nil
 	retries, dead := b.Bucket(bucketRetries), b.Bucket(bucketDead)
 	if retries == nil || dead == nil {
 		return nil, errors.New("a bucket is missing")
 	}
 	err = retries.ForEach(func(key, value []byte) error {
-		due, at, err := parseRowKey(key)
+		due, at, number, err := parseRowKey(key)
 		if err != nil {
 			return err
 		}
@@ -178,8 +181,8 @@ func loadSink(name string, b *bbolt.Bucket) (*sink, error) {
 			return err
 		}
 		k.restore(&delivery{
-			pos: at, at: due, attempts: row.Attempts, first: row.First,
-			row: clone(key), copied: row.Event != nil,
+			pos: at, number: number, at: due, attempts: row.Attempts, first: row.First,
+			row: clone(key), copied: row.Event != nil, line: row.Line, lined: row.Lined, fresh: row.Parked,
 		})
 		return nil
 	})
@@ -192,20 +195,51 @@ func loadSink(name string, b *bbolt.Bucket) (*sink, error) {
 	})
 }
 
-// rowKey orders rows by time.
-func rowKey(t time.Time, at pos) []byte {
-	b := binary.BigEndian.AppendUint64(nil, stamp(t))
-	b = binary.BigEndian.AppendUint64(b, at.Seq)
-	return binary.BigEndian.AppendUint16(b, uint16(at.Index)) //nolint:gosec // an event's index
+// loadReplay reads the replay of a sink, if one is under way.
+func loadReplay(k *sink, b *bbolt.Bucket) error {
+	if n := b.Get(keyReplays); n != nil {
+		if len(n) != len(seqKey(0)) {
+			return errors.New("damaged number of replays")
+		}
+		k.replays = uint32(binary.BigEndian.Uint64(n)) //nolint:gosec // it was one
+	}
+	v := b.Get(keyReplay)
+	if v == nil {
+		return nil
+	}
+	r, err := record.ParseReplay(v)
+	if err != nil {
+		return err
+	}
+	w := newWalk(r.Number, r.Position)
+	w.from, w.to, w.taken = host.Cursor(r.From), r.To, r.Taken
+	k.replay, k.replays = w, max(k.replays, r.Number)
+	return nil
 }
 
-func parseRowKey(b []byte) (time.Time, pos, error) {
-	const size = 18
-	if len(b) != size {
-		return time.Time{}, pos{}, errors.New("damaged key of a row")
+// rowKey orders rows by time. What is of a replay has its number at the end, so
+// that several deliveries of one event can fall due at once.
+func rowKey(t time.Time, at pos, number uint32) []byte {
+	b := binary.BigEndian.AppendUint64(nil, stamp(t))
+	b = binary.BigEndian.AppendUint64(b, at.Seq)
+	b = binary.BigEndian.AppendUint16(b, uint16(at.Index)) //nolint:gosec // an event's index
+	if number != 0 {
+		b = binary.BigEndian.AppendUint32(b, number)
 	}
-	at := pos{Seq: binary.BigEndian.Uint64(b[8:]), Index: int(binary.BigEndian.Uint16(b[16:]))}
-	return unstamp(binary.BigEndian.Uint64(b)), at, nil
+	return b
+}
+
+func parseRowKey(b []byte) (t time.Time, at pos, number uint32, err error) {
+	const short, long = 18, 22
+	switch len(b) {
+	case long:
+		number = binary.BigEndian.Uint32(b[short:])
+	case short:
+	default:
+		return t, at, 0, errors.New("damaged key of a row")
+	}
+	at = pos{Seq: binary.BigEndian.Uint64(b[8:]), Index: int(binary.BigEndian.Uint16(b[16:]))}
+	return unstamp(binary.BigEndian.Uint64(b)), at, number, nil
 }
 
 // The times that a key can hold, in Unix nanoseconds.
@@ -319,17 +353,37 @@ func (s *Store) putPositions(tx *bbolt.Tx) ([]*flush, error) {
 			continue
 		}
 		moved = append(moved, f)
-		if err := b.Put(keyPosition, f.position.Encode()); err != nil {
+		if err := f.put(b); err != nil {
 			return moved, err
-		}
-		retries := b.Bucket(bucketRetries)
-		for _, key := range f.drops {
-			if err := retries.Delete(key); err != nil {
-				return moved, err
-			}
 		}
 	}
 	return moved, nil
+}
+
+// put writes what a flush holds.
+func (f *flush) put(b *bbolt.Bucket) error {
+	if err := b.Put(keyPosition, f.position.Encode()); err != nil {
+		return err
+	}
+	if f.replay == nil {
+		if err := b.Delete(keyReplay); err != nil {
+			return err
+		}
+	} else if err := b.Put(keyReplay, f.replay.Encode()); err != nil {
+		return err
+	}
+	retries := b.Bucket(bucketRetries)
+	for _, p := range f.parked {
+		if err := retries.Put(p.key, p.row); err != nil {
+			return err
+		}
+	}
+	for _, key := range f.drops {
+		if err := retries.Delete(key); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // sinkBucket returns a sink's bucket, nil if it is not subscribed.

@@ -26,8 +26,9 @@ type Options struct {
 	// MaxKept is how many kept callbacks are taken before KeptFull; zero means
 	// 10,000.
 	MaxKept int
-	// MaxRetries is how many deliveries of one sink may wait for a retry before
-	// no new ones are leased to it; zero means 100,000.
+	// MaxRetries is how many deliveries of one sink may wait for a retry, or for
+	// an earlier one of their subject, before no new ones are leased to it; zero
+	// means 100,000. Of one subject no more than 10,000 wait.
 	MaxRetries int
 	// QueueRequests and QueueBytes bound what waits for a commit; beyond it is
 	// StoreFull. Zero means 4,096 and 64 MiB.
@@ -55,8 +56,9 @@ type Options struct {
 	Window time.Duration
 
 	// What this package's tests put in place of the real thing.
-	openFile func(string, int, os.FileMode) (*os.File, error)
-	update   func(*bbolt.DB, func(*bbolt.Tx) error) error
+	maxParked int
+	openFile  func(string, int, os.FileMode) (*os.File, error)
+	update    func(*bbolt.DB, func(*bbolt.Tx) error) error
 }
 
 const (
@@ -85,6 +87,7 @@ func (o *Options) fill() {
 	orDefault(&o.SegmentAge, defaultSegmentAge)
 	orDefault(&o.Retention, defaultRetention)
 	orDefault(&o.Window, defaultWindow)
+	orDefault(&o.maxParked, maxParked)
 	if o.update == nil {
 		o.update = (*bbolt.DB).Update
 	}
@@ -112,7 +115,7 @@ func (o *Options) alloc() int { return int(min(max(o.SegmentSize/8, 64<<10), lar
 const largeAlloc = 16 << 20
 
 // Store implements [host.Store] in a directory. It is safe for concurrent use.
-// Put, List, Get, Drop, Replay, Timeline and Search answer
+// Put, List, Get, Drop, Timeline and Search answer
 // [host.ErrUnsupported].
 type Store struct {
 	host.Unsupported

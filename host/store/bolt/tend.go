@@ -169,32 +169,6 @@ func (s *Store) expire(g *segment) error {
 	return syncPath(filepath.Dir(g.path))
 }
 
-// oldestNeeded is the lowest sequence that a sink still needs from the log.
-func (s *Store) oldestNeeded() uint64 {
-	needed := s.last.Load() + 1
-	s.sinksMu.RLock()
-	defer s.sinksMu.RUnlock()
-	for _, k := range s.sinks {
-		needed = min(needed, k.oldestNeeded())
-	}
-	return needed
-}
-
-func (k *sink) oldestNeeded() uint64 {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	needed := k.next.Seq
-	if len(k.window) > 0 {
-		needed = min(needed, k.window[0].at.Seq)
-	}
-	for _, d := range k.due {
-		if !d.copied {
-			needed = min(needed, d.pos.Seq)
-		}
-	}
-	return needed
-}
-
 // keptFrom reports whether a callback of a range was kept and not dropped since.
 func (s *Store) keptFrom(first, last uint64) bool {
 	found := false

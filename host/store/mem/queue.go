@@ -74,6 +74,11 @@ func (l *letter) cursor() host.Cursor {
 func (s *Store) Subscribe(_ context.Context, name string, sub host.Subscription) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	switch sub.Order {
+	case "", host.OrderNone, host.OrderSubject:
+	default:
+		return fmt.Errorf("subscribe %s: no such order %q", name, sub.Order)
+	}
 	k := s.sinks[name]
 	if k == nil {
 		k = &sink{log: walk{seq: 1}}

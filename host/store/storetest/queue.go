@@ -252,6 +252,11 @@ func testSubscribeFrom(t *testing.T, f *fixture) {
 	if err := f.Subscribe(t.Context(), "odd", host.Subscription{From: "yesterday"}); err == nil {
 		t.Error("subscribe from yesterday: no error")
 	}
+	if err := f.Subscribe(t.Context(), "odd", host.Subscription{From: host.FromNow, Order: "random"}); err == nil {
+		t.Error("subscribe with an order that there is not: no error")
+	}
+	_, err := f.Lag(t.Context(), "odd")
+	f.wantErr("lag of what was not subscribed", err, host.ErrNotFound)
 }
 
 func testSubscribeAgain(_ *testing.T, f *fixture) {

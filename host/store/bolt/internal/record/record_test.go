@@ -70,11 +70,15 @@ func goldenRow() *Row {
 	rec, _, _ := golden()
 	ev := rec.Events[2]
 	ev.Conflict = true
-	return &Row{Attempts: 7, First: rec.Callback.Received, Reason: "503", Answer: "try later", Event: &ev}
+	return &Row{Attempts: 7, First: rec.Callback.Received, Reason: "503", Answer: "try later", Parked: true, Line: [16]byte{1, 2}, Lined: true, Event: &ev}
 }
 
 func goldenPosition() *Position {
 	return &Position{Low: Pos{300, 2}, Above: []Pos{{300, 4}, {70_000, 999}}}
+}
+
+func goldenReplay() *Replay {
+	return &Replay{Number: 3, From: "00000000000000010000", To: Pos{80_000, 0}, Taken: 300, Position: *goldenPosition()}
 }
 
 // file returns a golden file.
@@ -157,7 +161,7 @@ func frameOf(t *testing.T, b []byte, which int) []byte {
 
 func TestInvariant10_rowOfForm1IsRead(t *testing.T) {
 	want := goldenRow()
-	want.Answer = ""
+	want.Answer, want.Parked, want.Line, want.Lined = "", false, [16]byte{}, false
 	// Nothing writes this form any more.
 	stored, err := os.ReadFile(filepath.Join("testdata", "row-v1.bin"))
 	if err != nil {
@@ -196,6 +200,19 @@ func TestInvariant10_positionOfForm1IsRead(t *testing.T) {
 	}
 }
 
+func TestInvariant10_replayOfForm1IsRead(t *testing.T) {
+	want := goldenReplay()
+	stored := file(t, "replay-v1.bin", want.Encode())
+	got, err := ParseReplay(stored)
+	if err != nil {
+		t.Fatal(err)
+	}
+	same(t, want, got)
+	if fresh := got.Encode(); !bytes.Equal(stored, fresh) {
+		t.Errorf("the golden replay is now coded as\n%x, was\n%x", fresh, stored)
+	}
+}
+
 func TestDecode_everyFlippedBitIsFound(t *testing.T) {
 	good := goldenBytes(t)
 	for i := range good {
@@ -221,19 +238,21 @@ func TestDecode_everyFlippedBitIsFound(t *testing.T) {
 }
 
 func TestParse_everyFlippedBitOfARowIsFound(t *testing.T) {
-	row, position := goldenRow().Encode(), goldenPosition().Encode()
-	for i := range len(row) * 8 {
-		b := bytes.Clone(row)
-		b[i/8] ^= 1 << (i % 8)
-		if _, err := ParseRow(b); !errors.Is(err, ErrDamaged) {
-			t.Fatalf("row, bit %d: error %v, want ErrDamaged", i, err)
-		}
-	}
-	for i := range len(position) * 8 {
-		b := bytes.Clone(position)
-		b[i/8] ^= 1 << (i % 8)
-		if _, err := ParsePosition(b); !errors.Is(err, ErrDamaged) {
-			t.Fatalf("position, bit %d: error %v, want ErrDamaged", i, err)
+	for _, c := range []struct {
+		name  string
+		good  []byte
+		parse func([]byte) error
+	}{
+		{"row", goldenRow().Encode(), func(b []byte) error { _, err := ParseRow(b); return err }},
+		{"position", goldenPosition().Encode(), func(b []byte) error { _, err := ParsePosition(b); return err }},
+		{"replay", goldenReplay().Encode(), func(b []byte) error { _, err := ParseReplay(b); return err }},
+	} {
+		for i := range len(c.good) * 8 {
+			b := bytes.Clone(c.good)
+			b[i/8] ^= 1 << (i % 8)
+			if err := c.parse(b); !errors.Is(err, ErrDamaged) {
+				t.Fatalf("%s, bit %d: error %v, want ErrDamaged", c.name, i, err)
+			}
 		}
 	}
 }
@@ -297,6 +316,7 @@ func FuzzDecode(f *testing.F) {
 	f.Add(b)
 	f.Add(goldenRow().Encode())
 	f.Add(goldenPosition().Encode())
+	f.Add(goldenReplay().Encode())
 	rec, _, _ := golden()
 	f.Add(appendEvents(nil, rec))
 	f.Add(appendRaw(nil, &rec.Callback))
@@ -306,6 +326,7 @@ func FuzzDecode(f *testing.F) {
 		}
 		_, _ = ParseRow(appendSum(bytes.Clone(b)))
 		_, _ = ParsePosition(appendSum(bytes.Clone(b)))
+		_, _ = ParseReplay(appendSum(bytes.Clone(b)))
 		_ = readRaw(b, &host.Callback{})
 		_, _ = Look(b, goldenSeq)
 		_, _ = readEvents(b, true)

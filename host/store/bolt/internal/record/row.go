@@ -3,26 +3,41 @@ package record
 import (
 	"encoding/binary"
 	"hash/crc32"
+	"math"
 	"time"
 
 	"github.com/postern/postern/host"
 )
 
-// Row is a delivery that waits, for its retry or as a dead letter.
+// Row is a delivery that waits: for its retry, for an earlier one of its subject,
+// or as a dead letter.
 type Row struct {
 	Attempts int
 	First    time.Time
 	Reason   string
 	Answer   string
+	// Parked: it was never leased.
+	Parked bool
+	// Line is the hash of its subject, all zero for an event without one; it
+	// counts only if Lined.
+	Line  [16]byte
+	Lined bool
 	// Event is the row's own copy; nil for a retry, whose event is in the log.
 	Event *host.Event
 }
 
-// Version 1 of a row has no answer.
+// Version 1 of a row has no answer and no line.
 const (
-	rowVersion   = 2
-	rowHasEvent  = 1
-	placeVersion = 1
+	rowVersion    = 2
+	placeVersion  = 1
+	replayVersion = 1
+)
+
+// The flags of a row.
+const (
+	rowHasEvent = 1 << iota
+	rowIsParked
+	rowHasLine
 )
 
 // Encode returns the row as it is stored, with a checksum.
@@ -32,8 +47,15 @@ func (r *Row) Encode() []byte {
 	b = appendTime(b, r.First)
 	b = appendText(b, r.Reason)
 	b = appendText(b, r.Answer)
+	if r.Parked {
+		b[1] |= rowIsParked
+	}
+	if r.Lined {
+		b[1] |= rowHasLine
+		b = append(b, r.Line[:]...)
+	}
 	if r.Event != nil {
-		b[1] = rowHasEvent
+		b[1] |= rowHasEvent
 		b = appendEvent(b, r.Event)
 	}
 	return appendSum(b)
@@ -55,6 +77,10 @@ func ParseRow(b []byte) (*Row, error) {
 	row := &Row{Attempts: r.int(), First: r.time(), Reason: r.text()}
 	if version > 1 {
 		row.Answer = r.text()
+	}
+	row.Parked = flags&rowIsParked != 0
+	if row.Lined = flags&rowHasLine != 0; row.Lined {
+		copy(row.Line[:], r.take(len(row.Line)))
 	}
 	if flags&rowHasEvent != 0 {
 		row.Event = &host.Event{}
@@ -83,17 +109,21 @@ type Position struct {
 
 // Encode returns the position as it is stored, with a checksum.
 func (p *Position) Encode() []byte {
-	b := []byte{placeVersion}
-	put := func(at Pos) {
-		b = binary.AppendUvarint(b, at.Seq)
-		b = binary.AppendUvarint(b, uint64(at.Index)) //nolint:gosec // never negative
-	}
-	put(p.Low)
+	return appendSum(appendPosition([]byte{placeVersion}, p))
+}
+
+func appendPos(b []byte, at Pos) []byte {
+	b = binary.AppendUvarint(b, at.Seq)
+	return binary.AppendUvarint(b, uint64(at.Index)) //nolint:gosec // never negative
+}
+
+func appendPosition(b []byte, p *Position) []byte {
+	b = appendPos(b, p.Low)
 	b = binary.AppendUvarint(b, uint64(len(p.Above)))
 	for _, at := range p.Above {
-		put(at)
+		b = appendPos(b, at)
 	}
-	return appendSum(b)
+	return b
 }
 
 // ParsePosition reads what [Position.Encode] wrote.
@@ -106,10 +136,54 @@ func ParsePosition(b []byte) (Position, error) {
 	if r.byte() != placeVersion {
 		return Position{}, damaged("version of a position is unknown")
 	}
-	p := Position{Low: Pos{r.uvarint(), r.int()}}
+	p := r.position()
+	return p, r.end()
+}
+
+func (r *reader) pos() Pos { return Pos{r.uvarint(), r.int()} }
+
+func (r *reader) position() Position {
+	p := Position{Low: r.pos()}
 	for range r.count(2) {
-		p.Above = append(p.Above, Pos{r.uvarint(), r.int()})
+		p.Above = append(p.Above, r.pos())
 	}
+	return p
+}
+
+// Replay is a replay under way: which of the sink's it is, its bounds, how many
+// events were taken and are over or have a row, and how far it is.
+type Replay struct {
+	Number   uint32
+	From     string // the cursor as it was given
+	To       Pos
+	Taken    uint64
+	Position Position
+}
+
+// Encode returns the replay as it is stored, with a checksum.
+func (p *Replay) Encode() []byte {
+	b := binary.AppendUvarint([]byte{replayVersion}, uint64(p.Number))
+	b = appendText(b, p.From)
+	b = appendPos(b, p.To)
+	b = binary.AppendUvarint(b, p.Taken)
+	return appendSum(appendPosition(b, &p.Position))
+}
+
+// ParseReplay reads what [Replay.Encode] wrote.
+func ParseReplay(b []byte) (*Replay, error) {
+	b, err := checkSum(b)
+	if err != nil {
+		return nil, err
+	}
+	r := &reader{b: b}
+	if r.byte() != replayVersion {
+		return nil, damaged("version of a replay is unknown")
+	}
+	number := r.uvarint()
+	if number > math.MaxUint32 {
+		return nil, damaged("number of a replay")
+	}
+	p := &Replay{Number: uint32(number), From: r.text(), To: r.pos(), Taken: r.uvarint(), Position: r.position()}
 	return p, r.end()
 }
 

@@ -1,0 +1,203 @@
+package bolt
+
+import (
+	"container/heap"
+	"crypto/sha256"
+	"encoding/binary"
+	"slices"
+
+	"github.com/postern/postern/host"
+)
+
+// maxParked is how many deliveries of one subject of a sink may be open. At that
+// the sink's walk stops in front of the next one of the subject: everything that
+// comes after is held up too, until the subject has moved on.
+const maxParked = 10_000
+
+// lineKey names a subject of an endpoint; zero is no subject.
+type lineKey = [16]byte
+
+// line holds the open deliveries of one subject, in order. Only the first may be
+// leased, and is in due; the others wait.
+type line struct {
+	open []*delivery
+}
+
+func (l *line) full(bound int) bool { return l != nil && len(l.open) >= bound }
+
+// keyOf is the line of an event.
+func keyOf(ev *host.Event) lineKey {
+	if ev.Subject == "" {
+		return lineKey{}
+	}
+	var b []byte
+	for _, s := range []string{ev.Tenant, ev.Endpoint, ev.Subject} {
+		b = binary.BigEndian.AppendUint64(b, uint64(len(s)))
+		b = append(b, s...)
+	}
+	sum := sha256.Sum256(b)
+	return lineKey(sum[:16])
+}
+
+// know finds out the line of a delivery whose event is at hand.
+func (d *delivery) know(ev *host.Event) {
+	if !d.lined {
+		d.line, d.lined = keyOf(ev), true
+	}
+}
+
+// insert takes up a delivery and reports whether it waits for no other. mu is
+// held.
+func (k *sink) insert(d *delivery) bool {
+	k.open[d] = struct{}{}
+	d.index = -1
+	if k.lines == nil || d.line == (lineKey{}) {
+		return true
+	}
+	l := k.lines[d.line]
+	if l == nil {
+		l = &line{}
+		k.lines[d.line] = l
+	}
+	l.open = insertSorted(l.open, d)
+	if l.open[0] != d {
+		return false
+	}
+	// The one that was first until now waits, unless it is leased.
+	if len(l.open) > 1 && l.open[1].token == 0 {
+		k.unheap(l.open[1])
+	}
+	return true
+}
+
+// enter takes up a delivery that is due at its time, once it waits for no other.
+// With order, one that has a row of an earlier life also waits until the log was
+// looked at up to its place: what comes before it there may be of its subject.
+// mu is held.
+func (k *sink) enter(d *delivery) {
+	for _, w := range k.walks() {
+		if k.lines != nil && d.number == w.number && !d.pos.Before(w.next) {
+			k.open[d] = struct{}{}
+			d.index = -1
+			w.early = insertSorted(w.early, d)
+			return
+		}
+	}
+	if k.insert(d) {
+		heap.Push(&k.due, d)
+	}
+}
+
+// admit takes up what is early no more when the log was looked at up to a place.
+// mu is held.
+func (k *sink) admit(w *walk, at pos) {
+	n := 0
+	for n < len(w.early) && w.early[n].pos.Before(at) {
+		if d := w.early[n]; !d.over && k.insert(d) {
+			heap.Push(&k.due, d)
+		}
+		n++
+	}
+	w.early = slices.Delete(w.early, 0, n)
+}
+
+// waits reports whether an earlier delivery of the same subject is open. mu is
+// held.
+func (k *sink) waits(d *delivery) bool {
+	if k.lines == nil {
+		return false
+	}
+	l := k.lines[d.line]
+	return l != nil && l.open[0] != d
+}
+
+// ready puts a delivery into due if it waits for nothing but its time. mu is
+// held.
+func (k *sink) ready(d *delivery) {
+	if d.index < 0 && !d.moving && !k.waits(d) {
+		heap.Push(&k.due, d)
+	}
+}
+
+// exit forgets a delivery that is over. mu is held.
+func (k *sink) exit(d *delivery) {
+	d.over = true
+	k.unheap(d)
+	delete(k.open, d)
+	l := k.lines[d.line]
+	if l == nil {
+		return
+	}
+	i := slices.Index(l.open, d)
+	if i < 0 {
+		return // it is early
+	}
+	l.open = slices.Delete(l.open, i, i+1)
+	switch {
+	case len(l.open) == 0:
+		delete(k.lines, d.line)
+	case i == 0:
+		k.ready(l.open[0])
+	}
+}
+
+// arrange brings the open deliveries into the order that the sink wants. leasing
+// is held.
+func (s *Store) arrange(k *sink) {
+	k.mu.Lock()
+	ordered := k.order == host.OrderSubject
+	same := ordered == (k.lines != nil)
+	var unknown []*delivery
+	for d := range k.open {
+		if ordered && !same && !d.lined {
+			unknown = append(unknown, d)
+		}
+	}
+	k.mu.Unlock()
+	if same {
+		return
+	}
+	// Rows of the first version do not have it. One that cannot be read is left
+	// without: it can be delivered to nobody, and so must not be waited for.
+	lines := make(map[*delivery]lineKey, len(unknown))
+	for _, d := range unknown {
+		if ev, err := s.deliveryEvent(k, d); err == nil {
+			lines[d] = keyOf(ev)
+		}
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for d, key := range lines {
+		d.line, d.lined = key, true
+	}
+	k.rearrange(ordered)
+}
+
+// rearrange takes up all open deliveries anew. mu is held.
+func (k *sink) rearrange(ordered bool) {
+	k.lines, k.due = nil, nil
+	if ordered {
+		k.lines = make(map[lineKey]*line)
+	}
+	for _, w := range k.walks() {
+		w.early, w.stuck = nil, nil
+	}
+	all := make([]*delivery, 0, len(k.open))
+	for d := range k.open {
+		d.index = -1
+		all = append(all, d)
+	}
+	slices.SortFunc(all, byPlace)
+	for _, d := range all {
+		switch {
+		case d.token != 0:
+			// It is leased, and its lease ends when it does.
+			k.insert(d)
+			heap.Push(&k.due, d)
+		case d.moving:
+			k.insert(d)
+		default:
+			k.enter(d)
+		}
+	}
+}
