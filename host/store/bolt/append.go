@@ -70,6 +70,7 @@ type batch struct {
 	// last, previous that of the last record so far.
 	first, next, previous uint64
 	kept                  int64 // callbacks kept by it
+	bytes                 int64 // of its records
 	// fresh are the keys of what is stored in this commit.
 	fresh map[host.Hash]place
 	puts  []*request
@@ -128,9 +129,9 @@ func (s *Store) writeAppends(live []*request) error {
 	g.kept.Add(b.kept)
 	s.kept.Add(b.kept)
 	s.commits.Add(1)
-	s.index.add(b.fresh, b.previous, now)
+	whole := s.index.add(b.fresh, b.previous, b.bytes, now)
 	s.last.Store(b.previous)
-	if s.index.size() >= runKeys {
+	if whole {
 		s.tendSoon()
 	}
 	return nil
@@ -185,6 +186,7 @@ func (b *batch) judge(r *request) {
 	r.receipt.Seq = b.next
 	b.previous = b.next
 	b.next++
+	b.bytes += int64(len(r.coded))
 	b.puts = append(b.puts, r)
 }
 

@@ -15,9 +15,11 @@ import (
 )
 
 const (
-	// runKeys is how many keys are in memory before they are written to a file:
-	// what an open after a crash reads of the log again.
-	runKeys = 32 << 10
+	// runKeys is how many keys are in memory before they are written to a file,
+	// and runBytes how long the part of the log is that has them: what an open
+	// after a crash reads again.
+	runKeys  = 32 << 10
+	runBytes = 64 << 20
 	// maxKeyFiles is how many files a key that is new is looked for in.
 	maxKeyFiles = 8
 )
@@ -38,26 +40,33 @@ type index struct {
 type run struct {
 	keys        map[host.Hash]place
 	first, last uint64 // last is below first if there is no record
+	bytes       int64  // of the records
 	newest      time.Time
 }
+
+// whole reports whether it is time to write it to a file.
+func (r *run) whole() bool { return len(r.keys) >= runKeys || r.bytes >= runBytes }
 
 func newRun(first uint64) run {
 	return run{keys: make(map[host.Hash]place), first: first, last: first - 1}
 }
 
-// add says that a commit ended at the record last and brought these keys.
-func (x *index) add(keys map[host.Hash]place, last uint64, now time.Time) {
+// add says that a commit of so many bytes ended at the record last and brought
+// these keys. It reports whether it is time to write them to a file.
+func (x *index) add(keys map[host.Hash]place, last uint64, bytes int64, now time.Time) bool {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	maps.Copy(x.young.keys, keys)
 	x.young.last, x.young.newest = last, now
+	x.young.bytes += bytes
+	return x.young.whole()
 }
 
-// size is how many keys are in no file.
-func (x *index) size() int {
+// due reports whether it is time to write the keys in memory to a file.
+func (x *index) due() bool {
 	x.mu.RLock()
 	defer x.mu.RUnlock()
-	return len(x.young.keys)
+	return x.young.whole()
 }
 
 // covered is the last sequence whose keys are in files.

@@ -95,7 +95,7 @@ func (s *Store) mendKeys(f *keyFile) error {
 // all of the range.
 func (s *Store) mendFrom(of keySpan, keys map[host.Hash]place) bool {
 	whole := s.segments()[0].first <= of.first
-	err := s.eachKey(of.first, of.last, func(_ uint64, more map[host.Hash]place) error {
+	err := s.eachKey(of.first, of.last, func(_ uint64, _ int, more map[host.Hash]place) error {
 		maps.Copy(keys, more)
 		return nil
 	})
@@ -105,7 +105,7 @@ func (s *Store) mendFrom(of keySpan, keys map[host.Hash]place) bool {
 // eachKey hands the keys of the records from one sequence on to another to fn, a
 // record at a time. The error joins all records that cannot be read; they do not
 // end it.
-func (s *Store) eachKey(first, last uint64, fn func(seq uint64, keys map[host.Hash]place) error) error {
+func (s *Store) eachKey(first, last uint64, fn func(seq uint64, size int, keys map[host.Hash]place) error) error {
 	var lost error
 	for _, g := range s.segments() {
 		err := g.walk(first, last, func(seq uint64, b []byte) error {
@@ -118,7 +118,7 @@ func (s *Store) eachKey(first, last uint64, fn func(seq uint64, keys map[host.Ha
 			for _, k := range e.Keys {
 				keys[k.Hash] = place{seq: seq, index: k.Index, content: k.Content}
 			}
-			return fn(seq, keys)
+			return fn(seq, len(b), keys)
 		})
 		if err != nil {
 			lost = errors.Join(lost, err)
@@ -148,9 +148,8 @@ func (s *Store) indexLog() error {
 func (s *Store) indexTail(first uint64) error {
 	now := s.options.Now()
 	var failed error
-	err := s.eachKey(first, s.last.Load(), func(seq uint64, keys map[host.Hash]place) error {
-		s.index.add(keys, seq, now)
-		if s.index.size() >= runKeys {
+	err := s.eachKey(first, s.last.Load(), func(seq uint64, size int, keys map[host.Hash]place) error {
+		if s.index.add(keys, seq, int64(size), now) {
 			failed = s.flushKeys()
 		}
 		return failed
@@ -161,7 +160,7 @@ func (s *Store) indexTail(first uint64) error {
 	if err != nil {
 		s.note("dedup keys could not be read from the log: %v", err)
 	}
-	s.index.add(nil, s.last.Load(), now)
+	s.index.add(nil, s.last.Load(), 0, now)
 	return nil
 }
 

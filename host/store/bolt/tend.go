@@ -111,7 +111,7 @@ func (s *Store) stopTending() {
 // expired. It does not hold up appends or deliveries. Not for concurrent use.
 func (s *Store) tend(now time.Time) error {
 	closed := s.active().first > s.index.covered()+1
-	if closed || s.index.size() >= runKeys {
+	if closed || s.index.due() {
 		if err := s.flushKeys(); err != nil {
 			return err
 		}
