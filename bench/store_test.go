@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
@@ -52,31 +53,23 @@ func newCallbacks() callbacks {
 func (c callbacks) at(n int) *host.Record {
 	rec := *c[n%len(c)]
 	rec.Events = slices.Clone(rec.Events)
-	sum := sha256.Sum256([]byte{byte(n), byte(n >> 8), byte(n >> 16), byte(n >> 24)})
-	rec.Events[0].Key = host.Hash(sum[:16])
+	rec.Events[0].Key = keyOf(n)
 	return &rec
+}
+
+// keyOf is the n-th dedup key.
+func keyOf(n int) host.Hash {
+	sum := sha256.Sum256(fmt.Append(nil, n))
+	return host.Hash(sum[:16])
 }
 
 // BenchmarkAppend measures durable appends beside the least that durability
 // costs on this disk: one file, written and synced by one goroutine for all
-// that wait. The engines take turns, so that a disk that changes its pace does
-// so for both.
+// that wait; and with nothing, a million and ten million dedup keys from before.
+// The engines take turns, so that a disk that changes its pace does so for all.
 func BenchmarkAppend(b *testing.B) {
 	all := newCallbacks()
 	for _, writers := range []int{1, 16, 64, 256} {
-		b.Run(fmt.Sprintf("engine=bolt/writers=%d", writers), func(b *testing.B) {
-			s, err := bolt.Open(b.TempDir(), bolt.Options{})
-			if err != nil {
-				b.Fatal(err)
-			}
-			runAppends(b, writers, func(n int) error {
-				_, err := s.Append(context.Background(), all.at(n))
-				return err
-			})
-			if err := s.Close(); err != nil {
-				b.Fatal(err)
-			}
-		})
 		b.Run(fmt.Sprintf("engine=raw/writers=%d", writers), func(b *testing.B) {
 			r := openRaw(b)
 			runAppends(b, writers, func(n int) error {
@@ -85,12 +78,244 @@ func BenchmarkAppend(b *testing.B) {
 			})
 			r.close(b)
 		})
+		for _, keys := range []int{0, 1e6, 1e7} {
+			b.Run(fmt.Sprintf("engine=bolt-%s/writers=%d", short(keys), writers), func(b *testing.B) {
+				s := filled(b, keys)
+				runAppends(b, writers, func(int) error {
+					_, err := s.Append(context.Background(), all.at(int(unique.Add(1))))
+					return err
+				})
+			})
+		}
+	}
+}
+
+// unique numbers the callbacks of all benchmarks: none is a duplicate.
+var unique atomic.Int64
+
+func short(n int) string {
+	if n >= 1e6 {
+		return fmt.Sprintf("%dM", n/1e6)
+	}
+	return fmt.Sprint(n)
+}
+
+// filledStores are made once for all rounds: filling one takes a minute.
+var filledStores = map[int]*bolt.Store{}
+
+// filled returns a store that has this many dedup keys. One without any is new
+// each time.
+func filled(b *testing.B, keys int) *bolt.Store {
+	b.Helper()
+	if s := filledStores[keys]; s != nil {
+		return s
+	}
+	dir := b.TempDir()
+	if keys > 0 {
+		var err error
+		if dir, err = os.MkdirTemp(scratch, "filled"); err != nil {
+			b.Fatal(err)
+		}
+	}
+	s, err := bolt.Open(dir, bolt.Options{Reserve: -1})
+	if err != nil {
+		b.Fatal(err)
+	}
+	if keys == 0 {
+		b.Cleanup(func() { closeStore(b, s) })
+		return s
+	}
+	filledStores[keys] = s
+	fillKeys(b, s, keys)
+	return s
+}
+
+func closeStore(b *testing.B, s *bolt.Store) {
+	b.Helper()
+	if err := s.Close(); err != nil {
+		b.Error(err)
+	}
+}
+
+// fillKeys appends small events, many to a callback.
+func fillKeys(b *testing.B, s *bolt.Store, keys int) {
+	b.Helper()
+	small := storetest.SampleRecord(0)
+	small.Events[0].Data = []byte("{}")
+	var wg sync.WaitGroup
+	var next atomic.Int64
+	for range 4 {
+		wg.Go(func() {
+			for next.Add(host.MaxEvents) <= int64(keys) {
+				rec := *small
+				rec.Events = make([]host.Event, host.MaxEvents)
+				for i := range rec.Events {
+					rec.Events[i] = small.Events[0]
+					rec.Events[i].Key = keyOf(int(unique.Add(1)))
+				}
+				if _, err := s.Append(context.Background(), &rec); err != nil {
+					b.Error(err)
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+}
+
+// scratch is where what outlives one benchmark lies.
+var scratch string
+
+func TestMain(m *testing.M) {
+	dir, err := os.MkdirTemp("", "postern-bench")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	scratch = dir
+	code := m.Run()
+	for _, s := range filledStores {
+		_ = s.Close()
+	}
+	if err := os.RemoveAll(dir); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		code = 1
+	}
+	os.Exit(code)
+}
+
+// BenchmarkFanOut measures what an append costs with more sinks subscribed:
+// time, and time of the processor, which the disk does not blur.
+func BenchmarkFanOut(b *testing.B) {
+	all := newCallbacks()
+	for _, sinks := range []int{1, 4, 16} {
+		b.Run(fmt.Sprintf("sinks=%d", sinks), func(b *testing.B) {
+			s := filled(b, 0)
+			for i := range sinks {
+				sub := host.Subscription{From: host.FromOldest}
+				if err := s.Subscribe(b.Context(), fmt.Sprintf("sink-%d", i), sub); err != nil {
+					b.Fatal(err)
+				}
+			}
+			before := processorTime(b)
+			runAppends(b, 64, func(int) error {
+				_, err := s.Append(context.Background(), all.at(int(unique.Add(1))))
+				return err
+			})
+			spent := processorTime(b) - before
+			b.ReportMetric(float64(spent.Microseconds())/float64(b.N), "cpu-µs/op")
+		})
+	}
+}
+
+func processorTime(b *testing.B) time.Duration {
+	b.Helper()
+	var r unix.Rusage
+	if err := unix.Getrusage(unix.RUSAGE_SELF, &r); err != nil {
+		b.Fatal(err)
+	}
+	return time.Duration(r.Utime.Nano() + r.Stime.Nano())
+}
+
+// BenchmarkExpiry measures the slowest append while segments of 32 MiB expire,
+// beside the same without anything to expire. An operation is one append.
+func BenchmarkExpiry(b *testing.B) {
+	all := newCallbacks()
+	for _, expires := range []bool{false, true} {
+		b.Run(fmt.Sprintf("expires=%t", expires), func(b *testing.B) {
+			var later atomic.Int64
+			s, err := bolt.Open(b.TempDir(), bolt.Options{
+				Reserve: -1, SegmentSize: 32 << 20,
+				Now: func() time.Time { return time.Now().Add(time.Duration(later.Load())) },
+			})
+			if err != nil {
+				b.Fatal(err)
+			}
+			defer closeStore(b, s)
+			fillBytes(b, s, 400<<20)
+			if expires {
+				// The next append begins a new segment, and the old ones go.
+				later.Store(int64(8 * 24 * time.Hour))
+			}
+			took := runAppends(b, 16, func(int) error {
+				_, err := s.Append(context.Background(), all.at(int(unique.Add(1))))
+				return err
+			})
+			b.ReportMetric(float64(slices.Max(took).Microseconds()), "max-µs")
+			st, err := s.Status(context.Background())
+			if err != nil {
+				b.Fatal(err)
+			}
+			b.ReportMetric(float64(st.Segments), "segments")
+		})
+	}
+}
+
+// fillBytes appends callbacks with bodies that do not compress.
+func fillBytes(b *testing.B, s *bolt.Store, size int) {
+	b.Helper()
+	const body = 32 << 10
+	var wg sync.WaitGroup
+	var next atomic.Int64
+	for w := range 8 {
+		wg.Go(func() {
+			r := rand.NewChaCha8([32]byte{byte(w)})
+			for next.Add(body) <= int64(size) {
+				rec := storetest.SampleRecord(0)
+				rec.Events[0].Key = keyOf(int(unique.Add(1)))
+				rec.Callback.Body = make([]byte, body)
+				_, _ = r.Read(rec.Callback.Body)
+				if _, err := s.Append(context.Background(), rec); err != nil {
+					b.Error(err)
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+}
+
+// BenchmarkOpen measures opening 5 GB of segments, after a proper end and after
+// one without a mark of it, as after a kill. The files are in the page cache.
+func BenchmarkOpen(b *testing.B) {
+	dir := filepath.Join(scratch, "large")
+	if _, err := os.Stat(dir); err != nil {
+		s, err := bolt.Open(dir, bolt.Options{Reserve: -1})
+		if err != nil {
+			b.Fatal(err)
+		}
+		fillBytes(b, s, 5<<30)
+		closeStore(b, s)
+	}
+	for _, end := range []string{"clean", "inuse"} {
+		b.Run("end="+end, func(b *testing.B) {
+			var open time.Duration
+			var st host.Status
+			for range b.N {
+				if err := os.WriteFile(filepath.Join(dir, "LOCK"), []byte(end+"\n"), 0o600); err != nil {
+					b.Fatal(err)
+				}
+				began := time.Now()
+				s, err := bolt.Open(dir, bolt.Options{Reserve: -1})
+				if err != nil {
+					b.Fatal(err)
+				}
+				open += time.Since(began)
+				if st, err = s.Status(b.Context()); err != nil {
+					b.Fatal(err)
+				}
+				closeStore(b, s)
+			}
+			b.ReportMetric(float64(open.Milliseconds())/float64(b.N), "ms-to-open")
+			b.ReportMetric(float64(st.Bytes)/1e9, "GB")
+			b.ReportMetric(float64(st.Segments), "segments")
+		})
 	}
 }
 
 // runAppends has writers append b.N callbacks, each waiting for its answer, and
-// reports the latencies.
-func runAppends(b *testing.B, writers int, add func(n int) error) {
+// reports and returns the latencies.
+func runAppends(b *testing.B, writers int, add func(n int) error) []time.Duration {
 	took := make([]time.Duration, b.N)
 	var next atomic.Int64
 	var wg sync.WaitGroup
@@ -114,6 +339,7 @@ func runAppends(b *testing.B, writers int, add func(n int) error) {
 	wg.Wait()
 	b.StopTimer()
 	reportAppends(b, took)
+	return took
 }
 
 // rawFile is a file that callbacks are appended to, synced once for all that wait.
