@@ -148,12 +148,20 @@ func (s *served) kill() {
 	_ = s.log.Close()
 }
 
-// post sends the signed callback of one payment and returns the status.
-func (s *served) post(client *http.Client, reference string) (int, error) {
+// signed is the callback of one payment.
+func signed(reference string) string {
 	const rest = `"currency_code":"KWD","amount":"1.000","result":"success","state":"paid"`
 	mac := hmac.New(sha256.New, []byte(crashKey))
 	fmt.Fprintf(mac, "amount1.000currency_codeKWDreference_number%sresultsuccessstatepaid", reference)
-	body := fmt.Sprintf(`{"reference_number":%q,%s,"signature":"%x"}`, reference, rest, mac.Sum(nil))
+	return fmt.Sprintf(`{"reference_number":%q,%s,"signature":"%x"}`, reference, rest, mac.Sum(nil))
+}
+
+// post sends the callback of one payment and returns the status.
+func (s *served) post(client *http.Client, reference string) (int, error) {
+	return s.send(client, signed(reference))
+}
+
+func (s *served) send(client *http.Client, body string) (int, error) {
 	r, err := client.Post(s.url, "application/json", strings.NewReader(body))
 	if err != nil {
 		return 0, err
@@ -187,17 +195,25 @@ func (s *served) stored() map[string]int {
 	}
 }
 
+// numberFrom is a number of the environment, or the default.
+func numberFrom(t *testing.T, variable string, def int) int {
+	t.Helper()
+	text := os.Getenv(variable)
+	if text == "" {
+		return def
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil || n < 1 {
+		t.Fatalf("%s is %q, want a number above zero", variable, text)
+	}
+	return n
+}
+
 // TestCrash_killUnderLoad kills the server in mid-load, again and again on one
 // data directory: every callback that got a 2xx is there, and none is there
 // twice. POSTERN_CRASH_ROUNDS says how often (default 5).
 func TestCrash_killUnderLoad(t *testing.T) {
-	rounds := 5
-	if text := os.Getenv("POSTERN_CRASH_ROUNDS"); text != "" {
-		var err error
-		if rounds, err = strconv.Atoi(text); err != nil {
-			t.Fatal(err)
-		}
-	}
+	rounds := numberFrom(t, "POSTERN_CRASH_ROUNDS", 5)
 	s := newServed(t)
 	var mu sync.Mutex
 	acked := make(map[string]bool)
