@@ -56,7 +56,7 @@ func TestSink_refusesPrivateAddresses(t *testing.T) {
 
 func TestSink_client(t *testing.T) {
 	t.Parallel()
-	tr, ok := open(t, configFor("http://example.com")).client.Transport.(*http.Transport)
+	tr, ok := open(t, configFor("http://example.com")).clients.get().Transport.(*http.Transport)
 	if !ok || tr == http.DefaultTransport {
 		t.Fatal("the client has no transport of its own")
 	}

@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 )
 
@@ -26,6 +27,7 @@ func safe(err error) error {
 		cert    *tls.CertificateVerificationError
 		record  tls.RecordHeaderError
 		alert   tls.AlertError
+		wrapped *url.Error
 	)
 	switch {
 	case errors.As(err, &refused):
@@ -46,8 +48,18 @@ func safe(err error) error {
 		return op
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
 		return errors.New("the connection ended without an answer")
+	case errors.As(err, &wrapped) && ended[wrapped.Err.Error()] != "":
+		return errors.New(ended[wrapped.Err.Error()])
 	}
 	return errors.New("the other side did not answer in HTTP")
+}
+
+// ended are errors of HTTP/2 that the client knows by their text alone. What ends
+// one at its beginning is most often TLS 1.3 refusing the client, which it does
+// after the handshake.
+var ended = map[string]string{
+	"http2: client conn could not be established": "the connection was ended at once, as if a client certificate were wanted (tls.cert)",
+	"http2: client connection lost":               "the connection was lost",
 }
 
 // certificate says what is wrong with one, without a word out of it.

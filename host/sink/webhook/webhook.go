@@ -6,10 +6,11 @@
 // The body is the event (application/cloudevents+json). webhook-id is the
 // event's id, the same at every attempt: the receiver's idempotency key.
 // webhook-timestamp is the time of the attempt, webhook-signature one signature
-// for each secret, separated by spaces; with two secrets a receiver can change
-// from one to the other at its leisure. Events of a batch are sent one after
-// the other, and those after a failed one are still sent: as they share one
-// deadline, a batch of 1 suits this sink best.
+// for each secret, separated by spaces: v1 (HMAC-SHA256) or v1a (Ed25519), as
+// the secret is; with two secrets a receiver can change from one to the other at
+// its leisure. [Config.Headers] come with it. Events of a batch are sent one
+// after the other, and those after a failed one are still sent: as they share
+// one deadline, a batch of 1 suits this sink best.
 //
 // # The answer
 //
@@ -20,7 +21,9 @@
 // dead at once and waits to be redriven. Redirects are not followed, 3xx is a
 // failure: a signed event goes where the operator said, and nowhere else.
 // Retry-After of a 429, 502, 503 or 504 is kept. At most 4 KiB of the answer's
-// body are read, and nothing of it is used.
+// body are read. Of one that is text the beginning goes, with the status, into
+// the error as its answer (see [host.WithAnswer]): on one line, and with every
+// secret, header value and part of the URL's path and query masked.
 //
 // # Where it connects to
 //
@@ -33,14 +36,13 @@ package webhook
 import (
 	"bytes"
 	"context"
-	"crypto/tls"
-	"encoding/base64"
 	"errors"
 	"fmt"
-	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -63,9 +65,16 @@ type Config struct {
 	// URL is where to POST: http or https, without user or password. Its path
 	// and query may be secret; they are in no error text.
 	URL string
-	// Secrets sign every request, in this form: "whsec_" and the base64 of 24
-	// to 64 random bytes. At least one; several while a receiver changes over.
+	// Secrets sign every request, in the forms of Standard Webhooks: "whsec_"
+	// and the base64 of 24 to 64 random bytes signs v1, "whsk_" and that of an
+	// Ed25519 key (32 bytes, or 64 with the public key) signs v1a. At least one;
+	// several, of either kind, while a receiver changes over.
 	Secrets []string
+	// Headers are sent with every request, a value each, which may be secret: it
+	// is in no error text. What frames or signs a request is not theirs to set.
+	Headers map[string]string
+	// TLS is for an https URL; zero means none of it.
+	TLS TLS
 	// Timeout bounds one request, within the deadline that Deliver is given;
 	// zero means 30 s.
 	Timeout time.Duration
@@ -75,16 +84,19 @@ type Config struct {
 	// Version stands in the User-Agent, "Postern/<Version>"; empty means
 	// "Postern" alone.
 	Version string
+	// Log is told when the files of TLS have changed; nil discards that.
+	Log *slog.Logger
 }
 
 // Sink is a [host.Sink]. Make one with [New].
 type Sink struct {
 	url     string
 	host    string
-	agent   string
+	header  http.Header // of every request
 	timeout time.Duration
-	signers []*standardwebhooks.Webhook
-	client  *http.Client
+	signers []signer
+	hidden  hidden
+	clients clients
 
 	// underWay counts the calls of Deliver, for Close.
 	underWay sync.WaitGroup
@@ -92,21 +104,41 @@ type Sink struct {
 
 var _ host.Sink = (*Sink)(nil)
 
-// New checks the configuration and makes the sink; it does not connect. All
-// problems are reported at once, each with its field and what to do.
-func New(c Config) (*Sink, error) {
-	u, urlErr := parseURL(c.URL)
-	signers, secretErr := parseSecrets(c.Secrets)
-	if err := errors.Join(urlErr, secretErr); err != nil {
+// New checks the configuration, reads the files of TLS and makes the sink; it
+// does not connect. All problems are reported at once, each with its field and
+// what to do.
+func New(c Config) (*Sink, error) { return newSink(c, newDialer(c.AllowPrivate)) }
+
+func newSink(c Config, d *net.Dialer) (*Sink, error) {
+	u, err := parseURL(c.URL)
+	errs := []error{err}
+	signers, keys, err := parseSecrets(c.Secrets)
+	errs = append(errs, err)
+	header, values, err := parseHeaders(c.Headers)
+	errs = append(errs, err)
+	s := &Sink{
+		header: header, timeout: c.Timeout, signers: signers,
+		clients: clients{dialer: d, tls: c.TLS, log: c.Log},
+	}
+	if s.clients.log == nil {
+		s.clients.log = slog.New(slog.DiscardHandler)
+	}
+	if err = c.TLS.check(u == nil || u.Scheme == "https"); err == nil {
+		err = s.clients.look()
+	}
+	if err := errors.Join(append(errs, err)...); err != nil {
 		return nil, err
 	}
-	s := &Sink{
-		url: u.String(), host: u.Host, agent: "Postern",
-		timeout: c.Timeout, signers: signers, client: newClient(c.AllowPrivate),
+	s.url, s.host = u.String(), u.Host
+	s.hidden = hide(slices.Concat(keys, values, ofURL(u)))
+	if _, set := header["User-Agent"]; !set {
+		header.Set("User-Agent", strings.TrimSuffix("Postern/"+c.Version, "/"))
 	}
-	if c.Version != "" {
-		s.agent += "/" + c.Version
-	}
+	header.Set("Content-Type", "application/cloudevents+json")
+	// Not sent, as it has no value: it tells the client that the event's id
+	// makes a second sending harmless, so that a connection which the other side
+	// closed just now, being idle, costs no failed attempt.
+	header["Idempotency-Key"] = nil
 	if s.timeout <= 0 {
 		s.timeout = 30 * time.Second
 	}
@@ -131,57 +163,6 @@ func parseURL(text string) (*url.URL, error) {
 	return u, nil
 }
 
-const (
-	secretPrefix = "whsec_"
-	minSecret    = 24
-	maxSecret    = 64
-)
-
-func parseSecrets(secrets []string) (signers []*standardwebhooks.Webhook, err error) {
-	if len(secrets) == 0 {
-		return nil, errors.New("secrets: at least one is needed; requests are signed with it")
-	}
-	var errs []error
-	for i, s := range secrets {
-		encoded, found := strings.CutPrefix(s, secretPrefix)
-		key, err := base64.StdEncoding.DecodeString(encoded)
-		if !found || err != nil || len(key) < minSecret || len(key) > maxSecret {
-			errs = append(errs, fmt.Errorf("secrets[%d]: must be %q and the base64 of %d to %d random bytes",
-				i, secretPrefix, minSecret, maxSecret))
-			continue
-		}
-		signer, err := standardwebhooks.NewWebhookRaw(key)
-		if err != nil {
-			errs = append(errs, fmt.Errorf("secrets[%d]: cannot be used to sign", i))
-			continue
-		}
-		signers = append(signers, signer)
-	}
-	return signers, errors.Join(errs...)
-}
-
-// newClient shares nothing with the process's default client.
-func newClient(allowPrivate bool) *http.Client {
-	dialer := &net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second}
-	if !allowPrivate {
-		dialer.Control = refusePrivate
-	}
-	return &http.Client{
-		Transport: &http.Transport{
-			Proxy:                  nil, // a proxy would dial for us, past the guard
-			DialContext:            dialer.DialContext,
-			TLSHandshakeTimeout:    10 * time.Second,
-			TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12},
-			ForceAttemptHTTP2:      true,
-			DisableCompression:     true,
-			MaxResponseHeaderBytes: maxHeaders,
-			MaxIdleConnsPerHost:    32,
-			IdleConnTimeout:        90 * time.Second,
-		},
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}
-}
-
 // Deliver implements [host.Sink].
 func (s *Sink) Deliver(ctx context.Context, batch []host.Delivery) []error {
 	s.underWay.Add(1)
@@ -201,7 +182,7 @@ func (s *Sink) Deliver(ctx context.Context, batch []host.Delivery) []error {
 // Close waits for what is under way and closes idle connections.
 func (s *Sink) Close() error {
 	s.underWay.Wait()
-	s.client.CloseIdleConnections()
+	s.clients.get().CloseIdleConnections()
 	return nil
 }
 
@@ -216,13 +197,12 @@ func (s *Sink) send(ctx context.Context, ev *host.Event) error {
 	if err != nil {
 		return err
 	}
-	resp, err := s.client.Do(req)
+	resp, err := s.clients.get().Do(req)
 	if err != nil {
 		return fmt.Errorf("post to %s: %w", s.host, safe(err))
 	}
 	defer func() { _ = resp.Body.Close() }()
-	drain(resp.Body, cancel)
-	return judge(s.host, resp)
+	return s.judge(resp, read(resp.Body, cancel))
 }
 
 func (s *Sink) request(ctx context.Context, id string, body []byte) (*http.Request, error) {
@@ -232,55 +212,16 @@ func (s *Sink) request(ctx context.Context, id string, body []byte) (*http.Reque
 	}
 	now := time.Now()
 	var signatures []string
-	for _, signer := range s.signers {
-		signature, err := signer.Sign(id, now, body)
+	for _, sign := range s.signers {
+		signature, err := sign(id, now, body)
 		if err != nil {
 			return nil, fmt.Errorf("post to %s: cannot sign", s.host)
 		}
 		signatures = append(signatures, signature)
 	}
-	req.Header.Set("Content-Type", "application/cloudevents+json")
-	req.Header.Set("User-Agent", s.agent)
+	req.Header = s.header.Clone()
 	req.Header.Set(standardwebhooks.HeaderWebhookID, id)
 	req.Header.Set(standardwebhooks.HeaderWebhookTimestamp, strconv.FormatInt(now.Unix(), 10))
 	req.Header.Set(standardwebhooks.HeaderWebhookSignature, strings.Join(signatures, " "))
 	return req, nil
-}
-
-// drain reads the little that is needed to use the connection again. An answer
-// that trickles in does not hold up the delivery, which is decided by now.
-func drain(body io.Reader, cancel context.CancelFunc) {
-	t := time.AfterFunc(drainTime, cancel)
-	defer t.Stop()
-	_, _ = io.CopyN(io.Discard, body, maxAnswer)
-}
-
-// judge turns an answer into Deliver's error.
-func judge(name string, resp *http.Response) error {
-	if resp.StatusCode >= 200 && resp.StatusCode <= 299 {
-		return nil
-	}
-	err := fmt.Errorf("post to %s: answered %d", name, resp.StatusCode)
-	switch resp.StatusCode {
-	case http.StatusGone:
-		return host.Permanent(err)
-	case http.StatusTooManyRequests, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
-		if d := retryAfter(resp.Header.Get("Retry-After"), time.Now()); d > 0 {
-			return host.RetryAfter(err, d)
-		}
-	}
-	return err
-}
-
-// retryAfter reads a number of seconds or an HTTP date; zero means neither, or
-// a time already past.
-func retryAfter(text string, now time.Time) time.Duration {
-	if seconds, err := strconv.ParseUint(text, 10, 64); err == nil {
-		return time.Duration(min(seconds, uint64(maxAsked/time.Second))) * time.Second
-	}
-	at, err := http.ParseTime(text)
-	if err != nil {
-		return 0
-	}
-	return min(max(at.Sub(now), 0), maxAsked)
 }

@@ -31,11 +31,11 @@ const (
 
 // secret is the i-th signing secret of the tests.
 func secret(i int) string {
-	return secretPrefix + base64.StdEncoding.EncodeToString(fmt.Appendf(nil, "canary signing secret of a test, %d", i))
+	return sharedPrefix + base64.StdEncoding.EncodeToString(fmt.Appendf(nil, "canary signing secret of a test, %d", i))
 }
 
 func canaries() []string {
-	return []string{canaryPath, canaryQuery, secret(0), secret(0)[len(secretPrefix):]}
+	return []string{canaryPath, canaryQuery, secret(0), secret(0)[len(sharedPrefix):]}
 }
 
 // receiver is an endpoint that checks every request and answers as it is told.
@@ -317,21 +317,21 @@ type body func([]byte) (int, error)
 
 func (b body) Read(p []byte) (int, error) { return b(p) }
 
-func TestDrain_readsLittle(t *testing.T) {
+func TestRead_readsLittle(t *testing.T) {
 	t.Parallel()
-	read := 0
-	drain(body(func(p []byte) (int, error) { read += len(p); return len(p), nil }), func() {})
-	if read > maxAnswer {
-		t.Errorf("read %d bytes of an endless answer, want at most %d", read, maxAnswer)
+	n := 0
+	got := read(body(func(p []byte) (int, error) { n += len(p); return len(p), nil }), func() {})
+	if n > maxAnswer || len(got) != maxAnswer {
+		t.Errorf("read %d bytes of an endless answer and kept %d, want %d", n, len(got), maxAnswer)
 	}
 }
 
-func TestDrain_waitsLittle(t *testing.T) {
+func TestRead_waitsLittle(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		begun := time.Now()
-		drain(body(func([]byte) (int, error) { <-ctx.Done(); return 0, ctx.Err() }), cancel)
+		read(body(func([]byte) (int, error) { <-ctx.Done(); return 0, ctx.Err() }), cancel)
 		if took := time.Since(begun); took != drainTime {
 			t.Errorf("waited %v for an answer that never ends, want %v", took, drainTime)
 		}
@@ -413,7 +413,7 @@ func TestNew_refuses(t *testing.T) {
 	if _, err := New(good); err != nil {
 		t.Fatalf("New of a good configuration: %v", err)
 	}
-	short := secretPrefix + base64.StdEncoding.EncodeToString([]byte(canary))
+	short := sharedPrefix + base64.StdEncoding.EncodeToString([]byte(canary))
 	for name, tc := range map[string]struct {
 		change func(c *Config)
 		want   string
@@ -427,9 +427,9 @@ func TestNew_refuses(t *testing.T) {
 		"not a url":      {func(c *Config) { c.URL = "https://exa mple/" + canary }, "url: is not a URL"},
 		"no secret":      {func(c *Config) { c.Secrets = nil }, "secrets: at least one"},
 		"empty secret":   {func(c *Config) { c.Secrets = []string{""} }, "secrets[0]: must be"},
-		"no prefix":      {func(c *Config) { c.Secrets = []string{strings.TrimPrefix(secret(0), secretPrefix)} }, "secrets[0]: must be"},
+		"no prefix":      {func(c *Config) { c.Secrets = []string{strings.TrimPrefix(secret(0), sharedPrefix)} }, "secrets[0]: must be"},
 		"short secret":   {func(c *Config) { c.Secrets = []string{secret(0), short} }, "secrets[1]: must be"},
-		"not base64":     {func(c *Config) { c.Secrets = []string{secretPrefix + canary + "!"} }, "secrets[0]: must be"},
+		"not base64":     {func(c *Config) { c.Secrets = []string{sharedPrefix + canary + "!"} }, "secrets[0]: must be"},
 		"two at a time":  {func(c *Config) { c.URL = ""; c.Secrets = nil }, "secrets: at least one"},
 		"two, the other": {func(c *Config) { c.URL = ""; c.Secrets = nil }, "url: must begin with"},
 	} {
