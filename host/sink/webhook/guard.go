@@ -7,7 +7,7 @@ import (
 )
 
 // addressError is the refusal to connect to an address.
-type addressError struct{ addr netip.Addr }
+type addressError struct{ addr string }
 
 func (e *addressError) Error() string {
 	return fmt.Sprintf("address %s is not public; set allow_private to let requests go there", e.addr)
@@ -76,8 +76,12 @@ func public(addr netip.Addr) bool {
 // connected to, after DNS.
 func refusePrivate(_, address string, _ syscall.RawConn) error {
 	ap, err := netip.ParseAddrPort(address)
-	if err != nil || !public(ap.Addr()) {
-		return &addressError{addr: ap.Addr()}
+	if err != nil {
+		// IPv4 with a zone, of which an IPv6 spelling makes one.
+		return &addressError{addr: address}
+	}
+	if !public(ap.Addr()) {
+		return &addressError{addr: ap.Addr().String()}
 	}
 	return nil
 }
