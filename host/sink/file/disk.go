@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"time"
 )
 
 // disk is an open file, as far as the sink uses one.
@@ -15,7 +16,8 @@ type disk interface {
 	Write(p []byte) (int, error)
 	Sync() error
 	Truncate(size int64) error
-	size() (int64, error)
+	// state is how long it is, and when it was last written.
+	state() (size int64, changed time.Time, err error)
 	// at reports whether path still leads to this file.
 	at(path string) bool
 	Close() error
@@ -23,12 +25,12 @@ type disk interface {
 
 type osFile struct{ *os.File }
 
-func (f osFile) size() (int64, error) {
+func (f osFile) state() (int64, time.Time, error) {
 	info, err := f.Stat()
 	if err != nil {
-		return 0, plain(err)
+		return 0, time.Time{}, plain(err)
 	}
-	return info.Size(), nil
+	return info.Size(), info.ModTime(), nil
 }
 
 func (f osFile) at(path string) bool {
@@ -57,6 +59,10 @@ func (f osFile) Close() error { return plain(f.File.Close()) }
 
 // plain takes the path off an error: the sink names it once.
 func plain(err error) error {
+	var l *os.LinkError
+	if errors.As(err, &l) {
+		return fmt.Errorf("%s: %w", l.Op, l.Err)
+	}
 	var p *os.PathError
 	if errors.As(err, &p) {
 		return fmt.Errorf("%s: %w", p.Op, p.Err)
@@ -87,7 +93,7 @@ func prepare(f osFile, dir string) error {
 	if !info.Mode().IsRegular() {
 		return errors.New("is not a regular file, which alone can be synced")
 	}
-	if err := repair(f, info.Size()); err != nil {
+	if err := repair(f, info); err != nil {
 		return err
 	}
 	if err := f.Sync(); err != nil {
@@ -109,7 +115,8 @@ func syncDir(dir string) error {
 // repair cuts off what stands behind the last line end. Nothing is lost by it:
 // a delivery is done only when its whole line was synced, so what is cut comes
 // back.
-func repair(f osFile, size int64) error {
+func repair(f osFile, info os.FileInfo) error {
+	size := info.Size()
 	end, err := lastLineEnd(f, size)
 	if err != nil || end == size {
 		return err
@@ -117,7 +124,11 @@ func repair(f osFile, size int64) error {
 	if err := checkOurs(f, end, size); err != nil {
 		return err
 	}
-	return f.Truncate(end)
+	if err := f.Truncate(end); err != nil {
+		return err
+	}
+	// It still is of the time in which it was written.
+	return plain(os.Chtimes(f.Name(), time.Time{}, info.ModTime()))
 }
 
 // lastLineEnd is the offset behind the last line end, 0 if there is none.

@@ -19,9 +19,15 @@
 //
 // # Rotation
 //
-// Move the file away and the sink goes on in a new one at the next delivery.
-// Do not copy and truncate it: lines written in between would be lost. One
-// file belongs to one sink.
+// Before a write that would make the file larger than [Config.MaxSize], and at
+// the first write of another period of [Config.MaxAge], the file is renamed:
+// events.ndjson becomes events-20260506T070809.123Z.ndjson, after the time in
+// UTC, and the sink goes on in a new one. Whole lines only are in either, and a
+// rotation that fails is a write that fails: it comes back, in the old file.
+//
+// Others may rotate as well: move the file away and the sink goes on in a new
+// one at the next delivery. Do not copy and truncate it: lines written in
+// between would be lost. One file belongs to one sink.
 package file
 
 import (
@@ -29,7 +35,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"sync"
+	"time"
 
 	"github.com/postern/postern/host"
 )
@@ -39,13 +47,29 @@ type Config struct {
 	// Path is the file. Its directory must exist; it is itself created, with
 	// mode 0600, and appended to if it exists.
 	Path string
+	// MaxSize is how many bytes a file may have before it is rotated; lines that
+	// are written at once stay together, even if they alone are more. Zero means
+	// any number.
+	MaxSize int64
+	// MaxAge cuts the time into periods, counted in UTC (24h: days), each of
+	// which has files of its own. Zero means one period for ever.
+	MaxAge time.Duration
+	// Keep is how many rotated files stay; the oldest are removed. Zero means
+	// all: the sink removes nothing.
+	Keep int
+	// Log is told when rotated files cannot be removed; nil discards that.
+	Log *slog.Logger
 }
 
 // Sink is a [host.Sink]. Make one with [New].
 type Sink struct {
-	path  string
-	queue chan *lines
-	ended chan struct{}
+	path    string
+	maxSize int64
+	maxAge  time.Duration
+	keep    int
+	log     *slog.Logger
+	queue   chan *lines
+	ended   chan struct{}
 
 	// underWay counts the calls of Deliver, for Close.
 	underWay sync.WaitGroup
@@ -76,9 +100,15 @@ func start(c Config, open func(string) (disk, error)) (*Sink, error) {
 	if c.Path == "" {
 		return nil, errors.New("path: is empty; name the file to append to")
 	}
+	if c.MaxSize < 0 || c.MaxAge < 0 || c.Keep < 0 {
+		return nil, errors.New("rotate: has a negative number; 0 means never, and for keep all")
+	}
 	s := &Sink{
-		path: c.Path, open: open,
-		queue: make(chan *lines), ended: make(chan struct{}),
+		path: c.Path, maxSize: c.MaxSize, maxAge: c.MaxAge, keep: c.Keep, log: c.Log,
+		queue: make(chan *lines), ended: make(chan struct{}), open: open,
+	}
+	if s.log == nil {
+		s.log = slog.New(slog.DiscardHandler)
 	}
 	if err := s.ready(); err != nil {
 		return nil, fmt.Errorf("open %s: %w", c.Path, err)
@@ -202,7 +232,10 @@ func (s *Sink) commit(text []byte) error {
 	if err := s.ready(); err != nil {
 		return err
 	}
-	before, err := s.out.size()
+	if err := s.rotate(len(text)); err != nil {
+		return err
+	}
+	before, _, err := s.out.state()
 	if err != nil {
 		return err
 	}

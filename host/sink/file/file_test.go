@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -421,9 +422,11 @@ func (m *memory) Sync() error {
 	return nil
 }
 func (m *memory) Truncate(size int64) error { m.text = m.text[:size]; return nil }
-func (m *memory) size() (int64, error)      { return int64(len(m.text)), nil }
-func (m *memory) at(string) bool            { return true }
-func (m *memory) Close() error              { return nil }
+func (m *memory) state() (int64, time.Time, error) {
+	return int64(len(m.text)), time.Now(), nil
+}
+func (m *memory) at(string) bool { return true }
+func (m *memory) Close() error   { return nil }
 
 func TestSink_callsShareAnFsync(t *testing.T) {
 	t.Parallel()
