@@ -1,6 +1,7 @@
 package config
 
 import (
+	"crypto/ed25519"
 	"encoding/base64"
 	"fmt"
 	"maps"
@@ -14,7 +15,7 @@ import (
 )
 
 func checkSink(ps *problems, at string, s *Sink) {
-	ps.choice(at+".type", s.Type, TypeFile, TypeWebhook)
+	ps.choice(at+".type", s.Type, TypeFile, TypeStdout, TypeWebhook)
 	checkPositive(ps, at+".concurrency", s.Concurrency, "nothing would be delivered")
 	checkPositive(ps, at+".batch", s.Batch, "nothing would be delivered")
 	checkDuration(ps, at+".timeout", s.Timeout, "lets one delivery that hangs hold the sink for ever")
@@ -29,6 +30,9 @@ func checkSink(ps *problems, at string, s *Sink) {
 	}
 	if s.File != nil && s.File.Path == "" {
 		ps.add(at+".path", "is missing", "name the file, for example ./data/events.ndjson")
+	}
+	if s.File != nil {
+		checkRotation(ps, at+".rotate", &s.File.Rotate)
 	}
 	if s.Webhook != nil {
 		checkWebhook(ps, at, s.Webhook)
@@ -67,6 +71,7 @@ func checkWebhook(ps *problems, at string, w *WebhookSink) {
 	if len(w.Secrets) == 0 && !ps.below(at+".secrets") {
 		ps.add(at+".secrets", "is missing: requests could not be signed", secretFix)
 	}
+	checkClientTLS(ps, at+".tls", &w.TLS, !strings.HasPrefix(strings.ToLower(w.URL), "http:"))
 	for i, s := range w.Secrets {
 		p := at + ".secrets"
 		if len(w.Secrets) > 1 {
@@ -76,13 +81,57 @@ func checkWebhook(ps *problems, at string, w *WebhookSink) {
 	}
 }
 
-const secretFix = `make one with: echo "whsec_$(openssl rand -base64 32)"`
+// checkRotation notes what says one thing and means another.
+func checkRotation(ps *problems, at string, r *Rotation) {
+	const never = "0 means never"
+	if r.Size < 0 {
+		ps.add(at+".size", fmt.Sprintf("%d is negative", int64(r.Size)), never)
+	}
+	if r.Age < 0 {
+		ps.add(at+".age", fmt.Sprintf("%s is negative", r.Age), never)
+	}
+	switch {
+	case r.Keep < 0:
+		ps.add(at+".keep", fmt.Sprintf("%d is negative", r.Keep), "0 means all")
+	case r.Keep > 0 && r.Size == 0 && r.Age == 0 && !ps.below(at):
+		ps.add(at+".keep", "is set, and nothing is ever rotated", "set size or age beside it, or leave it out")
+	}
+}
+
+// checkClientTLS notes what is missing beside the rest; https is whether the URL
+// is.
+func checkClientTLS(ps *problems, at string, t *ClientTLS, https bool) {
+	switch {
+	case t.Cert != "" && t.Key == "":
+		ps.add(at+".key", "is missing beside "+at+".cert", "name the file of the certificate's private key")
+	case t.Cert == "" && t.Key != "":
+		ps.add(at+".cert", "is missing beside "+at+".key", "name the file of the certificate")
+	case *t != ClientTLS{} && !https:
+		ps.add(at, "is set, and the url is not https: nobody would show a certificate", "begin the url with https://, or leave out tls")
+	}
+}
+
+const (
+	secretFix  = `make one with: echo "whsec_$(openssl rand -base64 32)"`
+	privateFix = "write whsk_ and the base64 of the private key's 32 bytes; the example shows how to make one"
+)
 
 // checkSigning notes what Standard Webhooks takes for no signing secret.
 func checkSigning(ps *problems, at, secret string) {
+	if encoded, ok := strings.CutPrefix(secret, "whsk_"); ok {
+		key, err := base64.StdEncoding.DecodeString(encoded)
+		if err != nil || len(key) != ed25519.SeedSize && len(key) != ed25519.PrivateKeySize {
+			ps.add(at, "is no Ed25519 key after whsk_", privateFix)
+		}
+		return
+	}
+	if strings.HasPrefix(secret, "whpk_") {
+		ps.add(at, "is a public key, which is the receiver's", privateFix)
+		return
+	}
 	encoded, ok := strings.CutPrefix(secret, "whsec_")
 	if !ok {
-		ps.add(at, "does not begin with whsec_", secretFix)
+		ps.add(at, "does not begin with whsec_ or whsk_", secretFix)
 		return
 	}
 	key, err := base64.StdEncoding.DecodeString(encoded)

@@ -86,7 +86,7 @@ func TestLoad_refuses(t *testing.T) {
 		{inEndpoint, "secrets: {k: '${KEY}'}", "secrets.k: looks like a variable"},
 		{inEndpoint, "secrets: {k: 0060}", "secrets.k: must be text"},
 		{inEndpoint, "secrets: {k: [a, '']}", "secrets.k.1: is empty"},
-		{"%", "sinks: {s: {path: a}}", "sinks.s.type: is missing (one of file, webhook)"},
+		{"%", "sinks: {s: {path: a}}", "sinks.s.type: is missing (one of file, stdout, webhook)"},
 		{"%", "sinks: {s: {type: file}}", "sinks.s.path: is missing"},
 		{"%", "sinks: {s: {type: webhook, secrets: " + validSigning + "}}", "sinks.s.url: is missing"},
 		{"%", "sinks: {s: {type: webhook, url: 'https://x'}}", "sinks.s.secrets: is missing"},
@@ -94,6 +94,25 @@ func TestLoad_refuses(t *testing.T) {
 		{"%", "sinks: {s: {type: webhook, url: 'https://x', secrets: whsec_AAAA}}", "sinks.s.secrets: has 3 bytes"},
 		{"%", "sinks: {s: {type: webhook, url: 'https://x', secrets: 'whsec_!'}}", "sinks.s.secrets: is not base64"},
 		{"%", "sinks: {s: {type: webhook, url: 'https://x', secrets: [env:NONE]}}", "sinks.s.secrets.0: environment variable \"NONE\""},
+		{"%", "sinks: {s: {type: webhook, url: 'https://x', secrets: whsk_AAAA}}", "sinks.s.secrets: is no Ed25519 key"},
+		{"%", "sinks: {s: {type: webhook, url: 'https://x', secrets: 'whsk_!'}}", "sinks.s.secrets: is no Ed25519 key"},
+		{"%", "sinks: {s: {type: webhook, url: 'https://x', secrets: whpk_AAAA}}", "sinks.s.secrets: is a public key"},
+		{"%", "sinks: {s: {type: stdout, path: a}}", "sinks.s.path: unknown key"},
+		{"%", "sinks: {s: {type: webhook, url: 'http://x', secrets: " + validSigning + ", tls: {ca: a}}}", "sinks.s.tls: is set, and the url is not https"},
+		{inFile, "rotate: {size: -1}", "sinks.s.rotate.size: -1 is negative"},
+		{inFile, "rotate: {age: -1h}", "sinks.s.rotate.age: -1h0m0s is negative"},
+		{inFile, "rotate: {size: 1MiB, keep: -1}", "sinks.s.rotate.keep: -1 is negative"},
+		{inFile, "rotate: {keep: 3}", "sinks.s.rotate.keep: is set, and nothing is ever rotated"},
+		{inFile, "rotate: {keep: 3, age: x}", "sinks.s.rotate.age: \"x\" is no duration"},
+		{inFile, "rotate: 1MiB", "sinks.s.rotate: must be a mapping"},
+		{inWebhook, "tls: {cert: a}", "sinks.s.tls.key: is missing beside sinks.s.tls.cert"},
+		{inWebhook, "tls: {key: a}", "sinks.s.tls.cert: is missing beside"},
+		{inWebhook, "tls: {client_ca: a}", "sinks.s.tls.client_ca: unknown key"},
+		{inWebhook, "headers: [a]", "sinks.s.headers: must be a mapping"},
+		{inWebhook, "headers: {X-A: [a]}", "sinks.s.headers.X-A: must be text"},
+		{inWebhook, "headers: {X-A: }", "sinks.s.headers.X-A: is empty"},
+		{inWebhook, "headers: {X-A: 'env:NONE'}", "sinks.s.headers.X-A: environment variable \"NONE\" is not set"},
+		{inWebhook, "headers: {X-A: 'https://x'}", "sinks.s.headers.X-A: begins with a scheme"},
 		{inFile, "url: 'https://x'", "sinks.s.url: unknown key"},
 		{inFile, "file: {path: x}", "sinks.s.file: unknown key"},
 		{inWebhook, "concurrency: 0", "sinks.s.concurrency: 0"},
@@ -135,6 +154,10 @@ func TestLoad_takes(t *testing.T) {
 		strings.Replace(inEndpoint, "%", "allow_from: [0.0.0.0/0], rate_limit: {per_second: 100}", 1),
 		strings.Replace(inEndpoint, "%", "verification: none, unable: keep, reject_status: 403", 1),
 		strings.Replace(inEndpoint, "%", "secrets: {k: 'value:a:b', l: 'value:$x'}", 1),
+		"sinks: {s: {type: stdout}}",
+		strings.Replace(inFile, "%", "rotate: {size: 100MiB, age: 1d, keep: 0}", 1),
+		strings.Replace(inWebhook, "%", "headers: {X-A: a, x_b: 'value:b:c'}, tls: {ca: c}", 1),
+		strings.Replace(inWebhook, "%", "tls: {cert: a, key: b, ca: c, server_name: d}", 1),
 		strings.Replace(inWebhook, "%", "retry: {over: 2d}, filter: {types: 'payment.*', providers: [ottu]}", 1),
 	} {
 		if _, err := load(t, text); err != nil {
@@ -157,7 +180,8 @@ func TestWarnings(t *testing.T) {
 	got := mustLoad(t, `
 store: {engine: mem}
 tenants: {t: {endpoints: {e: {plugin: p, verification: none, secrets: {k: plain, l: env:L}}}}}
-sinks: {s: {type: webhook, url: 'http://x', secrets: env:S, allow_private: true, retry: {over: 1m, max: 1m}}}`,
+sinks: {s: {type: webhook, url: 'http://x', secrets: env:S, allow_private: true, retry: {over: 1m, max: 1m},
+  headers: {X-Region: eu, X-Api-Key: a, Cookie: 'env:L'}}}`,
 		"L=l", "S="+validSigning, "POSTERN__TENANTS__T__ENDPOINTS__E__TOKEN=0123456789abcdef").Warnings()
 	want := []string{
 		"store.engine: mem forgets",
@@ -166,6 +190,7 @@ sinks: {s: {type: webhook, url: 'http://x', secrets: env:S, allow_private: true,
 		"sinks.s.url: is not https",
 		"sinks.s.allow_private: lets",
 		"tenants.t.endpoints.e.secrets.k: is written in the configuration itself",
+		"sinks.s.headers.X-Api-Key: is written in the configuration itself",
 	}
 	if !slices.EqualFunc(got, want, strings.HasPrefix) {
 		t.Errorf("Warnings = %q, want these beginnings: %q", got, want)

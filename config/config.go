@@ -233,19 +233,20 @@ type Ack struct {
 // Types of a sink.
 const (
 	TypeFile    = "file"
+	TypeStdout  = "stdout"
 	TypeWebhook = "webhook"
 )
 
 // Sink is where events go. Its own settings stand beside the common ones in the
 // file; of the pointers exactly the one for its type is set.
 type Sink struct {
-	// Type is TypeFile or TypeWebhook. It has no default.
+	// Type is TypeFile, TypeStdout or TypeWebhook. It has no default.
 	Type string `json:"type"`
-	// Concurrency is how many batches are under way at once. Default 1 for a
-	// file, 4 for a webhook; never 0.
+	// Concurrency is how many batches are under way at once. Default 4 for
+	// a webhook, else 1; never 0.
 	Concurrency int `json:"concurrency"`
-	// Batch is the most events in one delivery. Default 100 for a file, 1 for
-	// a webhook; never 0.
+	// Batch is the most events in one delivery. Default 1 for a webhook, else
+	// 100; never 0.
 	Batch int `json:"batch"`
 	// Timeout bounds one delivery. Default 30s, never 0.
 	Timeout time.Duration `json:"timeout"`
@@ -258,6 +259,7 @@ type Sink struct {
 	Filter host.Filter `json:"filter"`
 
 	File    *FileSink    `json:"file,omitempty"`
+	Stdout  *StdoutSink  `json:"stdout,omitempty"`
 	Webhook *WebhookSink `json:"webhook,omitempty"`
 }
 
@@ -277,7 +279,26 @@ type Backoff struct {
 type FileSink struct {
 	// Path of the file. It has no default.
 	Path string `json:"path"`
+	// Rotate says when the file is renamed and another begun.
+	Rotate Rotation `json:"rotate"`
 }
+
+// Rotation says when a file is renamed, and how many of those stay. The zero
+// Rotation leaves it all in one file.
+type Rotation struct {
+	// Size is how large the file may become. 0, the default, means any size.
+	Size Size `json:"size"`
+	// Age cuts the time into periods, counted in UTC (24h: days), of which each
+	// has files of its own. 0, the default, means one for ever.
+	Age time.Duration `json:"age"`
+	// Keep is how many renamed files stay; older ones are removed. 0, the
+	// default, means all.
+	Keep int `json:"keep"`
+}
+
+// StdoutSink are the settings of a sink that writes events to the standard
+// output, one a line: there are none.
+type StdoutSink struct{}
 
 // WebhookSink are the settings of a sink that posts events to a URL.
 type WebhookSink struct {
@@ -285,11 +306,33 @@ type WebhookSink struct {
 	// default.
 	URL string `json:"url"`
 	// Secrets sign each request by Standard Webhooks: "whsec_" and base64 of 24
-	// to 64 bytes, newest first, at least one.
+	// to 64 bytes for HMAC-SHA256, "whsk_" and base64 of a private key (its seed
+	// of 32 bytes, or 64 with the public key) for Ed25519. Newest first, at least
+	// one.
 	Secrets []Secret `json:"secrets"`
+	// Headers are sent with each request, by their names. Default none. Which
+	// names and values may not be, the sink says.
+	Headers map[string]Secret `json:"headers"`
+	// TLS is for an https URL. Default: no certificate is shown, and the system's
+	// roots are trusted.
+	TLS ClientTLS `json:"tls"`
 	// AllowPrivate permits loopback, private and link-local addresses. Default
 	// false.
 	AllowPrivate bool `json:"allow_private"`
+}
+
+// ClientTLS names the files by which a sink and its other side know each other,
+// PEM each. They are read by the sink, not by Load, and again when they change.
+type ClientTLS struct {
+	// Cert is the certificate that is shown, with what leads to its root, Key its
+	// private key. Both are set or neither is.
+	Cert string `json:"cert"`
+	Key  string `json:"key"`
+	// CA, if set, holds the only roots that are trusted.
+	CA string `json:"ca"`
+	// ServerName is the name that the other side's certificate must be for. Empty,
+	// the default, means the URL's host.
+	ServerName string `json:"server_name"`
 }
 
 // Default is the configuration without a file, environment and flags. Every
@@ -329,6 +372,8 @@ func defaultSink(kind string) Sink {
 	switch kind {
 	case TypeFile:
 		s.File = &FileSink{}
+	case TypeStdout:
+		s.Stdout = &StdoutSink{}
 	case TypeWebhook:
 		s.Webhook = &WebhookSink{}
 		s.Concurrency, s.Batch = 4, 1

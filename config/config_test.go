@@ -26,6 +26,7 @@ const validSigning = "whsec_ZGVtby1rZXktdGhhdC1wcm90ZWN0cy1ub3RoaW5n"
 var exampleEnviron = []string{
 	"OTTU_KEY=new-key", "OTTU_KEY_OLD=old-key",
 	"OTTU_PATH_TOKEN=0123456789abcdef", "BACK_OFFICE_KEY=" + validSigning,
+	"BACK_OFFICE_AUTHORIZATION=Bearer abc",
 }
 
 // load loads text with exactly the given environment.
@@ -129,7 +130,10 @@ func TestExample_isTheDefaults(t *testing.T) {
 	backOffice.Type, backOffice.Filter = TypeWebhook, host.Filter{Types: []string{"payment.*"}}
 	backOffice.Webhook.URL = "https://back-office.example.com/events"
 	backOffice.Webhook.Secrets = []Secret{NewSecret(validSigning)}
-	want.Sinks = map[string]Sink{"ledger": ledger, "back-office": backOffice}
+	backOffice.Webhook.Headers = map[string]Secret{"Authorization": NewSecret("Bearer abc")}
+	pipe := defaultSink(TypeStdout)
+	pipe.Type = TypeStdout
+	want.Sinks = map[string]Sink{"ledger": ledger, "back-office": backOffice, "pipe": pipe}
 	if diff := cmp.Diff(want, got, sameConfig, cmpopts.EquateEmpty()); diff != "" {
 		t.Errorf("example.yaml differs from the defaults (-want +got):\n%s", diff)
 	}
@@ -221,7 +225,7 @@ func TestLoad_environmentReachesEverything(t *testing.T) {
 	t.Parallel()
 	got := mustLoad(t, `
 tenants: {acme-eu: {endpoints: {pay-in: {plugin: ottu, secrets: {hmac-key: env:UNSET}}}}}
-sinks: {out: {type: file, path: a}}`,
+sinks: {out: {type: file, path: a}, far: {type: webhook, url: 'https://x', secrets: `+validSigning+`, headers: {Authorization: a}}}`,
 		"POSTERN__TENANTS__ACME_EU__ENDPOINTS__PAY_IN__SECRETS__HMAC_KEY=env:KEY",
 		"POSTERN__TENANTS__ACME_EU__ENDPOINTS__PAY_IN__SETTINGS__ACK_STATUS=201",
 		"POSTERN__TENANTS__ACME_EU__ENDPOINTS__PAY_IN__SETTINGS__STRICT=true",
@@ -230,6 +234,8 @@ sinks: {out: {type: file, path: a}}`,
 		"POSTERN__TENANTS__ACME_EU__ENDPOINTS__PAY_IN__REJECT_STATUS=403",
 		"POSTERN__SINKS__OUT__FILTER__TYPES=payment.*, payout.*",
 		"POSTERN__SINKS__OUT__FILTER__CONFLICTS=true",
+		"POSTERN__SINKS__OUT__ROTATE__SIZE=100MiB", "POSTERN__SINKS__OUT__ROTATE__AGE=1d", "POSTERN__SINKS__OUT__ROTATE__KEEP=7",
+		"POSTERN__SINKS__FAR__HEADERS__X_API_KEY=env:KEY", "POSTERN__SINKS__FAR__TLS__SERVER_NAME=y",
 		"POSTERN__LOG__LEVEL=debug",
 		"POSTERN__INTAKE__TRUSTED_PROXIES=10.0.0.5, 2001:db8::/32",
 		"POSTERN__INTAKE__TLS__CERT=c.pem", "POSTERN__INTAKE__TLS__KEY=k.pem",
@@ -268,6 +274,18 @@ sinks: {out: {type: file, path: a}}`,
 	filter := host.Filter{Types: []string{"payment.*", "payout.*"}, Conflicts: true}
 	if diff := cmp.Diff(filter, got.Sinks["out"].Filter); diff != "" {
 		t.Errorf("Filter (-want +got):\n%s", diff)
+	}
+	rotation := Rotation{Size: 100 << 20, Age: 24 * time.Hour, Keep: 7}
+	if diff := cmp.Diff(rotation, got.Sinks["out"].File.Rotate); diff != "" {
+		t.Errorf("Rotate (-want +got):\n%s", diff)
+	}
+	far := got.Sinks["far"].Webhook
+	headers := map[string]Secret{"Authorization": NewSecret("a"), "x-api-key": NewSecret("a-key")}
+	if diff := cmp.Diff(headers, far.Headers); diff != "" {
+		t.Errorf("Headers (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff(ClientTLS{ServerName: "y"}, far.TLS); diff != "" {
+		t.Errorf("TLS (-want +got):\n%s", diff)
 	}
 }
 

@@ -137,6 +137,8 @@ func (d *decoder) sink(path string, raw map[string]any, to *Sink) {
 	switch {
 	case to.File != nil:
 		parts = append(parts, reflect.ValueOf(to.File).Elem())
+	case to.Stdout != nil:
+		parts = append(parts, reflect.ValueOf(to.Stdout).Elem())
 	case to.Webhook != nil:
 		parts = append(parts, reflect.ValueOf(to.Webhook).Elem())
 	}
@@ -157,6 +159,8 @@ func (d *decoder) leaf(to any) func(path string, raw any) (problem, fix string) 
 	switch to := to.(type) {
 	case *[]Secret:
 		return func(path string, raw any) (string, string) { return d.secrets(path, raw, to) }
+	case *map[string]Secret:
+		return func(path string, raw any) (string, string) { return d.headers(path, raw, to) }
 	case *[]string:
 		return func(path string, raw any) (string, string) { return d.texts(path, raw, to) }
 	case *[]netip.Prefix:
@@ -419,6 +423,26 @@ func (d *decoder) secrets(path string, raw any, to *[]Secret) (problem, fix stri
 			if problem == "" {
 				*to = append(*to, s)
 			}
+			return problem, fix
+		})
+	}
+	return "", ""
+}
+
+// headers takes one secret for each name, which is not of the form of ours.
+func (d *decoder) headers(path string, raw any, to *map[string]Secret) (problem, fix string) {
+	level, ok := raw.(map[string]any)
+	if !ok {
+		return mustBeMapping, indentKeys
+	}
+	*to = make(map[string]Secret, len(level))
+	for _, key := range slices.Sorted(maps.Keys(level)) {
+		at := join(path, key)
+		d.scalar(at, level[key], func(_ string, raw any) (string, string) {
+			var s Secret
+			problem, fix := d.secret(raw, &s)
+			s.plain = s.plain && d.origin[at] == ""
+			(*to)[key] = s
 			return problem, fix
 		})
 	}

@@ -241,7 +241,7 @@ func hidden(ko *koanf.Koanf, ps *problems, path string) bool {
 }
 
 // named are the levels whose keys are names.
-var named = []string{"tenants", "endpoints", "secrets", "sinks"}
+var named = []string{"tenants", "endpoints", "secrets", "sinks", "headers"}
 
 // envPath is the dotted key of an environment variable.
 func envPath(name string) string {

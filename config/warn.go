@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -102,6 +103,9 @@ func (c *Config) endpoints() func(yield func(string, *Endpoint) bool) {
 	}
 }
 
+// credential is a header whose name says that its value is secret.
+var credential = regexp.MustCompile(`(?i)auth|cookie|key|token|secret|passw|sign`)
+
 // plainSecrets are the paths of secrets whose values stand in the file, and
 // those of the endpoints' tokens apart.
 func (c *Config) plainSecrets() (secrets, tokens []string) {
@@ -118,7 +122,13 @@ func (c *Config) plainSecrets() (secrets, tokens []string) {
 	}
 	for _, name := range slices.Sorted(maps.Keys(c.Sinks)) {
 		if w := c.Sinks[name].Webhook; w != nil {
-			collect(&secrets, "sinks."+name+".secrets", w.Secrets)
+			at := "sinks." + name
+			collect(&secrets, at+".secrets", w.Secrets)
+			for _, header := range slices.Sorted(maps.Keys(w.Headers)) {
+				if credential.MatchString(header) {
+					collect(&secrets, at+".headers."+header, []Secret{w.Headers[header]})
+				}
+			}
 		}
 	}
 	return secrets, tokens

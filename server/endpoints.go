@@ -130,12 +130,13 @@ func (s *Server) lookup(tenant, endpoint string) (intake.Route, bool) {
 	return r, ok
 }
 
-// Check loads the plugins that the endpoints of cfg name and binds them, as
-// [Start] would. The error joins everything that is wrong with any of them,
-// each with its path in the configuration. The caller closes rt.
+// Check loads the plugins that the endpoints of cfg name and binds them, and
+// looks at the sinks as far as that touches nothing, as [Start] would. The error
+// joins everything that is wrong with any of them, each with its path in the
+// configuration. The caller closes rt.
 func Check(ctx context.Context, cfg *config.Config, rt *wasm.Runtime) error {
 	_, err := newTable(ctx, cfg, &sandbox{Runtime: rt}, nil)
-	return err
+	return errors.Join(err, checkSinks(cfg))
 }
 
 // bindEndpoint makes an endpoint of its configuration, all but its names.

@@ -12,6 +12,7 @@ import (
 	"github.com/postern/postern/config"
 	"github.com/postern/postern/host"
 	"github.com/postern/postern/host/sink/file"
+	"github.com/postern/postern/host/sink/stdout"
 	"github.com/postern/postern/host/sink/webhook"
 	"github.com/postern/postern/host/store/bolt"
 	"github.com/postern/postern/host/store/mem"
@@ -36,7 +37,7 @@ func outside(o Options) parts {
 	return parts{
 		runtime: openRuntime,
 		store:   openStore,
-		sink:    func(c config.Sink) (host.Sink, error) { return makeSink(c, o.Version) },
+		sink:    func(c config.Sink) (host.Sink, error) { return makeSink(c, o) },
 	}
 }
 
@@ -71,17 +72,46 @@ func (s *Server) makeSinks(p parts) error {
 	return errors.Join(wrong...)
 }
 
-func makeSink(c config.Sink, version string) (host.Sink, error) {
+func makeSink(c config.Sink, o Options) (host.Sink, error) {
 	switch c.Type {
 	case config.TypeFile:
-		return file.New(file.Config{Path: c.File.Path})
+		r := c.File.Rotate
+		return file.New(file.Config{Path: c.File.Path, MaxSize: int64(r.Size), MaxAge: r.Age, Keep: r.Keep, Log: o.Log})
+	case config.TypeStdout:
+		if o.Stdout == nil {
+			return stdout.New(os.Stdout), nil
+		}
+		return stdout.New(o.Stdout), nil
 	case config.TypeWebhook:
+		w := c.Webhook
+		headers := make(map[string]string, len(w.Headers))
+		for name, value := range w.Headers {
+			headers[name] = value.Reveal()
+		}
 		return webhook.New(webhook.Config{
-			URL: c.Webhook.URL, Secrets: reveal(c.Webhook.Secrets), Timeout: c.Timeout,
-			AllowPrivate: c.Webhook.AllowPrivate, Version: version,
+			URL: w.URL, Secrets: reveal(w.Secrets), Headers: headers, TLS: webhook.TLS(w.TLS),
+			Timeout: c.Timeout, AllowPrivate: w.AllowPrivate, Version: o.Version, Log: o.Log,
 		})
 	}
 	return nil, fmt.Errorf("type: %q is unknown", c.Type)
+}
+
+// checkSinks makes those sinks that touch nothing in being made but the files of
+// their certificates. The error joins what is wrong with any of them.
+func checkSinks(cfg *config.Config) error {
+	var wrong []error
+	for _, name := range slices.Sorted(maps.Keys(cfg.Sinks)) {
+		if cfg.Sinks[name].Type != config.TypeWebhook {
+			continue
+		}
+		sink, err := makeSink(cfg.Sinks[name], Options{})
+		if err != nil {
+			wrong = append(wrong, under("sinks."+name, err))
+			continue
+		}
+		wrong = append(wrong, sink.Close())
+	}
+	return errors.Join(wrong...)
 }
 
 // sandbox is wasm's runtime behind the interface. Its load is not for concurrent

@@ -8,6 +8,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -31,6 +32,8 @@ type Options struct {
 	Version string
 	// Log takes the logs; nil discards them.
 	Log *slog.Logger
+	// Stdout is what sinks of type stdout write to; nil means that of the process.
+	Stdout io.Writer
 	// Observe, if not nil, is told what became of each callback, before its
 	// answer goes out. It must not block.
 	Observe func(host.Observation)

@@ -334,6 +334,44 @@ func TestStart_closesWhatItOpened(t *testing.T) {
 }
 
 // The parts of production, as far as they go without a plugin.
+func TestCheckSinks(t *testing.T) {
+	t.Parallel()
+	cfg := testConfig(t)
+	hook := func(change func(w *config.WebhookSink)) config.Sink {
+		w := &config.WebhookSink{
+			URL: "https://hooks.example.com/", Secrets: []config.Secret{config.NewSecret("whsec_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=")},
+		}
+		change(w)
+		return config.Sink{Type: config.TypeWebhook, Webhook: w}
+	}
+	path := filepath.Join(t.TempDir(), "events.ndjson")
+	cfg.Sinks = map[string]config.Sink{
+		"file": {Type: config.TypeFile, File: &config.FileSink{Path: path}},
+		"good": hook(func(w *config.WebhookSink) {
+			w.Headers = map[string]config.Secret{"Authorization": config.NewSecret("Bearer abc")}
+		}),
+		"host": hook(func(w *config.WebhookSink) {
+			w.Headers = map[string]config.Secret{"host": config.NewSecret("canary-value"), "X-Y": config.NewSecret("canary\nvalue")}
+		}),
+		"root": hook(func(w *config.WebhookSink) { w.TLS = config.ClientTLS{CA: "/nowhere/ca.pem"} }),
+	}
+	err := checkSinks(cfg)
+	if err == nil {
+		t.Fatal("checkSinks = nil")
+	}
+	want := []string{
+		"sinks.host.headers.X-Y: has a value with characters that are not printable ASCII; write it without line ends and the like",
+		"sinks.host.headers.host: is set by the sink itself; leave it out",
+		"sinks.root.tls.ca: open /nowhere/ca.pem: no such file or directory",
+	}
+	if diff := cmp.Diff(want, strings.Split(err.Error(), "\n")); diff != "" {
+		t.Errorf("problems (-want +got):\n%s", diff)
+	}
+	if _, err := os.Stat(path); err == nil {
+		t.Error("the file of a sink was made by checking")
+	}
+}
+
 func TestStart_outside(t *testing.T) {
 	t.Parallel()
 	for _, engine := range []string{config.EngineBolt, config.EngineMem} {
@@ -349,6 +387,7 @@ func TestStart_outside(t *testing.T) {
 			cfg.Sinks["far"] = config.Sink{Type: config.TypeWebhook, From: host.FromNow, Webhook: &config.WebhookSink{
 				URL: "https://hooks.example.com/", Secrets: []config.Secret{config.NewSecret("whsec_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=")},
 			}}
+			cfg.Sinks["pipe"] = config.Sink{Type: config.TypeStdout, From: host.FromNow, Stdout: &config.StdoutSink{}}
 			tenants := cfg.Tenants
 			cfg.Tenants = nil
 			s, err := Start(t.Context(), cfg, Options{Version: "1"})

@@ -105,7 +105,7 @@ func (p *program) serve(c *cobra.Command, cfg *config.Config) error {
 	hangups := make(chan os.Signal, 1)
 	signal.Notify(hangups, syscall.SIGHUP)
 	defer signal.Stop(hangups)
-	srv, err := server.Start(ctx, cfg, server.Options{Version: p.version.Version, Log: log})
+	srv, err := server.Start(ctx, cfg, server.Options{Version: p.version.Version, Log: log, Stdout: p.stdout})
 	if err != nil {
 		return err
 	}
@@ -159,6 +159,9 @@ func (p *program) logger(l config.Log) *slog.Logger {
 // announce says where everything is and what to type next.
 func (p *program) announce(c *cobra.Command, cfg *config.Config, srv *server.Server) {
 	s := p.screen()
+	if writesToStdout(cfg) {
+		s = screen.New(p.stderr, p.getenv)
+	}
 	base := intakeURL(&cfg.Intake, srv.Addr().String())
 	s.Printf("%s on %s\n\n", s.Paint(screen.Bold, "postern takes callbacks in"), base)
 	t := screen.Table{Columns: []screen.Column{{Title: "ENDPOINT"}, {Title: "PLUGIN", Least: 8}, {Title: "URL"}}}
@@ -173,6 +176,16 @@ func (p *program) announce(c *cobra.Command, cfg *config.Config, srv *server.Ser
 		s.Command(fmt.Sprintf("  %-12s", "try"), p.trial(c, cfg, &ends[0], base))
 	}
 	s.Field("stop", screen.Text("ctrl-c"))
+}
+
+// writesToStdout says that the standard output is for events alone.
+func writesToStdout(cfg *config.Config) bool {
+	for _, s := range cfg.Sinks {
+		if s.Type == config.TypeStdout {
+			return true
+		}
+	}
+	return false
 }
 
 // trial is the command that sends something to the endpoint, wherever this
