@@ -468,18 +468,3 @@ func TestSink_callsShareAnFsync(t *testing.T) {
 		}
 	})
 }
-
-func TestSink_reportsWhatCannotBeEncoded(t *testing.T) {
-	t.Parallel()
-	path := filepath.Join(t.TempDir(), "events.ndjson")
-	s := open(t, path, &faults{})
-	batch := sinktest.Batch(0, 3)
-	batch[1].Event.Data = []byte("{")
-	errs := s.Deliver(t.Context(), batch)
-	if len(errs) != 3 || errs[0] != nil || !host.IsPermanent(errs[1]) || errs[2] != nil {
-		t.Errorf("errors = %v, want a permanent one for the second of three", errs)
-	}
-	if got, want := read(t, path), line(t, 0)+line(t, 2); got != want {
-		t.Errorf("file = %q, want %q", got, want)
-	}
-}

@@ -10,6 +10,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -92,6 +94,8 @@ func Run(t *testing.T, k Kit) {
 		"gives up when it is told to":  honoursCancel,
 		"waits at Close":               waitsAtClose,
 		"does not write to deliveries": leavesBatchAlone,
+		"has an error for each":        hasAnErrorForEach,
+		"takes an empty batch":         takesNothing,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -136,6 +140,7 @@ func deliver(ctx context.Context, t *testing.T, k Kit, s host.Sink, batch []host
 	for _, err := range errs {
 		if err != nil {
 			checkText(t, k, err)
+			checkAnswer(t, k, host.AnswerOf(err))
 		}
 	}
 	return errs
@@ -165,6 +170,24 @@ func checkText(t *testing.T, k Kit, err error) {
 		if strings.ContainsAny(err.Error(), "\r\n") {
 			t.Errorf("an error text has several lines: %q", err)
 		}
+	}
+}
+
+// checkAnswer looks at what the other side said: it goes to the store and to
+// whoever looks at a dead letter.
+func checkAnswer(t *testing.T, k Kit, answer string) {
+	t.Helper()
+	for i, secret := range k.Secrets {
+		if strings.Contains(answer, secret) {
+			// Invariant 8, here too.
+			t.Errorf("an answer holds secret %d of the kit", i)
+		}
+	}
+	if len(answer) > host.MaxReason || !utf8.ValidString(answer) {
+		t.Errorf("an answer has %d bytes or is no UTF-8, want at most %d", len(answer), host.MaxReason)
+	}
+	if strings.ContainsFunc(answer, unicode.IsControl) {
+		t.Errorf("an answer has control characters: %q", answer)
 	}
 }
 
@@ -414,5 +437,32 @@ func leavesBatchAlone(t *testing.T, k Kit) {
 	mustDeliver(t, k, s, batch)
 	if diff := cmp.Diff(Batch(0, 3), batch); diff != "" {
 		t.Errorf("the batch after Deliver (-want +got):\n%s", diff)
+	}
+}
+
+// hasAnErrorForEach has an event among good ones that can be sent to nobody.
+func hasAnErrorForEach(t *testing.T, k Kit) {
+	s, p := open(t, k)
+	batch := Batch(0, 3)
+	batch[1].Event.Data = json.RawMessage("{")
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	errs := deliver(ctx, t, k, s, batch)
+	if len(errs) != 3 || errs[0] != nil || errs[2] != nil {
+		t.Fatalf("errors = %v, want one for the second of three", errs)
+	}
+	if !host.IsPermanent(errs[1]) {
+		t.Errorf("error of an event that is no JSON = %v, want a permanent one", errs[1])
+	}
+	if diff := cmp.Diff(wantIDs(batch[:1], batch[2:]), ids(t, p)); diff != "" {
+		t.Errorf("ids (-want +got):\n%s", diff)
+	}
+}
+
+func takesNothing(t *testing.T, k Kit) {
+	s, p := open(t, k)
+	mustDeliver(t, k, s, nil)
+	if got := len(p.Received(t)); got != 0 {
+		t.Errorf("the other side has %d events of none", got)
 	}
 }

@@ -27,6 +27,7 @@ import (
 const (
 	canaryPath  = "canary-path-8d2e"
 	canaryQuery = "canary-query-41c7"
+	canaryToken = "canary-token-b90a"
 )
 
 // secret is the i-th signing secret of the tests.
@@ -35,7 +36,7 @@ func secret(i int) string {
 }
 
 func canaries() []string {
-	return []string{canaryPath, canaryQuery, secret(0), secret(0)[len(sharedPrefix):]}
+	return []string{canaryPath, canaryQuery, canaryToken, secret(0), secret(0)[len(sharedPrefix):]}
 }
 
 // receiver is an endpoint that checks every request and answers as it is told.
@@ -58,6 +59,13 @@ func status(code int, header ...string) func(http.ResponseWriter, *http.Request)
 		w.WriteHeader(code)
 		return code/100 == 2
 	}
+}
+
+// refuseAndEcho sends back what came, as whoever debugs an endpoint does.
+func refuseAndEcho(w http.ResponseWriter, r *http.Request) bool {
+	w.WriteHeader(http.StatusInternalServerError)
+	_, _ = fmt.Fprintf(w, "%s %s %v\n%s", r.Method, r.URL, r.Header, secret(0))
+	return false
 }
 
 func (r *receiver) set(answer func(http.ResponseWriter, *http.Request) bool) {
@@ -142,13 +150,14 @@ func TestSink_conforms(t *testing.T) {
 		Secrets: canaries(),
 		New: func(t *testing.T) (host.Sink, sinktest.Probe) {
 			r, c := newReceiver(t)
+			c.Headers = map[string]string{"Authorization": "Bearer " + canaryToken}
 			s, err := New(c)
 			if err != nil {
 				t.Fatal(err)
 			}
 			return s, sinktest.Probe{
 				Received:      r.received,
-				Refuse:        func(*testing.T) { r.set(status(http.StatusInternalServerError)) },
+				Refuse:        func(*testing.T) { r.set(refuseAndEcho) },
 				Mend:          func(*testing.T) { r.set(take) },
 				RefuseForGood: func(*testing.T) { r.set(status(http.StatusGone)) },
 				Throttle: func(_ *testing.T, wait time.Duration) {
