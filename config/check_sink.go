@@ -71,6 +71,7 @@ func checkWebhook(ps *problems, at string, w *WebhookSink) {
 	if len(w.Secrets) == 0 && !ps.below(at+".secrets") {
 		ps.add(at+".secrets", "is missing: requests could not be signed", secretFix)
 	}
+	ps.choice(at+".format", w.Format, Structured, Binary, DataOnly)
 	checkClientTLS(ps, at+".tls", &w.TLS, !strings.HasPrefix(strings.ToLower(w.URL), "http:"))
 	for i, s := range w.Secrets {
 		p := at + ".secrets"

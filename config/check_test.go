@@ -108,6 +108,8 @@ func TestLoad_refuses(t *testing.T) {
 		{inWebhook, "tls: {cert: a}", "sinks.s.tls.key: is missing beside sinks.s.tls.cert"},
 		{inWebhook, "tls: {key: a}", "sinks.s.tls.cert: is missing beside"},
 		{inWebhook, "tls: {client_ca: a}", "sinks.s.tls.client_ca: unknown key"},
+		{inWebhook, "format: raw", "sinks.s.format: \"raw\" is unknown (known here: binary, data, structured)"},
+		{inWebhook, "format: ''", "sinks.s.format: is missing (one of"},
 		{inWebhook, "headers: [a]", "sinks.s.headers: must be a mapping"},
 		{inWebhook, "headers: {X-A: [a]}", "sinks.s.headers.X-A: must be text"},
 		{inWebhook, "headers: {X-A: }", "sinks.s.headers.X-A: is empty"},
@@ -156,7 +158,7 @@ func TestLoad_takes(t *testing.T) {
 		strings.Replace(inEndpoint, "%", "secrets: {k: 'value:a:b', l: 'value:$x'}", 1),
 		"sinks: {s: {type: stdout}}",
 		strings.Replace(inFile, "%", "rotate: {size: 100MiB, age: 1d, keep: 0}", 1),
-		strings.Replace(inWebhook, "%", "headers: {X-A: a, x_b: 'value:b:c'}, tls: {ca: c}", 1),
+		strings.Replace(inWebhook, "%", "format: binary, headers: {X-A: a, x_b: 'value:b:c'}, tls: {ca: c}", 1),
 		strings.Replace(inWebhook, "%", "tls: {cert: a, key: b, ca: c, server_name: d}", 1),
 		strings.Replace(inWebhook, "%", "retry: {over: 2d}, filter: {types: 'payment.*', providers: [ottu]}", 1),
 	} {

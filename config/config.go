@@ -300,6 +300,13 @@ type Rotation struct {
 // output, one a line: there are none.
 type StdoutSink struct{}
 
+// Values of WebhookSink.Format.
+const (
+	Structured = "structured" // whole in the body, as CloudEvents JSON
+	Binary     = "binary"     // data in the body, the attributes in headers "ce-…"
+	DataOnly   = "data"       // data in the body, and no more
+)
+
 // WebhookSink are the settings of a sink that posts events to a URL.
 type WebhookSink struct {
 	// URL is absolute, http or https, without credentials in it. It has no
@@ -310,6 +317,9 @@ type WebhookSink struct {
 	// of 32 bytes, or 64 with the public key) for Ed25519. Newest first, at least
 	// one.
 	Secrets []Secret `json:"secrets"`
+	// Format is how an event stands in a request: Structured, the default, Binary
+	// or DataOnly.
+	Format string `json:"format"`
 	// Headers are sent with each request, by their names. Default none. Which
 	// names and values may not be, the sink says.
 	Headers map[string]Secret `json:"headers"`
@@ -375,7 +385,7 @@ func defaultSink(kind string) Sink {
 	case TypeStdout:
 		s.Stdout = &StdoutSink{}
 	case TypeWebhook:
-		s.Webhook = &WebhookSink{}
+		s.Webhook = &WebhookSink{Format: Structured}
 		s.Concurrency, s.Batch = 4, 1
 	}
 	return s

@@ -89,7 +89,7 @@ func makeSink(c config.Sink, o Options) (host.Sink, error) {
 			headers[name] = value.Reveal()
 		}
 		return webhook.New(webhook.Config{
-			URL: w.URL, Secrets: reveal(w.Secrets), Headers: headers, TLS: webhook.TLS(w.TLS),
+			URL: w.URL, Secrets: reveal(w.Secrets), Headers: headers, TLS: webhook.TLS(w.TLS), Format: webhook.Format(w.Format),
 			Timeout: c.Timeout, AllowPrivate: w.AllowPrivate, Version: o.Version, Log: o.Log,
 		})
 	}

@@ -1,9 +1,10 @@
 // Package webhook delivers events to an HTTP endpoint: one POST for each event,
-// as CloudEvents in structured JSON, signed by Standard Webhooks.
+// as CloudEvents, signed by Standard Webhooks.
 //
 // # The request
 //
-// The body is the event (application/cloudevents+json). webhook-id is the
+// The body is the event (application/cloudevents+json), or its data; see
+// [Format]. webhook-id is the
 // event's id, the same at every attempt: the receiver's idempotency key.
 // webhook-timestamp is the time of the attempt, webhook-signature one signature
 // for each secret, separated by spaces: v1 (HMAC-SHA256) or v1a (Ed25519), as
@@ -75,6 +76,8 @@ type Config struct {
 	Headers map[string]string
 	// TLS is for an https URL; zero means none of it.
 	TLS TLS
+	// Format is how an event stands in a request; empty means Structured.
+	Format Format
 	// Timeout bounds one request, within the deadline that Deliver is given;
 	// zero means 30 s.
 	Timeout time.Duration
@@ -93,6 +96,7 @@ type Sink struct {
 	url     string
 	host    string
 	header  http.Header // of every request
+	format  Format
 	timeout time.Duration
 	signers []signer
 	hidden  hidden
@@ -115,9 +119,9 @@ func newSink(c Config, d *net.Dialer) (*Sink, error) {
 	signers, keys, err := parseSecrets(c.Secrets)
 	errs = append(errs, err)
 	header, values, err := parseHeaders(c.Headers)
-	errs = append(errs, err)
+	errs = append(errs, err, c.Format.check())
 	s := &Sink{
-		header: header, timeout: c.Timeout, signers: signers,
+		header: header, format: c.Format, timeout: c.Timeout, signers: signers,
 		clients: clients{dialer: d, tls: c.TLS, log: c.Log},
 	}
 	if s.clients.log == nil {
@@ -134,7 +138,6 @@ func newSink(c Config, d *net.Dialer) (*Sink, error) {
 	if _, set := header["User-Agent"]; !set {
 		header.Set("User-Agent", strings.TrimSuffix("Postern/"+c.Version, "/"))
 	}
-	header.Set("Content-Type", "application/cloudevents+json")
 	// Not sent, as it has no value: it tells the client that the event's id
 	// makes a second sending harmless, so that a connection which the other side
 	// closed just now, being idle, costs no failed attempt.
@@ -187,13 +190,14 @@ func (s *Sink) Close() error {
 }
 
 func (s *Sink) send(ctx context.Context, ev *host.Event) error {
-	body, err := ev.MarshalJSON()
+	header := s.header.Clone()
+	body, err := s.format.write(ev, header)
 	if err != nil {
 		return host.Permanent(fmt.Errorf("encode event: %w", err))
 	}
 	ctx, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()
-	req, err := s.request(ctx, ev.ID(), body)
+	req, err := s.request(ctx, header, ev.ID(), body)
 	if err != nil {
 		return err
 	}
@@ -205,7 +209,7 @@ func (s *Sink) send(ctx context.Context, ev *host.Event) error {
 	return s.judge(resp, read(resp.Body, cancel))
 }
 
-func (s *Sink) request(ctx context.Context, id string, body []byte) (*http.Request, error) {
+func (s *Sink) request(ctx context.Context, header http.Header, id string, body []byte) (*http.Request, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, s.url, bytes.NewReader(body))
 	if err != nil {
 		return nil, fmt.Errorf("post to %s: cannot make a request of the configured url", s.host)
@@ -219,7 +223,7 @@ func (s *Sink) request(ctx context.Context, id string, body []byte) (*http.Reque
 		}
 		signatures = append(signatures, signature)
 	}
-	req.Header = s.header.Clone()
+	req.Header = header
 	req.Header.Set(standardwebhooks.HeaderWebhookID, id)
 	req.Header.Set(standardwebhooks.HeaderWebhookTimestamp, strconv.FormatInt(now.Unix(), 10))
 	req.Header.Set(standardwebhooks.HeaderWebhookSignature, strings.Join(signatures, " "))
