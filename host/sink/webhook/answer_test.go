@@ -3,6 +3,7 @@ package webhook
 import (
 	"context"
 	"encoding/base64"
+	"encoding/hex"
 	"encoding/json"
 	"html"
 	"io"
@@ -95,6 +96,10 @@ func TestInvariant8_answersHoldNoSecret(t *testing.T) {
 		"HTML":        html.EscapeString,
 		"percent":     url.QueryEscape,
 		"path":        url.PathEscape,
+		"hex":         func(s string) string { return hex.EncodeToString([]byte(s)) },
+		"base64":      func(s string) string { return base64.StdEncoding.EncodeToString([]byte(s)) },
+		"base64, 1":   func(s string) string { return base64.RawURLEncoding.EncodeToString([]byte("x" + s)) },
+		"base64, 2":   func(s string) string { return base64.StdEncoding.EncodeToString([]byte("xx" + s)) },
 		"cut short":   func(s string) string { return strings.Repeat(" ", 4096-120) + s },
 		"behind much": func(s string) string { return strings.Repeat("x", 1024-200) + s },
 		"in pieces":   func(s string) string { return strings.ReplaceAll(s, "; ", "\x00\n") },

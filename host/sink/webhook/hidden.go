@@ -1,6 +1,8 @@
 package webhook
 
 import (
+	"encoding/base64"
+	"encoding/hex"
 	"encoding/json"
 	"html"
 	"net/url"
@@ -29,11 +31,11 @@ type hidden struct {
 func hide(texts []string) hidden {
 	h := hidden{pieces: make(map[string]struct{})}
 	for _, text := range texts {
+		if len(text) < leastHidden {
+			continue
+		}
 		for _, form := range forms(text) {
 			form = lower(form)
-			if len(form) < leastHidden {
-				continue
-			}
 			if len(form) < grain {
 				h.whole = append(h.whole, form)
 			}
@@ -50,6 +52,19 @@ func forms(text string) []string {
 	if quoted, err := json.Marshal(text); err == nil {
 		inner := string(quoted[1 : len(quoted)-1])
 		out = append(out, inner, strings.ReplaceAll(inner, "/", `\/`))
+	}
+	return append(append(out, hex.EncodeToString([]byte(text))), inBase64(text)...)
+}
+
+// inBase64 is what base64 makes of a text that stands anywhere in another: three
+// alignments, without the characters that its neighbours share.
+func inBase64(text string) (out []string) {
+	for before := range 3 {
+		b := append(make([]byte, before), text...)
+		from, to := (before*8+5)/6, len(b)*8/6
+		for _, e := range []*base64.Encoding{base64.StdEncoding, base64.URLEncoding} {
+			out = append(out, e.EncodeToString(b)[from:to])
+		}
 	}
 	return out
 }

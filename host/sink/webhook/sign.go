@@ -40,7 +40,7 @@ func parseSecrets(secrets []string) (signers []signer, hidden []string, err erro
 			continue
 		}
 		signers = append(signers, sign)
-		hidden = append(hidden, s, base64.URLEncoding.EncodeToString(key), fmt.Sprintf("%x", key))
+		hidden = append(hidden, s, string(key))
 	}
 	return signers, hidden, errors.Join(errs...)
 }

@@ -339,8 +339,11 @@ func TestSSRF(t *testing.T) {
 		t.Errorf("the listener saw %d connections of %d targets, want 0", got, len(all))
 	}
 
-	arrived, open := int64(0), tr.dialer(true)
+	arrived, open, has6 := int64(0), tr.dialer(true), hasIPv6()
 	for _, tg := range all {
+		if !has6 && (tg.addr.Is6() || strings.HasPrefix(tg.host, "[")) {
+			continue
+		}
 		tr.fire(t, open, tg)
 		got := tr.count(t) - arrived
 		arrived += got
@@ -353,6 +356,15 @@ func TestSSRF(t *testing.T) {
 		}
 	}
 	t.Logf("%d targets: 0 connections under guard, %d without", len(all), arrived)
+}
+
+// hasIPv6 says whether this machine speaks it.
+func hasIPv6() bool {
+	l, err := net.Listen("tcp", "[::1]:0")
+	if err != nil {
+		return false
+	}
+	return l.Close() == nil
 }
 
 // listens says that a connection to the target can be made from here at all.

@@ -321,6 +321,26 @@ func TestSink_timeoutOfItsOwn(t *testing.T) {
 	}
 }
 
+// TestSink_deadlineOfASlowHead has a server that never stops sending the head of
+// its answer, a byte at a time.
+func TestSink_deadlineOfASlowHead(t *testing.T) {
+	t.Parallel()
+	c := rawServer(t, func(c net.Conn, _ []byte) {
+		tick := time.NewTicker(5 * time.Millisecond)
+		defer tick.Stop()
+		for _, b := range []byte("HTTP/1.1 200 OK\r\nX: " + strings.Repeat("x", 10000)) {
+			<-tick.C
+			if _, err := c.Write([]byte{b}); err != nil {
+				return
+			}
+		}
+	})
+	c.Timeout = 100 * time.Millisecond
+	if err := deliver(t, open(t, c)); !errors.Is(err, context.DeadlineExceeded) || host.IsPermanent(err) {
+		t.Errorf("error = %v, want a deadline", err)
+	}
+}
+
 // body is an answer's body that is read through a function.
 type body func([]byte) (int, error)
 
@@ -398,6 +418,12 @@ func TestInvariant8_errorTextsHoldNoSecret(t *testing.T) {
 			_, err := c.Write([]byte("HTTP/1.1 200 OK\r\n"))
 			for err == nil {
 				_, err = c.Write([]byte("X-More: " + strings.Repeat("x", 1000) + "\r\n"))
+			}
+		}), "did not answer in HTTP"},
+		"early hints without end": {rawServer(t, func(c net.Conn, _ []byte) {
+			var err error
+			for err == nil {
+				_, err = c.Write([]byte("HTTP/1.1 103 Early Hints\r\nLink: <x>\r\n\r\n"))
 			}
 		}), "did not answer in HTTP"},
 		"silent end":         {rawServer(t, func(net.Conn, []byte) {}), ""},
