@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"path/filepath"
 	"sync"
 	"time"
 )
@@ -85,7 +86,7 @@ func (c *clients) look() error {
 			continue
 		}
 		var err error
-		if pem[i], err = os.ReadFile(path); err != nil {
+		if pem[i], err = os.ReadFile(filepath.Clean(path)); err != nil {
 			return fmt.Errorf("tls.%s: %w", []string{"cert", "key", "ca"}[i], err)
 		}
 		same = same && bytes.Equal(pem[i], c.pem[i])

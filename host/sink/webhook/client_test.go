@@ -92,6 +92,9 @@ func guardedServer(t *testing.T, a *authority, name string, seen *[]int64) strin
 	roots := x509.NewCertPool()
 	roots.AddCert(a.cert)
 	srv := httptest.NewUnstartedServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		if r.ProtoMajor != 2 {
+			t.Errorf("the sink speaks %s, want HTTP/2", r.Proto)
+		}
 		*seen = append(*seen, r.TLS.PeerCertificates[0].SerialNumber.Int64())
 	}))
 	srv.EnableHTTP2 = true

@@ -63,6 +63,9 @@ func TestSink_client(t *testing.T) {
 	if tr.Proxy != nil {
 		t.Error("the client may use a proxy: that would connect for it, past the guard")
 	}
+	if h := tr.HTTP2; h == nil || h.SendPingTimeout <= 0 || h.PingTimeout <= 0 || h.WriteByteTimeout <= 0 {
+		t.Error("nothing tells the client that a connection of HTTP/2 is dead")
+	}
 	if tr.MaxResponseHeaderBytes != maxHeaders {
 		t.Errorf("an answer's head may have %d bytes, want %d", tr.MaxResponseHeaderBytes, maxHeaders)
 	}
