@@ -18,8 +18,8 @@ func TestStore(t *testing.T) {
 		OpenRotating: func(t *testing.T, dir string, now func() time.Time) host.Store {
 			return open(t, dir, Options{Now: now, MaxKept: storetest.KeptBound, SegmentSize: 1 << 20})
 		},
-		Reopens: true,
-		Kill:    func(t *testing.T, s host.Store) { kill(t, s.(*Store)) },
+		Reopens:      true,
+		Kill:         func(t *testing.T, s host.Store) { kill(t, s.(*Store)) },
 		NoQuarantine: later, NoTimeline: later, NoSearch: later,
 	})
 }

@@ -3,25 +3,48 @@
 //
 // # Files
 //
-//	LOCK                 flock of the directory, and the mark of a clean end
-//	state.db             how far each sink is, retries, dead letters, reserved sequences
-//	seg/<sequence>.db    the log from that sequence on; the last one is active
+//	LOCK                       flock of the directory, and the mark of a clean end
+//	state.db                   how far each sink is, retries, parked deliveries, dead letters,
+//	                           reserved sequences, kept callbacks that were dropped
+//	quarantine.db              what was refused, in rings
+//	seg/<sequence>.db          the log from that sequence on; the last one is active
+//	dedup/<first>-<last>.db    the dedup keys of the records from one sequence to another
+//	damaged/                   what was found damaged, as it was
 //
-// A segment has the buckets l (sequence to record), d (dedup key to sequence,
-// index and content), k (sequences of kept callbacks) and m (form, first
-// sequence, first sequence of the last commit). Package record has the coding.
-// A file is created under another name, synced and renamed, and its directory
-// synced: it is there whole or not at all.
+// A segment has the buckets l (sequence to record), k (sequences of kept
+// callbacks) and m (form, first sequence, the last one before it, when it was
+// made, what the last commit left). Package record has the coding of records,
+// package dedup that of keys. A file is created under another name, synced and
+// renamed, and its directory synced: it is there whole or not at all.
+//
+// # Dedup keys
+//
+// They ride in the header of their record, so that a commit writes the end of
+// one tree and no random page. Those of the last commits are in memory too; once
+// they are many, or the part of the log that has them is long, they are written
+// sorted to a file in dedup/, and neighbours are merged so that at most eight
+// remain. A key that is new is looked for in the memory and in a filter for each
+// file, and nearly never in a file. The log has every key that is in no file: an
+// open reads that end of it again. A file of keys is removed once the window has
+// passed since its newest, and the segments of its records are gone.
+//
+// # Segments
+//
+// The committer begins a new one when the active one is full or old. One that
+// has ended is removed when it is past its retention, no sink needs anything of
+// it, no callback kept in it waits, and its keys are in files. Removing it is
+// unlinking a file, beside the committer.
 //
 // # Who writes what, and when
 //
-// One goroutine commits to the active segment and one to state.db; each takes
-// all requests that have come together into one transaction. Everything that
-// costs time (encoding, compressing, checksums) is done before, in the
-// goroutine of the caller.
+// One goroutine commits to the active segment, one to state.db, one to
+// quarantine.db; each takes all requests that have come together into one
+// transaction. Everything that costs time (encoding, compressing, checksums) is
+// done before, in the goroutine of the caller. One more goroutine writes and
+// merges files of keys, mends what is damaged and removes what has expired.
 //
-// A callback's record, dedup keys and kept mark are one transaction in the
-// segment; nothing about it is in state.db, so the two files never have to
+// A callback's record, its keys in it, and its kept mark are one transaction in
+// the segment; nothing about it is in state.db, so the two files never have to
 // agree on a callback. Every retry and dead letter is written to state.db in
 // the transaction that moves the sink's position past its event. A Done is
 // written with the next such transaction, after 50 ms at the latest. Leases are
@@ -65,10 +88,29 @@
 // next transaction overwrites what only the last but one uses, and that one may
 // be the newest the disk has.
 //
-// The records of the last commit are then put again, with their dedup keys and
-// kept marks, in a transaction of their own. Invariant 13 asks for this belt with
-// the braces: it is redundant as long as a sync that succeeds means what it says,
-// and no test can lose a record by leaving it out. On a full disk it is left out.
+// The records of the last commit are then put again, with their kept marks, in a
+// transaction of their own. Invariant 13 asks for this belt with the braces: it is
+// redundant as long as a sync that succeeds means what it says, and no test can
+// lose a record by leaving it out. It is left out on a full disk, and for a segment
+// above 64 MiB: bbolt trusts the list of free pages in the file, which has no
+// checksum, and checking it means reading all pages. Such a segment is not
+// written to again after any restart; a new one is begun.
+//
+// # Damage
+//
+// bbolt's pages have no checksums, and a wrong one can lead bbolt in circles or
+// end the process. Before bbolt opens state.db, or a segment to write to it, all
+// pages of the file are walked without it; a closed segment is walked, but for the
+// lowest level, before it is first read. Records, blocks of keys and rows have
+// checksums of their own, each record names the one before, each block the hashes
+// it answers for, and the meta bucket says where the log ends: what is missing is
+// as sure to be found as what is wrong. The last transaction of a segment that is
+// closed changes nothing, so that each of bbolt's two meta pages leads to all of it.
+//
+// A damaged segment goes to damaged/ and what can be read of it takes its place; a
+// damaged file of keys is written again from the log. A record that cannot be read
+// is passed over by Range and Lease; Callback and Event say so, and so does Status.
+// state.db cannot be replaced without an operator: see [Options.Cursors].
 //
 // # Failure
 //

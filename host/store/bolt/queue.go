@@ -39,9 +39,9 @@ func (s *Store) Subscribe(_ context.Context, name string, sub host.Subscription)
 			commit: func() {
 				k.mu.Lock()
 				k.want, k.order = own, sub.Order
-	if s.cursors != "" {
-		sub.From = s.cursors
-	}
+				if s.cursors != "" {
+					sub.From = s.cursors
+				}
 				k.mu.Unlock()
 			},
 		})
