@@ -314,8 +314,9 @@ type StoredEvent struct {
 	Event  Event
 }
 
-// Reader reads what is stored. Every read checks the record's checksum; a
-// damaged record is an error that names it, never wrong data.
+// Reader reads what is stored. Every read checks the record's checksum: a
+// damaged record is never wrong data. Callback and Event answer an error that
+// names it; Range goes on behind it, and [Store] has it in its Status.
 type Reader interface {
 	// Callback returns the record with this sequence, events marked as
 	// duplicates left out, or ErrNotFound.

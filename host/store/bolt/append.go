@@ -3,6 +3,7 @@ package bolt
 import (
 	"context"
 	"fmt"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -43,7 +44,8 @@ func (s *Store) Append(ctx context.Context, rec *host.Record) (host.Receipt, err
 	if err := s.broken(); err != nil {
 		return host.Receipt{}, err
 	}
-	coded, err := record.Encode(rec)
+	own := buffers.Get().(*[]byte)
+	coded, err := record.Encode(*own, rec)
 	if err != nil {
 		return host.Receipt{}, fmt.Errorf("append: %w", err)
 	}
@@ -59,8 +61,18 @@ func (s *Store) Append(ctx context.Context, rec *host.Record) (host.Receipt, err
 		}
 		<-r.done
 	}
+	// Nobody looks at it any more: bbolt has copied it into its pages.
+	if *own = coded; cap(coded) <= maxPooled {
+		buffers.Put(own)
+	}
 	return r.receipt, r.err
 }
+
+// buffers are the memory of coded records.
+var buffers = sync.Pool{New: func() any { return new([]byte) }}
+
+// maxPooled is up to which size such a buffer is worth keeping.
+const maxPooled = 64 << 10
 
 // batch is one commit of appends: what it will change in memory once it has
 // succeeded.

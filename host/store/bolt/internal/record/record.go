@@ -39,6 +39,7 @@ import (
 	"hash/crc32"
 	"math"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/klauspost/compress/s2"
@@ -92,20 +93,26 @@ func identitiesSize(version byte, events, aside int) int {
 }
 
 // Encode returns rec as it is to be stored, but for what [Seal] fills in. It
-// does all the work that takes time. An error means that rec is too large.
-func Encode(rec *host.Record) ([]byte, error) {
+// does all the work that takes time. An error means that rec is too large. It
+// uses the memory of b, whose bytes are lost, where there is enough; nil is fine.
+func Encode(b []byte, rec *host.Record) ([]byte, error) {
 	n := len(rec.Events) + len(rec.Aside)
 	if len(rec.Events) > math.MaxUint16 || len(rec.Aside) > math.MaxUint16 {
 		return nil, fmt.Errorf("a record of %d events and items is too large", n)
 	}
-	events := appendEvents(make([]byte, 0, eventsHint(rec)), rec)
-	raw := appendRaw(make([]byte, 0, rawHint(&rec.Callback)), &rec.Callback)
+	plain := frames.Get().(*[]byte)
+	defer giveBack(plain)
+	*plain = appendEvents(slices.Grow((*plain)[:0], eventsHint(rec)+rawHint(&rec.Callback)), rec)
+	split := len(*plain)
+	*plain = appendRaw(*plain, &rec.Callback)
+	events, raw := (*plain)[:split], (*plain)[split:]
 	if len(events) > maxFrame || len(raw) > maxFrame {
 		return nil, fmt.Errorf("a record of %d and %d bytes is too large", len(events), len(raw))
 	}
 	identities := dispositionsAt(version) + n
-	frames := identities + identitiesSize(version, len(rec.Events), len(rec.Aside)) + crcSize
-	b := make([]byte, frames, frames+s2.MaxEncodedLen(len(events))+s2.MaxEncodedLen(len(raw)))
+	header := identities + identitiesSize(version, len(rec.Events), len(rec.Aside)) + crcSize
+	b = slices.Grow(b[:0], header+s2.MaxEncodedLen(len(events))+s2.MaxEncodedLen(len(raw)))[:header]
+	clear(b)
 	putIdentities(b[identities:identities], rec)
 	b[0], b[1], b[2] = version, codecS2, byte(rec.Kind)
 	putTime(b[12:], rec.Callback.Received)
@@ -113,6 +120,18 @@ func Encode(rec *host.Record) ([]byte, error) {
 	binary.BigEndian.PutUint16(b[26:], uint16(len(rec.Aside)))  //nolint:gosec // bounded above
 	b = appendFrame(b, eventsFrameAt, events)
 	return appendFrame(b, rawFrameAt, raw), nil
+}
+
+// frames are buffers for what is then compressed.
+var frames = sync.Pool{New: func() any { return new([]byte) }}
+
+// maxPooled is up to which size a buffer is worth keeping.
+const maxPooled = 64 << 10
+
+func giveBack(b *[]byte) {
+	if cap(*b) <= maxPooled {
+		frames.Put(b)
+	}
 }
 
 // appendFrame compresses frame to the end of b and describes it in the header.

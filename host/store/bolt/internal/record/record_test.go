@@ -58,7 +58,7 @@ func golden() (rec *host.Record, events, aside []host.Disposition) {
 
 func goldenBytes(t testing.TB) []byte {
 	rec, events, aside := golden()
-	b, err := Encode(rec)
+	b, err := Encode(nil, rec)
 	if err != nil {
 		t.Fatal(err)
 	}
