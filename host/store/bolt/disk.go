@@ -104,8 +104,15 @@ func createFile(path string, fill func(*bbolt.DB) error) error {
 	if err := os.Rename(temp, path); err != nil {
 		return err
 	}
-	return syncPath(filepath.Dir(path))
+	if err := syncPath(filepath.Dir(path)); err != nil {
+		return fmt.Errorf("%w: %w", errNamed, err)
+	}
+	return nil
 }
+
+// errNamed is what the error of a file is that has its name, which may not be
+// durable: it cannot be taken for a file that was not made.
+var errNamed = errors.New("make a name durable")
 
 // smallAlloc is by how much a file grows that will not grow for long.
 const smallAlloc = 1 << 20
@@ -184,7 +191,7 @@ func isDamage(err error) bool {
 func isFull(err error) bool {
 	var w *fs.PathError
 	if errors.As(err, &w) {
-		return w.Op == "write" && isShort(w.Err)
+		return w.Op == "write" && isErrShort(w.Err)
 	}
 	// bbolt lengthens a file before it writes to it, and makes text of the error.
 	return err != nil && strings.HasPrefix(err.Error(), "file resize error:") &&
@@ -193,8 +200,12 @@ func isFull(err error) bool {
 
 // isShort reports whether a file could not be made for want of room. Unlike a
 // failed commit it leaves nothing behind that anybody counts on, whichever call
-// failed.
+// failed, as long as the file did not get its name.
 func isShort(err error) bool {
+	return !errors.Is(err, errNamed) && isErrShort(err)
+}
+
+func isErrShort(err error) bool {
 	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
 }
 

@@ -3,6 +3,7 @@ package bolt
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io/fs"
 	"log/slog"
 	"os"
@@ -332,5 +333,25 @@ func TestInvariant13_closeThatFailsLateIsNotClean(t *testing.T) {
 	}
 	if mark, err := os.ReadFile(filepath.Join(s.dir, "LOCK")); string(mark) != markInUse {
 		t.Errorf("mark after a failure: %q, %v", mark, err)
+	}
+}
+
+// TestInvariant13_aSyncThatFailsForWantOfRoomIsNotAFullDisk: it is so also where
+// a segment ends and the next one begins.
+func TestInvariant13_aSyncThatFailsForWantOfRoomIsNotAFullDisk(t *testing.T) {
+	for _, c := range []struct {
+		err  error
+		want bool
+	}{
+		{syscall.ENOSPC, true},
+		{&fs.PathError{Op: "open", Path: "x.db.tmp", Err: syscall.ENOSPC}, true},
+		{&fs.PathError{Op: "sync", Path: "x.db.tmp", Err: syscall.EDQUOT}, true},
+		{fmt.Errorf("%w: %w", errNamed, syscall.ENOSPC), false},
+		{syscall.EIO, false},
+		{nil, false},
+	} {
+		if got := isShort(c.err); got != c.want {
+			t.Errorf("isShort(%v) = %t, want %t", c.err, got, c.want)
+		}
 	}
 }

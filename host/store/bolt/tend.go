@@ -25,7 +25,10 @@ func (s *Store) rotate(now time.Time) error {
 		g.size.Load() < s.options.SegmentSize && now.Sub(g.created) < s.options.SegmentAge {
 		return nil
 	}
-	next, err := s.nextSegment(g, now)
+	if err := s.judge("end a segment", s.seal(g)); err != nil {
+		return err
+	}
+	next, err := s.nextSegment(now)
 	if isShort(err) {
 		s.options.Log.Warn("no room for a new segment; the active one goes on growing", "dir", s.dir, "err", err)
 		return nil
@@ -40,11 +43,8 @@ func (s *Store) rotate(now time.Time) error {
 	return nil
 }
 
-// nextSegment makes and opens the segment after g.
-func (s *Store) nextSegment(g *segment, now time.Time) (*segment, error) {
-	if err := s.seal(g); err != nil {
-		return nil, err
-	}
+// nextSegment makes and opens the segment after the active one.
+func (s *Store) nextSegment(now time.Time) (*segment, error) {
 	if err := createSegment(s.dir, segmentHead{first: s.next, previous: s.last.Load(), created: now}); err != nil {
 		return nil, err
 	}
