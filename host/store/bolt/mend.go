@@ -326,7 +326,7 @@ func (c *copier) flush() error {
 					return err
 				}
 			}
-			c.mark.last = r.seq
+			c.mark.last = max(c.mark.last, r.seq)
 		}
 		return tx.Bucket(bucketMeta).Put(keyBatch, c.mark.coded())
 	})

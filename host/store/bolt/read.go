@@ -88,14 +88,15 @@ func absent(k, b []byte, seq uint64) error {
 	if err != nil || at == seq {
 		return err
 	}
-	next, err := record.Look(b, at)
-	if err == nil && next.Previous >= seq {
-		err = fmt.Errorf("%w: it is missing", errDamaged)
+	previous, err := record.Previous(b, at)
+	switch {
+	case err != nil:
+		return err
+	case at < seq, previous >= seq:
+		// The search was led astray, or the next one names it.
+		return fmt.Errorf("%w: it is missing", errDamaged)
 	}
-	if err == nil {
-		err = host.ErrNotFound
-	}
-	return err
+	return host.ErrNotFound
 }
 
 // Callback implements [host.Reader].
@@ -188,6 +189,9 @@ func (s *Store) scan(at pos, n int, want *host.Filter) (chunk, error) {
 			seq, err := parseSeq(k)
 			if err != nil {
 				return err
+			}
+			if seq < out.next.Seq {
+				return fmt.Errorf("record %d: %w: it is out of its place", seq, errDamaged)
 			}
 			if seq > last {
 				break
@@ -331,6 +335,7 @@ func (s *Store) scanBack(before pos, n int, want *host.Filter) (chunk, error) {
 		} else if binary.BigEndian.Uint64(k) > before.Seq {
 			k, v = c.Prev()
 		}
+		expected := uint64(0) // the record before the last one, if that is known
 		for records, bytes := 0, 0; k != nil; k, v = c.Prev() {
 			if len(out.events) == n || records == maxRead || bytes >= maxReadBytes {
 				return nil
@@ -341,7 +346,13 @@ func (s *Store) scanBack(before pos, n int, want *host.Filter) (chunk, error) {
 			if err != nil {
 				return err
 			}
-			if err := out.takeBack(v, seq, n, want); err != nil {
+			if seq < expected {
+				out.damage = fmt.Errorf("segment %s: records %d to %d are missing", all[i].path, seq+1, expected)
+			}
+			if expected, err = record.Previous(v, seq); err == nil {
+				err = out.takeBack(v, seq, n, want)
+			}
+			if err != nil {
 				out.damage = fmt.Errorf("segment %s: record %d: %w", all[i].path, seq, err)
 				out.next = pos{Seq: seq - 1, Index: endOfRecord + 1}
 				return nil

@@ -1,8 +1,10 @@
 package bolt
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -282,13 +284,7 @@ func TestOpen_damagedSegmentIsSalvaged(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			// A leaf of the log in the middle of the file.
-			for at := 4096 * (len(b) / 4096 / 3); at < len(b); at += 4096 {
-				if binary.NativeEndian.Uint16(b[at+8:]) == 2 && binary.NativeEndian.Uint64(b[at:]) == uint64(at/4096) {
-					clear(b[at : at+4096])
-					break
-				}
-			}
+			clearRecord(t, b, firstOf(t, path)+1)
 			if err := os.WriteFile(path, b, fileMode); err != nil {
 				t.Fatal(err)
 			}
@@ -306,6 +302,30 @@ func TestOpen_damagedSegmentIsSalvaged(t *testing.T) {
 			fill(t, s, 0, 70, host.Duplicate)
 			fill(t, s, 1000, 3, host.Stored)
 		})
+	}
+}
+
+// firstOf is the sequence that a segment begins at.
+func firstOf(t *testing.T, path string) uint64 {
+	t.Helper()
+	var first uint64
+	if _, err := fmt.Sscanf(filepath.Base(path), "%d.db", &first); err != nil {
+		t.Fatal(err)
+	}
+	return first
+}
+
+// clearRecord clears every page of a file that a record begins in.
+func clearRecord(t *testing.T, b []byte, seq uint64) {
+	t.Helper()
+	head := append([]byte{2, 1, byte(host.Accepted), 0}, seqKey(seq)...)
+	found := false
+	for at := bytes.Index(b, head); at >= 0; at = bytes.Index(b, head) {
+		clear(b[at&^4095 : at&^4095+4096])
+		found = true
+	}
+	if !found {
+		t.Fatalf("record %d is not in the file", seq)
 	}
 }
 

@@ -182,6 +182,15 @@ type visit struct {
 	skipLeaves bool
 }
 
+// check reports a key that is out of its place. Who takes what can be read takes
+// it wherever it is.
+func (v *visit) check(in *span, key []byte, first bool) error {
+	if v.lost != nil {
+		return nil
+	}
+	return in.next(key, first)
+}
+
 func (v *visit) lose(err error) error {
 	if err == nil || v.lost == nil {
 		return err
@@ -210,9 +219,24 @@ func (t *Tree) depth(id uint64) (int, error) {
 	return 0, errors.New("the tree is too deep")
 }
 
+// span is what the keys below a page lie in: from low on, up to high if that is
+// not nil.
+type span struct{ low, high []byte }
+
+// next reports what is wrong with a key that comes behind others, and narrows the
+// span to what may come behind it.
+func (s *span) next(key []byte, first bool) error {
+	c := bytes.Compare(key, s.low)
+	if c < 0 || c == 0 && !first || s.high != nil && bytes.Compare(key, s.high) >= 0 {
+		return errors.New("a key is out of its place")
+	}
+	s.low = key
+	return nil
+}
+
 // walk goes through the tree below a page. levels is how many lie below it, -1
 // if that is not known.
-func (t *Tree) walk(id uint64, levels int, v *visit) error {
+func (t *Tree) walk(id uint64, levels int, in span, v *visit) error {
 	if levels == 0 && v.skipLeaves {
 		return nil
 	}
@@ -224,16 +248,15 @@ func (t *Tree) walk(id uint64, levels int, v *visit) error {
 		if levels > 0 {
 			return v.lose(fmt.Errorf("page %d is a leaf above the lowest level", id))
 		}
-		return t.leaves(p, id, v)
+		return t.leaves(p, id, in, v)
 	}
 	if p.flags != flagBranch || levels == 0 || p.count == 0 {
 		return v.lose(fmt.Errorf("page %d is a branch with nothing below", id))
 	}
-	var before []byte
 	for i := range p.count {
 		key, below, err := p.branch(i)
-		if err == nil && i > 0 && bytes.Compare(key, before) <= 0 {
-			err = errors.New("its keys do not rise")
+		if err == nil {
+			err = v.check(&in, key, i == 0)
 		}
 		if err != nil {
 			if err := v.lose(fmt.Errorf("page %d: %w", id, err)); err != nil {
@@ -241,29 +264,33 @@ func (t *Tree) walk(id uint64, levels int, v *visit) error {
 			}
 			continue
 		}
-		before = key
-		if err := t.walk(below, max(levels-1, -1), v); err != nil {
+		child := span{low: key, high: in.high}
+		if i+1 < p.count {
+			if child.high, _, err = p.branch(i + 1); err != nil {
+				child.high = nil // which the next round tells
+			}
+		}
+		if err := t.walk(below, max(levels-1, -1), child, v); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (t *Tree) leaves(p page, id uint64, v *visit) error {
-	var before []byte
+func (t *Tree) leaves(p page, id uint64, in span, v *visit) error {
 	for i := range p.count {
 		flags, key, value, err := p.leaf(i)
-		if err == nil && (flags > flagBucket || i > 0 && bytes.Compare(key, before) <= 0) {
-			err = errors.New("its keys do not rise")
+		if err == nil && flags > flagBucket {
+			err = fmt.Errorf("element %d has unknown flags", i)
 		}
 		if err == nil {
-			before = key
-			if flags == flagBucket {
-				err = t.inside(key, value, v)
-			} else if v.leaf != nil {
-				if err := v.leaf(key, value); err != nil {
-					return err
-				}
+			err = v.check(&in, key, i == 0)
+		}
+		if err == nil && flags == flagBucket {
+			err = t.inside(key, value, v)
+		} else if err == nil && v.leaf != nil {
+			if err := v.leaf(key, value); err != nil {
+				return err
 			}
 		}
 		if err != nil {
@@ -289,7 +316,7 @@ func (t *Tree) inside(key, value []byte, v *visit) error {
 		if err != nil || p.flags != flagLeaf {
 			return fmt.Errorf("bucket %q is no leaf: %w", key, err)
 		}
-		return t.leaves(p, 0, v)
+		return t.leaves(p, 0, span{}, v)
 	}
 	levels := -1
 	if v.skipLeaves {
@@ -298,16 +325,16 @@ func (t *Tree) inside(key, value []byte, v *visit) error {
 			return fmt.Errorf("bucket %q: %w", key, err)
 		}
 	}
-	return t.walk(root, levels, v)
+	return t.walk(root, levels, span{}, v)
 }
 
 func (t *Tree) all(v *visit) error {
 	t.seen = make(map[uint64]bool)
-	return t.walk(t.m.root, -1, v)
+	return t.walk(t.m.root, -1, span{}, v)
 }
 
 // Each calls fn with every key and value of a bucket at the top that can be
-// read, in order, and lost for what cannot.
+// read, in order if the tree is, and lost for what cannot.
 func (t *Tree) Each(bucket []byte, fn func(key, value []byte) error, lost func(error)) error {
 	inside := false
 	return t.all(&visit{
