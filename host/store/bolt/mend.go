@@ -227,6 +227,7 @@ func (g *segment) walk(first, last uint64, fn func(seq uint64, b []byte) error) 
 // every record of it that can be read.
 func (s *Store) salvage(h segmentHead, active bool, cause error) (*segment, error) {
 	path := segmentPath(s.dir, h.first)
+	h.mended = true
 	var c copier
 	if err := s.putAside(path, os.Link); err != nil {
 		return nil, err

@@ -216,7 +216,8 @@ func (s *Store) scan(at pos, n int, want *host.Filter) (chunk, error) {
 		all := s.segments()
 		g := all[holding(all, at.Seq)]
 		out.damage = fmt.Errorf("segment %s: %w", g.path, out.damage)
-		if errors.Is(out.damage, record.ErrDamaged) && g != s.active() && g.damaged.CompareAndSwap(false, true) {
+		// A copy has nothing more to give.
+		if !g.mended && g != s.active() && g.damaged.CompareAndSwap(false, true) {
 			s.tendSoon()
 		}
 	}

@@ -34,6 +34,7 @@ var (
 	keyPrevious = []byte("previous") // sequence of the last record before it
 	keyCreated  = []byte("created")  // when it was made, Unix nanoseconds
 	keyBatch    = []byte("batch")    // see batchMark
+	keyMended   = []byte("mended")   // there in a copy of what could be read of a damaged segment
 )
 
 // form is the version of the files' form. A file of a later one is refused, one
@@ -55,6 +56,8 @@ type segment struct {
 	// last is the last record of one that is not active; zero for none.
 	last atomic.Uint64
 	kept atomic.Int64 // callbacks kept in it
+	// mended: it is a copy without what could not be read.
+	mended bool
 	// damaged: something in it could not be read.
 	damaged atomic.Bool
 	verify  sync.Once
@@ -106,6 +109,7 @@ func parseMark(b []byte) (batchMark, error) {
 type segmentHead struct {
 	first, previous uint64
 	created         time.Time
+	mended          bool
 }
 
 // fillSegment makes the buckets of a segment.
@@ -118,6 +122,11 @@ func fillSegment(tx *bbolt.Tx, h segmentHead) error {
 	m, err := tx.CreateBucket(bucketMeta)
 	if err != nil {
 		return err
+	}
+	if h.mended {
+		if err := m.Put(keyMended, seqKey(h.first)); err != nil {
+			return err
+		}
 	}
 	return errors.Join(
 		m.Put(keyForm, seqKey(form)), m.Put(keyFirst, seqKey(h.first)), m.Put(keyPrevious, seqKey(h.previous)),
@@ -195,6 +204,7 @@ func (g *segment) check() error {
 		if bytes.Equal(m.Get(keyForm), seqKey(form1)) {
 			return nil
 		}
+		g.mended = m.Get(keyMended) != nil
 		created, err := parseSeq(m.Get(keyCreated))
 		if err != nil {
 			return err

@@ -338,7 +338,9 @@ func drainMending(t *testing.T, s *Store, clock *handClock) int {
 		}
 	}
 	clock.at = clock.at.Add(time.Hour)
-	return drain(t, s, "a")
+	n := drain(t, s, "a")
+	tend(t, s, clock.at)
+	return n
 }
 
 func TestInvariant10_storeOfForm1IsRead(t *testing.T) {
