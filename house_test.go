@@ -27,7 +27,8 @@ type listed struct {
 	Standard   bool
 }
 
-// confined are the technologies that stay inside one folder each.
+// confined are the technologies that stay inside one folder each, or inside
+// those that " and " stands between.
 var confined = map[string]string{
 	"github.com/gofiber/fiber":         "server",
 	"github.com/valyala/fasthttp":      "server",
@@ -38,6 +39,8 @@ var confined = map[string]string{
 	"github.com/spf13/cobra":           "server/cli",
 	"github.com/prometheus":            "server",
 	"github.com/standard-webhooks":     "host/sink/webhook",
+	"github.com/nats-io":               "host/sink/nats",
+	"github.com/jackc":                 "host/sink/postgres and host/store/postgres",
 	"github.com/santhosh-tekuri":       "host/wasm",
 	"github.com/go-json-experiment":    "host/wasm",
 	"golang.org/x/time":                "server",
@@ -73,7 +76,8 @@ func violations(packages []listed) []string {
 func forbidden(from, imported string) string {
 	suite := strings.HasSuffix(from, "test")
 	for prefix, folder := range confined {
-		if within(imported, prefix) && !within(from, folder) && (!suite || folder != "tests") {
+		inside := slices.ContainsFunc(strings.Split(folder, " and "), func(f string) bool { return within(from, f) })
+		if within(imported, prefix) && !inside && (!suite || folder != "tests") {
 			return "it stays inside " + folder
 		}
 	}
