@@ -15,7 +15,7 @@ import (
 )
 
 func checkSink(ps *problems, at string, s *Sink) {
-	ps.choice(at+".type", s.Type, TypeFile, TypeStdout, TypeWebhook)
+	ps.choice(at+".type", s.Type, TypeFile, TypeNATS, TypePostgres, TypeStdout, TypeWebhook)
 	checkPositive(ps, at+".concurrency", s.Concurrency, "nothing would be delivered")
 	checkPositive(ps, at+".batch", s.Batch, "nothing would be delivered")
 	checkDuration(ps, at+".timeout", s.Timeout, "lets one delivery that hangs hold the sink for ever")
@@ -33,6 +33,12 @@ func checkSink(ps *problems, at string, s *Sink) {
 	}
 	if s.File != nil {
 		checkRotation(ps, at+".rotate", &s.File.Rotate)
+	}
+	if s.NATS != nil {
+		checkNATS(ps, at, s.NATS)
+	}
+	if s.Postgres != nil {
+		checkPostgres(ps, at, s.Postgres)
 	}
 	if s.Webhook != nil {
 		checkWebhook(ps, at, s.Webhook)

@@ -86,7 +86,7 @@ func TestLoad_refuses(t *testing.T) {
 		{inEndpoint, "secrets: {k: '${KEY}'}", "secrets.k: looks like a variable"},
 		{inEndpoint, "secrets: {k: 0060}", "secrets.k: must be text"},
 		{inEndpoint, "secrets: {k: [a, '']}", "secrets.k.1: is empty"},
-		{"%", "sinks: {s: {path: a}}", "sinks.s.type: is missing (one of file, stdout, webhook)"},
+		{"%", "sinks: {s: {path: a}}", "sinks.s.type: is missing (one of file, nats, postgres, stdout, webhook)"},
 		{"%", "sinks: {s: {type: file}}", "sinks.s.path: is missing"},
 		{"%", "sinks: {s: {type: webhook, secrets: " + validSigning + "}}", "sinks.s.url: is missing"},
 		{"%", "sinks: {s: {type: webhook, url: 'https://x'}}", "sinks.s.secrets: is missing"},

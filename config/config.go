@@ -232,18 +232,21 @@ type Ack struct {
 
 // Types of a sink.
 const (
-	TypeFile    = "file"
-	TypeStdout  = "stdout"
-	TypeWebhook = "webhook"
+	TypeFile     = "file"
+	TypeNATS     = "nats"
+	TypePostgres = "postgres"
+	TypeStdout   = "stdout"
+	TypeWebhook  = "webhook"
 )
 
 // Sink is where events go. Its own settings stand beside the common ones in the
 // file; of the pointers exactly the one for its type is set.
 type Sink struct {
-	// Type is TypeFile, TypeStdout or TypeWebhook. It has no default.
+	// Type is TypeFile, TypeNATS, TypePostgres, TypeStdout or TypeWebhook. It has
+	// no default.
 	Type string `json:"type"`
-	// Concurrency is how many batches are under way at once. Default 4 for
-	// a webhook, else 1; never 0.
+	// Concurrency is how many batches are under way at once. Default 1 for a
+	// file and stdout, else 4; never 0.
 	Concurrency int `json:"concurrency"`
 	// Batch is the most events in one delivery. Default 1 for a webhook, else
 	// 100; never 0.
@@ -258,9 +261,11 @@ type Sink struct {
 	// is verified and no conflict.
 	Filter host.Filter `json:"filter"`
 
-	File    *FileSink    `json:"file,omitempty"`
-	Stdout  *StdoutSink  `json:"stdout,omitempty"`
-	Webhook *WebhookSink `json:"webhook,omitempty"`
+	File     *FileSink     `json:"file,omitempty"`
+	NATS     *NATSSink     `json:"nats,omitempty"`
+	Postgres *PostgresSink `json:"postgres,omitempty"`
+	Stdout   *StdoutSink   `json:"stdout,omitempty"`
+	Webhook  *WebhookSink  `json:"webhook,omitempty"`
 }
 
 // Backoff says when a failed delivery is tried again: after a random time below
@@ -384,6 +389,12 @@ func defaultSink(kind string) Sink {
 		s.File = &FileSink{}
 	case TypeStdout:
 		s.Stdout = &StdoutSink{}
+	case TypeNATS:
+		s.NATS = defaultNATS()
+		s.Concurrency = 4
+	case TypePostgres:
+		s.Postgres = &PostgresSink{Table: "postern_events", CreateTable: true}
+		s.Concurrency = 4
 	case TypeWebhook:
 		s.Webhook = &WebhookSink{Format: Structured}
 		s.Concurrency, s.Batch = 4, 1

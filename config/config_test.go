@@ -27,6 +27,7 @@ var exampleEnviron = []string{
 	"OTTU_KEY=new-key", "OTTU_KEY_OLD=old-key",
 	"OTTU_PATH_TOKEN=0123456789abcdef", "BACK_OFFICE_KEY=" + validSigning,
 	"BACK_OFFICE_AUTHORIZATION=Bearer abc",
+	"NATS_PASSWORD=a-password", "WAREHOUSE_DSN=postgres://db.example.com/events",
 }
 
 // load loads text with exactly the given environment.
@@ -133,7 +134,11 @@ func TestExample_isTheDefaults(t *testing.T) {
 	backOffice.Webhook.Headers = map[string]Secret{"Authorization": NewSecret("Bearer abc")}
 	pipe := defaultSink(TypeStdout)
 	pipe.Type = TypeStdout
-	want.Sinks = map[string]Sink{"ledger": ledger, "back-office": backOffice, "pipe": pipe}
+	stream, warehouse := defaultSink(TypeNATS), defaultSink(TypePostgres)
+	stream.Type, stream.NATS.Servers, stream.NATS.Stream = TypeNATS, []string{"tls://nats.example.com:4222"}, "EVENTS"
+	stream.NATS.User, stream.NATS.Password = "postern", NewSecret("a-password")
+	warehouse.Type, warehouse.Postgres.DSN = TypePostgres, NewSecret("postgres://db.example.com/events")
+	want.Sinks = map[string]Sink{"ledger": ledger, "back-office": backOffice, "pipe": pipe, "stream": stream, "warehouse": warehouse}
 	if diff := cmp.Diff(want, got, sameConfig, cmpopts.EquateEmpty()); diff != "" {
 		t.Errorf("example.yaml differs from the defaults (-want +got):\n%s", diff)
 	}

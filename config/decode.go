@@ -139,6 +139,10 @@ func (d *decoder) sink(path string, raw map[string]any, to *Sink) {
 		parts = append(parts, reflect.ValueOf(to.File).Elem())
 	case to.Stdout != nil:
 		parts = append(parts, reflect.ValueOf(to.Stdout).Elem())
+	case to.NATS != nil:
+		parts = append(parts, reflect.ValueOf(to.NATS).Elem())
+	case to.Postgres != nil:
+		parts = append(parts, reflect.ValueOf(to.Postgres).Elem())
 	case to.Webhook != nil:
 		parts = append(parts, reflect.ValueOf(to.Webhook).Elem())
 	}
@@ -161,6 +165,8 @@ func (d *decoder) leaf(to any) func(path string, raw any) (problem, fix string) 
 		return func(path string, raw any) (string, string) { return d.secrets(path, raw, to) }
 	case *map[string]Secret:
 		return func(path string, raw any) (string, string) { return d.headers(path, raw, to) }
+	case *Secret:
+		return func(path string, raw any) (string, string) { return d.one(path, raw, to) }
 	case *[]string:
 		return func(path string, raw any) (string, string) { return d.texts(path, raw, to) }
 	case *[]netip.Prefix:
@@ -447,6 +453,19 @@ func (d *decoder) headers(path string, raw any, to *map[string]Secret) (problem,
 		})
 	}
 	return "", ""
+}
+
+// one takes one secret, where there is nothing to rotate through. An empty text
+// is none.
+func (d *decoder) one(path string, raw any, to *Secret) (problem, fix string) {
+	if raw == "" {
+		*to = Secret{}
+		return "", ""
+	}
+	if problem, fix = d.secret(raw, to); problem == "" {
+		to.plain = to.plain && d.origin[path] == ""
+	}
+	return problem, fix
 }
 
 func (d *decoder) secret(raw any, to *Secret) (problem, fix string) {

@@ -77,6 +77,9 @@ func warnSink(say func(path, text string), path string, s *Sink) {
 	if s.Retry.Over < time.Hour {
 		say(path+".retry.over", fmt.Sprintf("gives up after %s, less than many outages last", s.Retry.Over))
 	}
+	if s.NATS != nil {
+		warnNATS(say, path, s.NATS)
+	}
 	if s.Webhook == nil {
 		return
 	}
@@ -121,6 +124,9 @@ func (c *Config) plainSecrets() (secrets, tokens []string) {
 		collect(&tokens, path+".token", e.Token)
 	}
 	for _, name := range slices.Sorted(maps.Keys(c.Sinks)) {
+		for _, key := range c.Sinks[name].brokerSecrets() {
+			collect(&secrets, "sinks."+name+"."+key.name, []Secret{*key.value})
+		}
 		if w := c.Sinks[name].Webhook; w != nil {
 			at := "sinks." + name
 			collect(&secrets, at+".secrets", w.Secrets)

@@ -12,6 +12,8 @@ import (
 	"github.com/postern/postern/config"
 	"github.com/postern/postern/host"
 	"github.com/postern/postern/host/sink/file"
+	"github.com/postern/postern/host/sink/nats"
+	"github.com/postern/postern/host/sink/postgres"
 	"github.com/postern/postern/host/sink/stdout"
 	"github.com/postern/postern/host/sink/webhook"
 	"github.com/postern/postern/host/store/bolt"
@@ -82,6 +84,13 @@ func makeSink(c config.Sink, o Options) (host.Sink, error) {
 			return stdout.New(os.Stdout), nil
 		}
 		return stdout.New(o.Stdout), nil
+	case config.TypeNATS:
+		return makeNATS(c)
+	case config.TypePostgres:
+		return postgres.New(postgres.Config{
+			DSN: c.Postgres.DSN.Reveal(), Table: c.Postgres.Table, Create: c.Postgres.CreateTable,
+			Concurrency: c.Concurrency, Timeout: c.Timeout,
+		})
 	case config.TypeWebhook:
 		w := c.Webhook
 		headers := make(map[string]string, len(w.Headers))
@@ -112,6 +121,19 @@ func checkSinks(cfg *config.Config) error {
 		wrong = append(wrong, sink.Close())
 	}
 	return errors.Join(wrong...)
+}
+
+func makeNATS(c config.Sink) (host.Sink, error) {
+	n, create := c.NATS, &c.NATS.CreateStream
+	return nats.New(nats.Config{
+		Servers: n.Servers, Mode: nats.Mode(n.Mode), Subject: n.Subject, Format: nats.Format(n.Format), Stream: n.Stream,
+		Create: nats.Create{
+			Subjects: create.Subjects, Replicas: create.Replicas, MaxAge: create.MaxAge,
+			MaxBytes: int64(create.MaxBytes), DuplicateWindow: create.DuplicateWindow,
+		},
+		Credentials: n.Credentials.Reveal(), User: n.User, Password: n.Password.Reveal(), Token: n.Token.Reveal(), NKey: n.NKey.Reveal(),
+		TLS: nats.TLS(n.TLS), Timeout: c.Timeout,
+	})
 }
 
 // sandbox is wasm's runtime behind the interface. Its load is not for concurrent

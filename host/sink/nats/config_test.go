@@ -4,6 +4,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/nats-io/nkeys"
+
 	"github.com/postern/postern/host"
 	"github.com/postern/postern/host/sink/sinktest"
 )
@@ -23,7 +25,7 @@ func TestNew_refuses(t *testing.T) {
 		{Config{Servers: []string{"nats://x:4222/canary"}}, "servers[0]: must end with the port"},
 		{Config{Servers: []string{"nats://"}}, "servers[0]: is not a URL"},
 		{Config{Servers: at, Mode: "both"}, `mode: "both" is unknown`},
-		{Config{Servers: at, Content: "raw"}, `content: "raw" is unknown`},
+		{Config{Servers: at, Format: "raw"}, `format: "raw" is unknown`},
 		{Config{Servers: at, Mode: Core, Stream: "S"}, "stream: core NATS has no streams"},
 		{Config{Servers: at, Create: Create{Subjects: []string{"a.>"}}}, "stream: is missing"},
 		{Config{Servers: at, Subject: "a.{kind}"}, "subject: {kind} is unknown"},
@@ -37,6 +39,9 @@ func TestNew_refuses(t *testing.T) {
 		{Config{Servers: at, Password: "canary"}, "user: is missing"},
 		{Config{Servers: at, NKey: "canary"}, "nkey: is not the seed"},
 		{Config{Servers: at, Credentials: "canary"}, "credentials: is not the text"},
+		{Config{Servers: at, TLS: TLS{Cert: "c.pem"}}, "tls: cert and key belong together"},
+		{Config{Servers: at, TLS: TLS{CA: "/nowhere.pem"}}, "tls: nats: error loading or parsing rootCA file: open /nowhere.pem"},
+		{Config{Servers: at, TLS: TLS{Cert: "/nowhere.pem", Key: "/nowhere.pem"}}, "tls: nats: error loading client certificate: open /nowhere.pem"},
 		{Config{Servers: at, Token: "canary", User: "u", Password: "canary"}, "set one of them"},
 	} {
 		_, err := New(row.config)
@@ -46,6 +51,23 @@ func TestNew_refuses(t *testing.T) {
 		if err != nil && strings.Contains(err.Error(), "canary") {
 			t.Errorf("an error text holds a secret, where %q is wanted", row.want)
 		}
+	}
+}
+
+func TestNew_takesACredentialsFile(t *testing.T) {
+	t.Parallel()
+	key, err := nkeys.CreateUser()
+	if err != nil {
+		t.Fatal(err)
+	}
+	seed, err := key.Seed()
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := "-----BEGIN NATS USER JWT-----\na.b.c\n------END NATS USER JWT------\n\n" +
+		"-----BEGIN USER NKEY SEED-----\n" + string(seed) + "\n------END USER NKEY SEED------\n"
+	if _, err := New(Config{Servers: []string{"nats://127.0.0.1:4222"}, Credentials: text}); err != nil {
+		t.Error(err)
 	}
 }
 
@@ -99,7 +121,7 @@ func FuzzToken(f *testing.F) {
 // An attribute that is not printable ASCII cannot end its header.
 func TestEncode_binaryHeaders(t *testing.T) {
 	t.Parallel()
-	s := open(t, Config{Servers: []string{"nats://127.0.0.1:4222"}, Content: Binary})
+	s := open(t, Config{Servers: []string{"nats://127.0.0.1:4222"}, Format: Binary})
 	ev := sinktest.Event(1)
 	ev.Subject, ev.Confirm, ev.Sandbox = "a\r\nX: y \"%ü", true, true
 	m, err := s.encode(&ev)

@@ -21,7 +21,7 @@ func (s *Sink) encode(ev *host.Event) (*nats.Msg, error) {
 		return nil, encodeError{fmt.Errorf("encode event: %w", err)}
 	}
 	m := nats.NewMsg(s.subject.of(ev))
-	if s.content != Binary {
+	if s.format != Binary {
 		m.Header.Set(contentType, "application/cloudevents+json")
 		m.Data = body
 		return m, nil

@@ -2,7 +2,6 @@ package nats
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -126,8 +125,30 @@ func (c *Config) login() ([]nats.Option, error) {
 	return options, nil
 }
 
-func connection(client *tls.Config) []nats.Option {
-	options := []nats.Option{
+// options are those of TLS, whose files are there and can be used.
+func (c TLS) options() ([]nats.Option, error) {
+	if (c.Cert == "") != (c.Key == "") {
+		return nil, errors.New("tls: cert and key belong together; name both files or neither")
+	}
+	var options []nats.Option
+	if c.CA != "" {
+		options = append(options, nats.RootCAs(c.CA))
+	}
+	if c.Cert != "" {
+		options = append(options, nats.ClientCert(c.Cert, c.Key))
+	}
+	// The client reads the files when an option is set, and is asked now.
+	probe := nats.GetDefaultOptions()
+	for _, set := range options {
+		if err := set(&probe); err != nil {
+			return nil, fmt.Errorf("tls: %w", err)
+		}
+	}
+	return options, nil
+}
+
+func connection() []nats.Option {
+	return []nats.Option{
 		nats.Name("postern"),
 		nats.Timeout(dialTimeout),
 		nats.SetCustomDialer(dialer{}),
@@ -142,10 +163,6 @@ func connection(client *tls.Config) []nats.Option {
 		// Errors are seen where they matter, by LastError.
 		nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}),
 	}
-	if client != nil {
-		options = append(options, nats.Secure(client))
-	}
-	return options
 }
 
 // dialer makes connections that a failed write ends. The client drops what it

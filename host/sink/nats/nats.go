@@ -33,7 +33,6 @@ package nats
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"slices"
@@ -55,17 +54,17 @@ const (
 	Core      Mode = "core"      // a server has received it
 )
 
-// Content says how an event is laid out, in the words of the CloudEvents NATS
+// Format says how an event is laid out, in the words of the CloudEvents NATS
 // binding.
-type Content string
+type Format string
 
-// The contents.
+// The formats.
 const (
 	// Structured has the whole event, in JSON, as the body.
-	Structured Content = "structured"
+	Structured Format = "structured"
 	// Binary has the data as the body and each attribute in a header "ce-…",
 	// percent-encoded where it is not printable ASCII.
-	Binary Content = "binary"
+	Binary Format = "binary"
 )
 
 // Config is a NATS sink's settings.
@@ -82,8 +81,8 @@ type Config struct {
 	// alone, so that a value is one token, matches no wildcard, and two values
 	// are never one. The dots of {type} stay.
 	Subject string
-	// Content is Structured if empty.
-	Content Content
+	// Format is Structured if empty.
+	Format Format
 	// Stream, if set, is the stream that must take the events; another one that
 	// does is an error. JetStream only.
 	Stream string
@@ -98,12 +97,22 @@ type Config struct {
 	Token          string
 	NKey           string
 
-	// TLS is the client's side of it; nil means TLS only for tls:// and with the
-	// system's roots. It is the sink's from then on.
-	TLS *tls.Config
+	// TLS names the files for it. The zero TLS speaks it where a server asks for
+	// it, as for tls://, and trusts the system's roots.
+	TLS TLS
 	// Timeout bounds one delivery, within the deadline that Deliver is given;
 	// zero means 30 s.
 	Timeout time.Duration
+}
+
+// TLS names the files by which both sides know each other, PEM each. They are
+// read by New, and again for each connection.
+type TLS struct {
+	// CA, if set, holds the only roots that are trusted.
+	CA string
+	// Cert is the certificate that is shown, Key its private key. Both are set or
+	// neither is.
+	Cert, Key string
 }
 
 // Create is a stream to be made. One that exists is left as it is.
@@ -123,7 +132,7 @@ type Create struct {
 type Sink struct {
 	servers []string
 	mode    Mode
-	content Content
+	format  Format
 	subject template
 	stream  string
 	create  jetstream.StreamConfig
@@ -154,18 +163,19 @@ var _ host.Sink = (*Sink)(nil)
 func New(c Config) (*Sink, error) {
 	subject, subjectErr := parseTemplate(c.Subject)
 	login, loginErr := c.login()
-	if err := errors.Join(checkServers(c.Servers), c.checkWords(), subjectErr, c.checkStream(), loginErr); err != nil {
+	secure, tlsErr := c.TLS.options()
+	if err := errors.Join(checkServers(c.Servers), c.checkWords(), subjectErr, c.checkStream(), loginErr, tlsErr); err != nil {
 		return nil, err
 	}
 	s := &Sink{
-		servers: slices.Clone(c.Servers), mode: c.Mode, content: c.Content, subject: subject,
+		servers: slices.Clone(c.Servers), mode: c.Mode, format: c.Format, subject: subject,
 		stream: c.Stream, create: c.streamConfig(), timeout: c.Timeout,
 		making: make(chan struct{}, 1),
 	}
 	if s.timeout <= 0 {
 		s.timeout = 30 * time.Second
 	}
-	s.options = append(connection(c.TLS), login...)
+	s.options = slices.Concat(connection(), login, secure)
 	return s, nil
 }
 
@@ -174,8 +184,8 @@ func (c *Config) checkWords() error {
 	if c.Mode != "" && c.Mode != JetStream && c.Mode != Core {
 		errs = append(errs, fmt.Errorf("mode: %q is unknown; write jetstream or core", string(c.Mode)))
 	}
-	if c.Content != "" && c.Content != Structured && c.Content != Binary {
-		errs = append(errs, fmt.Errorf("content: %q is unknown; write structured or binary", string(c.Content)))
+	if c.Format != "" && c.Format != Structured && c.Format != Binary {
+		errs = append(errs, fmt.Errorf("format: %q is unknown; write structured or binary", string(c.Format)))
 	}
 	return errors.Join(errs...)
 }

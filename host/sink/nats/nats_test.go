@@ -123,7 +123,7 @@ func (g *ground) heard(t *testing.T) func(*testing.T) [][]byte {
 	}
 }
 
-// event is the CloudEvents JSON of either content, as a reader would put it
+// event is the CloudEvents JSON of either format, as a reader would put it
 // together again.
 func event(t *testing.T, h nats.Header, data []byte) []byte {
 	t.Helper()
@@ -172,7 +172,7 @@ func hold(t *testing.T, s *Sink, relay *sinktest.Relay) (<-chan struct{}, func()
 }
 
 // streamKit is the conformance suite's, over JetStream.
-func streamKit(content Content) sinktest.Kit {
+func streamKit(format Format) sinktest.Kit {
 	return sinktest.Kit{
 		Secrets:    []string{canaryPassword},
 		NoThrottle: noThrottle,
@@ -180,7 +180,7 @@ func streamKit(content Content) sinktest.Kit {
 			g, relay := newGround(t, shared(t)), sinktest.NewRelay(t, shared(t))
 			g.makeStream(t)
 			s := open(t, Config{
-				Servers: []string{"nats://" + relay.Address}, Subject: g.subject(), Stream: g.stream, Content: content,
+				Servers: []string{"nats://" + relay.Address}, Subject: g.subject(), Stream: g.stream, Format: format,
 				User: "nobody", Password: canaryPassword,
 			})
 			return s, sinktest.Probe{
@@ -205,10 +205,10 @@ func streamKit(content Content) sinktest.Kit {
 }
 
 func TestSink_jetstream(t *testing.T) {
-	for _, content := range []Content{Structured, Binary} {
-		t.Run(string(content), func(t *testing.T) {
+	for _, format := range []Format{Structured, Binary} {
+		t.Run(string(format), func(t *testing.T) {
 			t.Parallel()
-			sinktest.Run(t, streamKit(content))
+			sinktest.Run(t, streamKit(format))
 		})
 	}
 }
