@@ -40,7 +40,7 @@ plugins: ## build plugins/dist/*.wasm, manifests and goldens packed in
 
 # What prints tables, or is slow under the race detector for the modules that it
 # compiles: run once, without it.
-UNRACED := ^Test(Matrix|Mutations|Padding|LargestBody)
+UNRACED := ^Test(Matrix|Mutations|Padding|LargestBody|Kill)
 
 test: plugins ## run every test of every module, and print providers by status and case
 	@for m in $(MODULES); do (cd $$m && echo "== $$m" && go test $(V) $(RACE) -shuffle=on -skip '$(UNRACED)' ./...) || exit 1; done

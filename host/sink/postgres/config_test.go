@@ -3,6 +3,7 @@ package postgres
 import (
 	"errors"
 	"fmt"
+	"os"
 	"strings"
 	"testing"
 
@@ -35,6 +36,18 @@ func TestNew_refuses(t *testing.T) {
 		if err != nil && strings.Contains(fmt.Sprintf("%+v %#v", err, err), "canary") {
 			t.Errorf("an error text holds a secret, where %q is wanted", row.want)
 		}
+	}
+}
+
+// The document shows the table as it is made.
+func TestDefinition_isTheDocuments(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile("../../../docs/sinks.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := "```sql\nCREATE TABLE IF NOT EXISTS " + DefaultTable + definition + "\n```"; !strings.Contains(string(text), want) {
+		t.Errorf("docs/sinks.md lacks:\n%s", want)
 	}
 }
 
