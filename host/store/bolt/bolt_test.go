@@ -9,19 +9,24 @@ import (
 	"github.com/postern/postern/host/store/storetest"
 )
 
-func TestStore(t *testing.T) {
+func TestStore(t *testing.T) { storetest.Run(t, engine(Options{})) }
+
+// engine is the store as the suites see it.
+func engine(o Options) storetest.Engine {
 	const later = "not built yet"
-	storetest.Run(t, storetest.Engine{
+	return storetest.Engine{
 		Open: func(t *testing.T, dir string, now func() time.Time) host.Store {
-			return open(t, dir, Options{Now: now, MaxKept: storetest.KeptBound})
+			o.Now, o.MaxKept = now, storetest.KeptBound
+			return open(t, dir, o)
 		},
 		OpenRotating: func(t *testing.T, dir string, now func() time.Time) host.Store {
-			return open(t, dir, Options{Now: now, MaxKept: storetest.KeptBound, SegmentSize: 1 << 20})
+			o.Now, o.MaxKept, o.SegmentSize = now, storetest.KeptBound, 1<<20
+			return open(t, dir, o)
 		},
 		Reopens:      true,
 		Kill:         func(t *testing.T, s host.Store) { kill(t, s.(*Store)) },
 		NoQuarantine: later, NoTimeline: later, NoSearch: later,
-	})
+	}
 }
 
 func open(t *testing.T, dir string, o Options) *Store {

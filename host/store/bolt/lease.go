@@ -84,7 +84,9 @@ func (l *leasing) due() (failed error) {
 			d.event = ev
 		}
 		l.k.mu.Lock()
-		if !l.k.waits(d) {
+		if l.k.waits(d) {
+			l.k.ready(d)
+		} else {
 			l.lease(d)
 		}
 		l.k.mu.Unlock()
@@ -104,10 +106,11 @@ func (l *leasing) pop() *delivery {
 		d := heap.Pop(&k.due).(*delivery)
 		delete(k.tokens, d.token)
 		d.token = 0
-		// An earlier one may have come after it was leased.
+		// An earlier one may have come after it was leased, or the order.
 		if !k.waits(d) {
 			return d
 		}
+		k.ready(d)
 	}
 	return nil
 }
@@ -198,7 +201,7 @@ func (l *leasing) log(ctx context.Context, w *walk, room int) (end bool, err err
 	defer k.mu.Unlock()
 	stopped := l.take(w, &c)
 	if w.next != at {
-		k.admit(w, w.next)
+		k.admit(w)
 		k.dirty = true
 		l.s.flushSoon()
 	}
@@ -224,7 +227,6 @@ func (l *leasing) take(w *walk, c *chunk) (stopped bool) {
 		}
 		d := &delivery{pos: found.at, number: w.number, event: &found.event}
 		if k.lines != nil {
-			k.admit(w, d.pos)
 			d.know(d.event)
 			if full := k.lines[d.line]; full.full(l.s.options.maxParked) {
 				next, stopped, w.stuck = d.pos, true, full
@@ -234,8 +236,9 @@ func (l *leasing) take(w *walk, c *chunk) (stopped bool) {
 		e := &entry{at: d.pos}
 		w.window = append(w.window, e)
 		w.taken++
+		w.next = pos{Seq: d.pos.Seq, Index: d.pos.Index + 1}
 		d.walk, d.entry = w, e
-		if k.insert(d) {
+		if k.insert(d); !k.waits(d) {
 			l.lease(d)
 			continue
 		}

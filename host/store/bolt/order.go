@@ -46,13 +46,12 @@ func (d *delivery) know(ev *host.Event) {
 	}
 }
 
-// insert takes up a delivery and reports whether it waits for no other. mu is
-// held.
-func (k *sink) insert(d *delivery) bool {
+// insert takes up a delivery, which is not in due yet. mu is held.
+func (k *sink) insert(d *delivery) {
 	k.open[d] = struct{}{}
 	d.index = -1
 	if k.lines == nil || d.line == (lineKey{}) {
-		return true
+		return
 	}
 	l := k.lines[d.line]
 	if l == nil {
@@ -60,62 +59,62 @@ func (k *sink) insert(d *delivery) bool {
 		k.lines[d.line] = l
 	}
 	l.open = insertSorted(l.open, d)
-	if l.open[0] != d {
-		return false
-	}
 	// The one that was first until now waits, unless it is leased.
-	if len(l.open) > 1 && l.open[1].token == 0 {
+	if l.open[0] == d && len(l.open) > 1 && l.open[1].token == 0 {
 		k.unheap(l.open[1])
 	}
-	return true
+}
+
+// waits reports whether a delivery waits for an earlier one of its subject. mu is
+// held.
+func (k *sink) waits(d *delivery) bool {
+	l := k.lines[d.line]
+	return l != nil && (l.open[0] != d || k.ahead(d) != nil)
+}
+
+// ahead returns the walk that a delivery with a row of an earlier life is ahead
+// of: what comes before it in the log may be of its subject, and so it waits until
+// the log was looked at up to its place. mu is held.
+func (k *sink) ahead(d *delivery) *walk {
+	if k.lines == nil || d.line == (lineKey{}) {
+		return nil
+	}
+	for _, w := range k.walks() {
+		if d.number == w.number && !d.pos.Before(w.next) {
+			return w
+		}
+	}
+	return nil
 }
 
 // enter takes up a delivery that is due at its time, once it waits for no other.
-// With order, one that has a row of an earlier life also waits until the log was
-// looked at up to its place: what comes before it there may be of its subject.
 // mu is held.
 func (k *sink) enter(d *delivery) {
-	for _, w := range k.walks() {
-		if k.lines != nil && d.number == w.number && !d.pos.Before(w.next) {
-			k.open[d] = struct{}{}
-			d.index = -1
-			w.early = insertSorted(w.early, d)
-			return
-		}
-	}
-	if k.insert(d) {
-		heap.Push(&k.due, d)
-	}
-}
-
-// admit takes up what is early no more when the log was looked at up to a place.
-// mu is held.
-func (k *sink) admit(w *walk, at pos) {
-	n := 0
-	for n < len(w.early) && w.early[n].pos.Before(at) {
-		if d := w.early[n]; !d.over && k.insert(d) {
-			heap.Push(&k.due, d)
-		}
-		n++
-	}
-	w.early = slices.Delete(w.early, 0, n)
-}
-
-// waits reports whether an earlier delivery of the same subject is open. mu is
-// held.
-func (k *sink) waits(d *delivery) bool {
-	if k.lines == nil {
-		return false
-	}
-	l := k.lines[d.line]
-	return l != nil && l.open[0] != d
+	k.insert(d)
+	k.ready(d)
 }
 
 // ready puts a delivery into due if it waits for nothing but its time. mu is
 // held.
 func (k *sink) ready(d *delivery) {
-	if d.index < 0 && !d.moving && !k.waits(d) {
+	if d.index >= 0 || d.moving {
+		return
+	}
+	if w := k.ahead(d); w != nil {
+		w.early = append(w.early, d)
+	} else if !k.waits(d) {
 		heap.Push(&k.due, d)
+	}
+}
+
+// admit takes up what a walk has come up to. mu is held.
+func (k *sink) admit(w *walk) {
+	early := w.early
+	w.early = nil
+	for _, d := range early {
+		if !d.over {
+			k.ready(d)
+		}
 	}
 }
 
@@ -129,9 +128,6 @@ func (k *sink) exit(d *delivery) {
 		return
 	}
 	i := slices.Index(l.open, d)
-	if i < 0 {
-		return // it is early
-	}
 	l.open = slices.Delete(l.open, i, i+1)
 	switch {
 	case len(l.open) == 0:

@@ -77,7 +77,7 @@ func (s *Store) StopReplay(_ context.Context, name string) error {
 	defer k.leasing.Unlock()
 	k.mu.Lock()
 	w := k.replay
-	if w == nil {
+	if w == nil || w.over() {
 		k.mu.Unlock()
 		return nil
 	}

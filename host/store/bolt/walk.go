@@ -26,8 +26,8 @@ type walk struct {
 	// skip are places at or after next that are not to be taken: an earlier
 	// life of the process took them, and they are over or have a row.
 	skip map[pos]struct{}
-	// early are deliveries of places at or after next, in order, that have a row
-	// of an earlier life and wait until the log was looked at up to there.
+	// early are deliveries of places at or after next that have a row of an
+	// earlier life; see sink.ahead.
 	early []*delivery
 	// stuck is the line that was full where the walk stands.
 	stuck *line
