@@ -17,8 +17,8 @@ import (
 const (
 	// leaveFor is how long an event that cannot be read is left alone.
 	leaveFor = time.Minute
-	// parkAtOnce is how much a Lease parks before it has it written.
-	parkAtOnce = maxWindow / 4
+	// parkShare of the window is how much a Lease parks before it has it written.
+	parkShare = 4
 )
 
 // Lease implements [host.Queue]. It returns at most 256 deliveries of about
@@ -178,7 +178,11 @@ func (l *leasing) log(ctx context.Context, w *walk, room int) (end bool, err err
 	}
 	k := l.k
 	k.mu.Lock()
-	if len(k.parking) > 0 && (len(k.parking) >= parkAtOnce || len(w.window) >= maxWindow) {
+	bound := l.s.options.maxWindow
+	if len(w.window) >= bound {
+		k.unpin(w)
+	}
+	if len(k.parking) > bound/parkShare || (len(k.parking) > 0 && len(w.window) >= bound) {
 		k.mu.Unlock()
 		// What is parked leaves the window only once it has a row.
 		if err := l.s.change(&change{}); err != nil {
@@ -187,9 +191,9 @@ func (l *leasing) log(ctx context.Context, w *walk, room int) (end bool, err err
 		k.mu.Lock()
 	}
 	at, want := w.next, k.want
-	n, idle := min(room, maxWindow-len(w.window)), !l.on(w)
+	n, on := min(room, bound-len(w.window)), l.on(w)
 	k.mu.Unlock()
-	if idle {
+	if !on || n <= 0 {
 		return true, nil
 	}
 	c, err := l.s.scan(at, n, &want)
@@ -233,7 +237,7 @@ func (l *leasing) take(w *walk, c *chunk) (stopped bool) {
 				break
 			}
 		}
-		e := &entry{at: d.pos}
+		e := &entry{at: d.pos, d: d}
 		w.window = append(w.window, e)
 		w.taken++
 		w.next = pos{Seq: d.pos.Seq, Index: d.pos.Index + 1}
@@ -258,7 +262,7 @@ func (l *leasing) take(w *walk, c *chunk) (stopped bool) {
 // Back-pressure: a sink that fails or hangs stops being given new events instead
 // of filling memory and state.db.
 func (l *leasing) on(w *walk) bool {
-	return w.next.Seq <= l.s.last.Load() && !w.ended() && len(w.window) < maxWindow &&
+	return w.next.Seq <= l.s.last.Load() && !w.ended() &&
 		l.k.rows < l.s.options.MaxRetries && !w.stuck.full(l.s.options.maxParked)
 }
 

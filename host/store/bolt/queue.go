@@ -39,9 +39,6 @@ func (s *Store) Subscribe(_ context.Context, name string, sub host.Subscription)
 			commit: func() {
 				k.mu.Lock()
 				k.want, k.order = own, sub.Order
-				if s.cursors != "" {
-					sub.From = s.cursors
-				}
 				k.mu.Unlock()
 			},
 		})

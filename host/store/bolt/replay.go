@@ -91,6 +91,7 @@ func (s *Store) StopReplay(_ context.Context, name string) error {
 		}
 	}
 	k.replay, k.dirty = nil, true
+	k.admit(w)
 	k.mu.Unlock()
 	return s.change(&change{})
 }

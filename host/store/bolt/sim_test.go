@@ -15,5 +15,6 @@ func TestInvariant4_simulation(t *testing.T) {
 	if info, err := os.Stat("/dev/shm"); err == nil && info.IsDir() {
 		t.Setenv("TMPDIR", "/dev/shm")
 	}
-	storetest.SimulateSeeds(t, engine(Options{Reserve: -1}), 10, 100_000)
+	// A small window, so that it is full now and then.
+	storetest.SimulateSeeds(t, engine(Options{Reserve: -1, maxWindow: 24}), 10, 100_000)
 }

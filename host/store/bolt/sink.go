@@ -98,11 +98,21 @@ func (k *sink) finish(d *delivery) {
 // leave takes a delivery out of the window. mu is held.
 func (k *sink) leave(d *delivery) {
 	if d.entry != nil {
-		d.entry.over = true
+		d.entry.over, d.entry.d = true, nil
 		d.walk.shrink()
 		d.entry, d.walk = nil, nil
 	}
 	k.dirty = true
+}
+
+// unpin has what is under way in a full window parked, so that a delivery that
+// takes long holds up nobody else. mu is held.
+func (k *sink) unpin(w *walk) {
+	for _, e := range w.window {
+		if e.d != nil && !e.settled && !e.d.moving {
+			k.parking, k.dirty = append(k.parking, e.d), true
+		}
+	}
 }
 
 // oldest is the lowest sequence that is needed from the log.
@@ -185,11 +195,12 @@ func (k *sink) park() []parked {
 		default:
 			d.entry.settled = true
 			row := record.Row{Attempts: d.attempts, First: d.first, Parked: d.fresh, Line: d.line, Lined: d.lined}
-			if d.token != 0 {
-				// The attempt under way counts once it is settled.
-				row.Attempts--
-			}
 			at := unstamp(stamp(d.at))
+			if d.token != 0 {
+				// The attempt under way counts once it is settled, and a lease does
+				// not survive: it is due at once then.
+				row.Attempts, at = row.Attempts-1, unstamp(stamp(d.first))
+			}
 			out = append(out, parked{d: d, key: rowKey(at, d.pos, d.number), row: row.Encode()})
 		}
 	}

@@ -57,6 +57,7 @@ type Options struct {
 
 	// What this package's tests put in place of the real thing.
 	maxParked int
+	maxWindow int
 	openFile  func(string, int, os.FileMode) (*os.File, error)
 	update    func(*bbolt.DB, func(*bbolt.Tx) error) error
 }
@@ -88,6 +89,7 @@ func (o *Options) fill() {
 	orDefault(&o.Retention, defaultRetention)
 	orDefault(&o.Window, defaultWindow)
 	orDefault(&o.maxParked, maxParked)
+	orDefault(&o.maxWindow, maxWindow)
 	if o.update == nil {
 		o.update = (*bbolt.DB).Update
 	}

@@ -41,6 +41,7 @@ type walk struct {
 // entry is an event in the window.
 type entry struct {
 	at pos
+	d  *delivery // nil for one of an earlier life
 	// over: nothing holds the position here any more. settled: it will be, if
 	// the transaction under way succeeds.
 	over    bool
