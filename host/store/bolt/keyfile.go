@@ -16,6 +16,7 @@ import (
 
 	"github.com/postern/postern/host"
 	"github.com/postern/postern/host/store/bolt/internal/dedup"
+	"github.com/postern/postern/host/store/bolt/internal/record"
 )
 
 // The buckets of a file of keys, beside bucketMeta.
@@ -150,7 +151,7 @@ func (w *keyWriter) end(of keySpan) error {
 		}
 		return errors.Join(
 			m.Put(keyForm, seqKey(form)), m.Put(keyFirst, seqKey(of.first)), m.Put(keyLast, seqKey(of.last)),
-			m.Put(keyNewest, seqKey(stamp(of.newest))), m.Put(keyCount, seqKey(uint64(w.count))), //nolint:gosec // never negative
+			m.Put(keyNewest, seqKey(record.Stamp(of.newest))), m.Put(keyCount, seqKey(uint64(w.count))), //nolint:gosec // never negative
 			m.Put(keyWords, seqKey(uint64(w.filter.Words()))), //nolint:gosec // never negative
 		)
 	})
@@ -192,7 +193,7 @@ func (f *keyFile) load(tx *bbolt.Tx) error {
 	if numbers[0] != f.first || numbers[1] != f.last {
 		return fmt.Errorf("%w: its name is not that of what it holds", dedup.ErrDamaged)
 	}
-	f.newest, f.count = unstamp(numbers[2]), int(numbers[3]) //nolint:gosec // the size of something in memory
+	f.newest, f.count = record.Unstamp(numbers[2]), int(numbers[3]) //nolint:gosec // the size of something in memory
 	var parts [][]byte
 	if err := filter.ForEach(func(_, v []byte) error {
 		parts = append(parts, v)

@@ -11,6 +11,7 @@ import (
 	"go.etcd.io/bbolt"
 
 	"github.com/postern/postern/host"
+	"github.com/postern/postern/host/store/bolt/internal/queue"
 	"github.com/postern/postern/host/store/bolt/internal/record"
 )
 
@@ -21,8 +22,6 @@ const maxLetters = 1000
 type letter struct {
 	key  []byte
 	died time.Time
-	pos  pos
-	walk uint32 // number of the walk that took it
 	row  *record.Row
 }
 
@@ -51,7 +50,7 @@ func (s *Store) letters(
 			if err != nil {
 				return err
 			}
-			died, at, number, err := parseRowKey(k)
+			died, _, _, err := queue.ParseKey(k)
 			if err != nil {
 				return err
 			}
@@ -59,7 +58,7 @@ func (s *Store) letters(
 				return fmt.Errorf("dead letter %x: %w without its event", k, record.ErrDamaged)
 			}
 			if match == nil || match(row) {
-				out = append(out, letter{key: clone(k), died: died, pos: at, walk: number, row: row})
+				out = append(out, letter{key: clone(k), died: died, row: row})
 				size += len(v)
 			}
 		}
@@ -103,51 +102,33 @@ func (s *Store) DeadLetters(
 // error the number says how many were redriven all the same.
 func (s *Store) Redrive(_ context.Context, name string, ids ...string) (int, error) {
 	now := s.options.Now()
-	return s.eachLetter(name, ids, func(k *sink, some []letter) error {
-		moves := make([]*move, 0, len(some))
+	return s.eachLetter(name, ids, func(k *queue.Sink, some []letter) error {
+		moves := make([]*queue.Move, 0, len(some))
 		for _, l := range some {
-			at := unstamp(stamp(now))
-			d := &delivery{pos: l.pos, number: l.walk, copied: true}
-			d.know(l.row.Event)
-			row := record.Row{Event: l.row.Event, Line: d.line, Lined: true}
-			moves = append(moves, &move{d: d, at: at, key: rowKey(at, l.pos, l.walk), row: row.Encode()})
+			m, err := queue.Redrive(l.key, l.row.Event, now)
+			if err != nil {
+				return err
+			}
+			moves = append(moves, m)
 		}
 		return s.change(&change{
 			apply: func(tx *bbolt.Tx) error {
-				if err := dropLetters(tx, k, some); err != nil {
+				if err := dropLetters(tx, name, some); err != nil {
 					return err
 				}
-				return k.putMoves(tx, moves)
+				return putMoves(tx, name, moves)
 			},
-			commit: func() {
-				k.redriven(moves)
-			},
+			commit: func() { k.Redriven(moves) },
 		})
 	})
 }
 
-// redriven takes up what are retries now.
-func (k *sink) redriven(moves []*move) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	for _, m := range moves {
-		m.d.row, m.d.at = m.key, m.at
-		k.enter(m.d)
-	}
-	k.rows += len(moves)
-	k.dead -= len(moves)
-}
-
 // Discard implements [host.Queue]. It works in steps, like Redrive.
 func (s *Store) Discard(_ context.Context, name string, ids ...string) (int, error) {
-	return s.eachLetter(name, ids, func(k *sink, some []letter) error {
+	return s.eachLetter(name, ids, func(k *queue.Sink, some []letter) error {
 		return s.change(&change{
-			apply: func(tx *bbolt.Tx) error { return dropLetters(tx, k, some) },
-			commit: func() {
-				k.mu.Lock()
-				k.dead -= len(some)
-				k.mu.Unlock()
-			},
+			apply:  func(tx *bbolt.Tx) error { return dropLetters(tx, name, some) },
+			commit: func() { k.Letters(-len(some)) },
 		})
 	})
 }
@@ -155,7 +136,7 @@ func (s *Store) Discard(_ context.Context, name string, ids ...string) (int, err
 // eachLetter hands the dead letters with these ids, or all, to fn, some at a
 // time. Redrive and Discard of one store do not run at once, so that what was
 // read is still there when it is moved.
-func (s *Store) eachLetter(name string, ids []string, fn func(*sink, []letter) error) (int, error) {
+func (s *Store) eachLetter(name string, ids []string, fn func(*queue.Sink, []letter) error) (int, error) {
 	s.subs.Lock()
 	defer s.subs.Unlock()
 	k, err := s.mustSink(name)
@@ -164,9 +145,7 @@ func (s *Store) eachLetter(name string, ids []string, fn func(*sink, []letter) e
 	}
 	match := func(r *record.Row) bool { return len(ids) == 0 || slices.Contains(ids, r.Event.ID()) }
 	// Not those that die meanwhile.
-	k.mu.Lock()
-	left := k.dead
-	k.mu.Unlock()
+	left := k.Dead()
 	n := 0
 	var after []byte
 	for {
@@ -189,8 +168,8 @@ func (s *Store) eachLetter(name string, ids []string, fn func(*sink, []letter) e
 	}
 }
 
-func dropLetters(tx *bbolt.Tx, k *sink, some []letter) error {
-	b := sinkBucket(tx, k.name)
+func dropLetters(tx *bbolt.Tx, name string, some []letter) error {
+	b := sinkBucket(tx, name)
 	if b == nil {
 		return nil
 	}

@@ -7,10 +7,12 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"time"
 
 	"go.etcd.io/bbolt"
 
 	"github.com/postern/postern/host"
+	"github.com/postern/postern/host/store/bolt/internal/queue"
 	"github.com/postern/postern/host/store/bolt/internal/record"
 )
 
@@ -35,28 +37,25 @@ func (s *Store) Subscribe(_ context.Context, name string, sub host.Subscription)
 	own := sub.Filter.Clone()
 	if k != nil {
 		return s.change(&change{
-			apply: func(tx *bbolt.Tx) error { return putWanted(sinkBucket(tx, name), filter, sub.Order) },
-			commit: func() {
-				k.mu.Lock()
-				k.want, k.order = own, sub.Order
-				k.mu.Unlock()
-			},
+			apply:  func(tx *bbolt.Tx) error { return putWanted(sinkBucket(tx, name), filter, sub.Order) },
+			commit: func() { k.Want(own, sub.Order) },
 		})
 	}
-	k = newSink(name)
-	k.want, k.order = own, sub.Order
 	if s.cursors != "" {
 		sub.From = s.cursors
 	}
+	var position record.Position
 	switch sub.From {
 	case host.FromNow:
-		k.log.next = pos{Seq: s.last.Load() + 1}
+		position.Low.Seq = s.last.Load() + 1
 	case host.FromOldest:
 	default:
 		return fmt.Errorf("subscribe %s: no such start %q", name, sub.From)
 	}
+	k = s.newSink(name, position)
+	k.Want(own, sub.Order)
 	return s.change(&change{
-		apply: func(tx *bbolt.Tx) error { return createSink(tx, k, filter) },
+		apply: func(tx *bbolt.Tx) error { return createSink(tx, name, filter, sub.Order, position) },
 		commit: func() {
 			s.sinksMu.Lock()
 			s.sinks[name] = k
@@ -65,8 +64,13 @@ func (s *Store) Subscribe(_ context.Context, name string, sub host.Subscription)
 	})
 }
 
-func createSink(tx *bbolt.Tx, k *sink, filter []byte) error {
-	b, err := tx.Bucket(bucketSinks).CreateBucketIfNotExists([]byte(k.name))
+func (s *Store) newSink(name string, at record.Position) *queue.Sink {
+	o := &s.options
+	return queue.New(name, queue.Bounds{Window: o.maxWindow, Rows: o.MaxRetries, Line: o.maxParked}, at)
+}
+
+func createSink(tx *bbolt.Tx, name string, filter []byte, order host.Order, at record.Position) error {
+	b, err := tx.Bucket(bucketSinks).CreateBucketIfNotExists([]byte(name))
 	if err != nil {
 		return err
 	}
@@ -75,8 +79,7 @@ func createSink(tx *bbolt.Tx, k *sink, filter []byte) error {
 			return err
 		}
 	}
-	position := record.Position{Low: k.log.next}
-	return errors.Join(putWanted(b, filter, k.order), b.Put(keyPosition, position.Encode()))
+	return errors.Join(putWanted(b, filter, order), b.Put(keyPosition, at.Encode()))
 }
 
 func putWanted(b *bbolt.Bucket, filter []byte, order host.Order) error {
@@ -125,8 +128,8 @@ func (s *Store) pause(name string, paused bool) error {
 	if err != nil {
 		return err
 	}
-	k.leasing.Lock()
-	defer k.leasing.Unlock()
+	k.Leasing.Lock()
+	defer k.Leasing.Unlock()
 	return s.change(&change{
 		apply: func(tx *bbolt.Tx) error {
 			b := sinkBucket(tx, name)
@@ -135,22 +138,18 @@ func (s *Store) pause(name string, paused bool) error {
 			}
 			return b.Put(keyPaused, []byte{1})
 		},
-		commit: func() {
-			k.mu.Lock()
-			k.paused = paused
-			k.mu.Unlock()
-		},
+		commit: func() { k.Pause(paused) },
 	})
 }
 
 // sink returns a sink, nil if it is not subscribed.
-func (s *Store) sink(name string) *sink {
+func (s *Store) sink(name string) *queue.Sink {
 	s.sinksMu.RLock()
 	defer s.sinksMu.RUnlock()
 	return s.sinks[name]
 }
 
-func (s *Store) mustSink(name string) (*sink, error) {
+func (s *Store) mustSink(name string) (*queue.Sink, error) {
 	if err := s.broken(); err != nil {
 		return nil, err
 	}
@@ -160,33 +159,157 @@ func (s *Store) mustSink(name string) (*sink, error) {
 	return nil, fmt.Errorf("sink %s: %w", name, host.ErrNotFound)
 }
 
+// Lease implements [host.Queue]. It returns at most 256 deliveries of about
+// 1 MiB together; when there is more, Next is not after now.
+func (s *Store) Lease(ctx context.Context, name string, n int, ttl time.Duration) (host.Leased, error) {
+	k, err := s.mustSink(name)
+	if err != nil {
+		return host.Leased{}, err
+	}
+	k.Leasing.Lock()
+	defer k.Leasing.Unlock()
+	ask := queue.Ask{N: min(n, maxRead), Bytes: maxReadBytes, Now: s.options.Now(), TTL: ttl}
+	l, err := k.Lease(ctx, &source{s: s, sink: name}, ask)
+	if err != nil && len(l.Deliveries) == 0 {
+		return host.Leased{}, fmt.Errorf("lease for %s: %w", name, err)
+	}
+	return l, nil
+}
+
+// Settle implements [host.Queue].
+func (s *Store) Settle(_ context.Context, name string, all ...host.Settlement) error {
+	if err := s.broken(); err != nil {
+		return err
+	}
+	k := s.sink(name)
+	if k == nil {
+		return nil
+	}
+	moves := k.Settle(s.options.Now(), all)
+	if len(moves) == 0 {
+		s.flushSoon()
+		return nil
+	}
+	return s.change(&change{
+		apply: func(tx *bbolt.Tx) error {
+			if s.sink(name) != k {
+				return nil // unsubscribed since, and perhaps another of that name
+			}
+			k.Begin(moves)
+			return putMoves(tx, name, moves)
+		},
+		commit: func() { k.End(moves) },
+		revert: func() { k.Revert(moves) },
+	})
+}
+
+func putMoves(tx *bbolt.Tx, name string, moves []*queue.Move) error {
+	b := sinkBucket(tx, name)
+	if b == nil {
+		return nil // unsubscribed since
+	}
+	retries, dead := b.Bucket(bucketRetries), b.Bucket(bucketDead)
+	for _, m := range moves {
+		if m.Old != nil {
+			if err := retries.Delete(m.Old); err != nil {
+				return err
+			}
+		}
+		to := retries
+		if m.Dead {
+			to = dead
+		}
+		if err := to.Put(m.Key, m.Row); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Replay implements [host.Queue]. It waits for a Lease that has begun, and
+// returns when the replay is durable.
+func (s *Store) Replay(_ context.Context, name string, from, to host.Cursor) error {
+	low, err := cursorPos(from)
+	if err != nil {
+		return fmt.Errorf("replay to %s: from: %w", name, err)
+	}
+	high, err := cursorPos(to)
+	if err != nil {
+		return fmt.Errorf("replay to %s: to: %w", name, err)
+	}
+	s.subs.Lock()
+	defer s.subs.Unlock()
+	k, err := s.mustSink(name)
+	if err != nil {
+		return err
+	}
+	// Nothing is leased before it is known that the replay will be there.
+	k.Leasing.Lock()
+	defer k.Leasing.Unlock()
+	if end := (pos{Seq: s.last.Load() + 1}); to == "" || end.Before(high) {
+		high = end
+	}
+	number, back, err := k.StartReplay(from, low, high)
+	switch {
+	case err != nil:
+		return fmt.Errorf("replay to %s: %w", name, err)
+	case number == 0:
+		return nil
+	}
+	return s.change(&change{
+		apply: func(tx *bbolt.Tx) error {
+			return sinkBucket(tx, name).Put(keyReplays, seqKey(uint64(number)))
+		},
+		revert: back,
+	})
+}
+
+func cursorPos(c host.Cursor) (pos, error) {
+	seq, index, err := c.At()
+	return pos{Seq: seq, Index: index}, err
+}
+
+// StopReplay implements [host.Queue]. What was leased before the store was opened
+// counts as never leased.
+func (s *Store) StopReplay(_ context.Context, name string) error {
+	s.subs.Lock()
+	defer s.subs.Unlock()
+	k, err := s.mustSink(name)
+	if err != nil {
+		return err
+	}
+	k.Leasing.Lock()
+	defer k.Leasing.Unlock()
+	if !k.StopReplay() {
+		return nil
+	}
+	return s.change(&change{})
+}
+
 // Lag implements [host.Queue].
 func (s *Store) Lag(_ context.Context, name string) (host.Lag, error) {
 	k, err := s.mustSink(name)
 	if err != nil {
 		return host.Lag{}, err
 	}
-	now := s.options.Now()
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	lag := host.Lag{Dead: k.dead, Paused: k.paused}
-	if last := s.last.Load(); k.log.next.Seq <= last {
-		lag.Records = last - max(k.log.next.Seq, s.segments()[0].first) + 1
-	}
-	for d := range k.open {
-		switch {
-		case d.fresh:
-			lag.Parked++
-		case d.token != 0 && d.at.After(now):
-			lag.Leased++
-		default:
-			lag.Retrying++
-		}
-	}
-	if w := k.replay; w != nil && !w.over() {
-		lag.Replay = &host.Replay{From: w.from, To: cursor(w.to), At: cursor(w.next), Taken: w.taken}
-	}
-	return lag, nil
+	return k.Lag(s.options.Now(), s.segments()[0].first, s.last.Load()), nil
 }
 
-func cursor(at pos) host.Cursor { return host.CursorAt(at.Seq, at.Index) }
+// oldestNeeded is the lowest sequence that a sink still needs from the log: for
+// what it has not looked at, has not settled, or has in a row without a copy of
+// the event. It blocks for one commit to state.db, so that nothing that is there
+// after a crash needs more; zero when that fails.
+//
+// Invariant 4: what is below it is done, dead or was never wanted.
+func (s *Store) oldestNeeded() uint64 {
+	needed := s.last.Load() + 1
+	s.sinksMu.RLock()
+	for _, k := range s.sinks {
+		needed = min(needed, k.Oldest())
+	}
+	s.sinksMu.RUnlock()
+	if err := s.change(&change{}); err != nil {
+		return 0
+	}
+	return needed
+}

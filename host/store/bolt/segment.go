@@ -17,6 +17,7 @@ import (
 
 	"github.com/postern/postern/host"
 	"github.com/postern/postern/host/store/bolt/internal/pages"
+	"github.com/postern/postern/host/store/bolt/internal/record"
 )
 
 // The buckets of a segment. One of form 1 has a further one, d, which is not
@@ -130,7 +131,7 @@ func fillSegment(tx *bbolt.Tx, h segmentHead) error {
 	}
 	return errors.Join(
 		m.Put(keyForm, seqKey(form)), m.Put(keyFirst, seqKey(h.first)), m.Put(keyPrevious, seqKey(h.previous)),
-		m.Put(keyCreated, seqKey(stamp(h.created))), m.Put(keyBatch, batchMark{first: h.first}.coded()),
+		m.Put(keyCreated, seqKey(record.Stamp(h.created))), m.Put(keyBatch, batchMark{first: h.first}.coded()),
 	)
 }
 
@@ -209,7 +210,7 @@ func (g *segment) check() error {
 		if err != nil {
 			return err
 		}
-		g.created = unstamp(created)
+		g.created = record.Unstamp(created)
 		g.previous, err = parseSeq(m.Get(keyPrevious))
 		return err
 	})

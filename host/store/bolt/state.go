@@ -14,6 +14,7 @@ import (
 
 	"github.com/postern/postern/host"
 	"github.com/postern/postern/host/store/bolt/internal/pages"
+	"github.com/postern/postern/host/store/bolt/internal/queue"
 	"github.com/postern/postern/host/store/bolt/internal/record"
 )
 
@@ -133,12 +134,12 @@ func (s *Store) loadState() error {
 		s.reserved = binary.BigEndian.Uint64(reserved)
 		s.next = s.reserved + 1
 		return sinks.ForEachBucket(func(name []byte) error {
-			k, err := loadSink(string(name), sinks.Bucket(name))
+			k, err := s.loadSink(string(name), sinks.Bucket(name))
 			if err != nil {
 				return fmt.Errorf("sink %s: %w", name, err)
 			}
-			s.sinks[k.name] = k
-			s.next = max(s.next, k.log.next.Seq)
+			s.sinks[k.Name] = k
+			s.next = max(s.next, k.Next().Seq)
 			return nil
 		})
 	})
@@ -153,112 +154,59 @@ func (s *Store) viewState(fn func(*bbolt.Tx) error) error {
 	return nil
 }
 
-func loadSink(name string, b *bbolt.Bucket) (*sink, error) {
-	k := newSink(name)
-	if err := json.Unmarshal(b.Get(keyFilter), &k.want); err != nil {
+func (s *Store) loadSink(name string, b *bbolt.Bucket) (*queue.Sink, error) {
+	var want host.Filter
+	if err := json.Unmarshal(b.Get(keyFilter), &want); err != nil {
 		return nil, fmt.Errorf("filter: %w", err)
 	}
 	p, err := record.ParsePosition(b.Get(keyPosition))
 	if err != nil {
 		return nil, err
 	}
-	k.log = newWalk(0, p)
+	k := s.newSink(name, p)
+	k.Want(want, host.Order(b.Get(keyOrder)))
+	k.Pause(b.Get(keyPaused) != nil)
 	if err := loadReplay(k, b); err != nil {
 		return nil, err
 	}
-	k.order, k.paused = host.Order(b.Get(keyOrder)), b.Get(keyPaused) != nil
 	retries, dead := b.Bucket(bucketRetries), b.Bucket(bucketDead)
 	if retries == nil || dead == nil {
 		return nil, errors.New("a bucket is missing")
 	}
 	err = retries.ForEach(func(key, value []byte) error {
-		due, at, number, err := parseRowKey(key)
-		if err != nil {
-			return err
-		}
 		row, err := record.ParseRow(value)
 		if err != nil {
 			return err
 		}
-		k.restore(&delivery{
-			pos: at, number: number, at: due, attempts: row.Attempts, first: row.First,
-			row: clone(key), copied: row.Event != nil, line: row.Line, lined: row.Lined, fresh: row.Parked,
-		})
-		return nil
+		return k.Restore(key, row)
 	})
 	if err != nil {
 		return nil, err
 	}
 	return k, dead.ForEach(func([]byte, []byte) error {
-		k.dead++
+		k.Letters(1)
 		return nil
 	})
 }
 
 // loadReplay reads the replay of a sink, if one is under way.
-func loadReplay(k *sink, b *bbolt.Bucket) error {
-	if n := b.Get(keyReplays); n != nil {
-		if len(n) != len(seqKey(0)) {
-			return errors.New("damaged number of replays")
+func loadReplay(k *queue.Sink, b *bbolt.Bucket) error {
+	var replays uint64
+	if n := b.Get(keyReplays); len(n) == len(seqKey(0)) {
+		replays = binary.BigEndian.Uint64(n)
+	} else if n != nil {
+		return errors.New("damaged number of replays")
+	}
+	var r *record.Replay
+	if v := b.Get(keyReplay); v != nil {
+		var err error
+		if r, err = record.ParseReplay(v); err != nil {
+			return err
 		}
-		k.replays = uint32(binary.BigEndian.Uint64(n)) //nolint:gosec // it was one
 	}
-	v := b.Get(keyReplay)
-	if v == nil {
-		return nil
-	}
-	r, err := record.ParseReplay(v)
-	if err != nil {
-		return err
-	}
-	w := newWalk(r.Number, r.Position)
-	w.from, w.to, w.taken = host.Cursor(r.From), r.To, r.Taken
-	k.replay, k.replays = w, max(k.replays, r.Number)
+	k.RestoreReplays(uint32(replays), r) //nolint:gosec // it was one
 	return nil
 }
-
-// rowKey orders rows by time. What is of a replay has its number at the end, so
-// that several deliveries of one event can fall due at once.
-func rowKey(t time.Time, at pos, number uint32) []byte {
-	b := binary.BigEndian.AppendUint64(nil, stamp(t))
-	b = binary.BigEndian.AppendUint64(b, at.Seq)
-	b = binary.BigEndian.AppendUint16(b, uint16(at.Index)) //nolint:gosec // an event's index
-	if number != 0 {
-		b = binary.BigEndian.AppendUint32(b, number)
-	}
-	return b
-}
-
-func parseRowKey(b []byte) (t time.Time, at pos, number uint32, err error) {
-	const short, long = 18, 22
-	switch len(b) {
-	case long:
-		number = binary.BigEndian.Uint32(b[short:])
-	case short:
-	default:
-		return t, at, 0, errors.New("damaged key of a row")
-	}
-	at = pos{Seq: binary.BigEndian.Uint64(b[8:]), Index: int(binary.BigEndian.Uint16(b[16:]))}
-	return unstamp(binary.BigEndian.Uint64(b)), at, number, nil
-}
-
-// The times that a key can hold, in Unix nanoseconds.
-var (
-	firstStamp = time.Unix(0, 0)
-	lastStamp  = time.Unix(0, 1<<63-1)
-)
-
-func stamp(t time.Time) uint64 {
-	if t.Before(firstStamp) {
-		t = firstStamp
-	}
-	if t.After(lastStamp) {
-		t = lastStamp
-	}
-	return uint64(t.UnixNano())
-}
-
-func unstamp(v uint64) time.Time { return time.Unix(0, int64(v)).UTC() } //nolint:gosec // made by stamp
 
 // change is one request to write to state.db.
 type change struct {
@@ -301,7 +249,7 @@ func (s *Store) flushSoon() {
 // Invariant 4: a retry or a dead letter is written in the transaction that
 // moves the position past its event, or lists it there as over.
 func (s *Store) commitChanges(all []*change) {
-	var moved []*flush
+	var moved []*queue.Flush
 	err := s.broken()
 	if err == nil {
 		err = s.update(s.state, func(tx *bbolt.Tx) (err error) {
@@ -323,7 +271,7 @@ func (s *Store) commitChanges(all []*change) {
 		err = s.judge("write state", err)
 	}
 	for _, f := range moved {
-		f.end(err == nil)
+		f.End(err == nil)
 	}
 	for _, c := range all {
 		after := c.commit
@@ -339,46 +287,45 @@ func (s *Store) commitChanges(all []*change) {
 }
 
 // putPositions writes how far the sinks are and drops the rows of what is done.
-func (s *Store) putPositions(tx *bbolt.Tx) ([]*flush, error) {
+func (s *Store) putPositions(tx *bbolt.Tx) ([]*queue.Flush, error) {
 	s.sinksMu.RLock()
 	defer s.sinksMu.RUnlock()
-	var moved []*flush
+	var moved []*queue.Flush
 	for _, k := range s.sinks {
-		b := sinkBucket(tx, k.name)
+		b := sinkBucket(tx, k.Name)
 		if b == nil {
 			continue
 		}
-		f := k.flush()
+		f := k.Flush()
 		if f == nil {
 			continue
 		}
 		moved = append(moved, f)
-		if err := f.put(b); err != nil {
+		if err := putFlush(b, f); err != nil {
 			return moved, err
 		}
 	}
 	return moved, nil
 }
 
-// put writes what a flush holds.
-func (f *flush) put(b *bbolt.Bucket) error {
-	if err := b.Put(keyPosition, f.position.Encode()); err != nil {
+func putFlush(b *bbolt.Bucket, f *queue.Flush) error {
+	if err := b.Put(keyPosition, f.Position.Encode()); err != nil {
 		return err
 	}
-	if f.replay == nil {
+	if f.Replay == nil {
 		if err := b.Delete(keyReplay); err != nil {
 			return err
 		}
-	} else if err := b.Put(keyReplay, f.replay.Encode()); err != nil {
+	} else if err := b.Put(keyReplay, f.Replay.Encode()); err != nil {
 		return err
 	}
 	retries := b.Bucket(bucketRetries)
-	for _, p := range f.parked {
-		if err := retries.Put(p.key, p.row); err != nil {
+	for _, p := range f.Parked {
+		if err := retries.Put(p.Key, p.Row); err != nil {
 			return err
 		}
 	}
-	for _, key := range f.drops {
+	for _, key := range f.Drops {
 		if err := retries.Delete(key); err != nil {
 			return err
 		}

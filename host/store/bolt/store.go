@@ -14,6 +14,8 @@ import (
 	"go.etcd.io/bbolt"
 
 	"github.com/postern/postern/host"
+	"github.com/postern/postern/host/store/bolt/internal/queue"
+	"github.com/postern/postern/host/store/bolt/internal/record"
 )
 
 // Options of a store. The zero value is usable.
@@ -65,6 +67,8 @@ type Options struct {
 const (
 	defaultMaxKept       = 10_000
 	defaultMaxRetries    = 100_000
+	defaultMaxParked     = 10_000
+	defaultMaxWindow     = 4096
 	defaultQueueRequests = 4096
 	defaultQueueBytes    = 64 << 20
 	defaultSegmentSize   = 1 << 30
@@ -88,8 +92,8 @@ func (o *Options) fill() {
 	orDefault(&o.SegmentAge, defaultSegmentAge)
 	orDefault(&o.Retention, defaultRetention)
 	orDefault(&o.Window, defaultWindow)
-	orDefault(&o.maxParked, maxParked)
-	orDefault(&o.maxWindow, maxWindow)
+	orDefault(&o.maxParked, defaultMaxParked)
+	orDefault(&o.maxWindow, defaultMaxWindow)
 	if o.update == nil {
 		o.update = (*bbolt.DB).Update
 	}
@@ -152,7 +156,7 @@ type Store struct {
 	changes *loop[*change]
 	subs    sync.Mutex // held while a sink comes or goes
 	sinksMu sync.RWMutex
-	sinks   map[string]*sink
+	sinks   map[string]*queue.Sink
 	token   atomic.Uint64
 	cursors host.From   // where sinks begin whose position was lost; empty if none was
 	armed   atomic.Bool // a flush of the cursors is on its way
@@ -172,7 +176,7 @@ func Open(dir string, o Options) (*Store, error) {
 	o.fill()
 	s := &Store{
 		dir: dir, options: o,
-		sinks: make(map[string]*sink), failed: make(chan struct{}),
+		sinks: make(map[string]*queue.Sink), failed: make(chan struct{}),
 		tending: make(chan struct{}, 1), closing: make(chan struct{}), tended: make(chan struct{}),
 	}
 	s.setSegments(nil)
@@ -317,7 +321,7 @@ func (s *Store) upgrade(g *segment) error {
 			first, err := parseSeq(m.Get(keyBatch))
 			mark.first, mark.kept = first, uint64(tx.Bucket(bucketKept).Stats().KeyN) //nolint:gosec // never negative
 			return errors.Join(err, m.Put(keyForm, seqKey(form)), m.Put(keyPrevious, seqKey(g.previous)),
-				m.Put(keyCreated, seqKey(stamp(g.created))), m.Put(keyBatch, mark.coded()))
+				m.Put(keyCreated, seqKey(record.Stamp(g.created))), m.Put(keyBatch, mark.coded()))
 		})
 	})
 	if err != nil {

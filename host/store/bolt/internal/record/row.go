@@ -187,6 +187,27 @@ func ParseReplay(b []byte) (*Replay, error) {
 	return p, r.end()
 }
 
+// The times that a stamp can hold.
+var (
+	firstStamp = time.Unix(0, 0)
+	lastStamp  = time.Unix(0, 1<<63-1)
+)
+
+// Stamp is a time as keys have it, in Unix nanoseconds: the nearest that there is
+// from 1970 to 2262.
+func Stamp(t time.Time) uint64 {
+	if t.Before(firstStamp) {
+		t = firstStamp
+	}
+	if t.After(lastStamp) {
+		t = lastStamp
+	}
+	return uint64(t.UnixNano()) //nolint:gosec // never negative
+}
+
+// Unstamp is the inverse of [Stamp].
+func Unstamp(v uint64) time.Time { return time.Unix(0, int64(v)).UTC() } //nolint:gosec // made by Stamp
+
 // int reads a number that is small by nature.
 func (r *reader) int() int {
 	const limit = 1 << 31

@@ -1,4 +1,4 @@
-package bolt
+package queue
 
 import (
 	"container/heap"
@@ -8,11 +8,6 @@ import (
 
 	"github.com/postern/postern/host"
 )
-
-// maxParked is how many deliveries of one subject of a sink may be open. At that
-// the sink's walk stops in front of the next one of the subject: everything that
-// comes after is held up too, until the subject has moved on.
-const maxParked = 10_000
 
 // lineKey names a subject of an endpoint; zero is no subject.
 type lineKey = [16]byte
@@ -47,7 +42,7 @@ func (d *delivery) know(ev *host.Event) {
 }
 
 // insert takes up a delivery, which is not in due yet. mu is held.
-func (k *sink) insert(d *delivery) {
+func (k *Sink) insert(d *delivery) {
 	k.open[d] = struct{}{}
 	d.index = -1
 	if k.lines == nil || d.line == (lineKey{}) {
@@ -67,7 +62,7 @@ func (k *sink) insert(d *delivery) {
 
 // waits reports whether a delivery waits for an earlier one of its subject. mu is
 // held.
-func (k *sink) waits(d *delivery) bool {
+func (k *Sink) waits(d *delivery) bool {
 	l := k.lines[d.line]
 	return l != nil && (l.open[0] != d || k.ahead(d) != nil)
 }
@@ -75,7 +70,7 @@ func (k *sink) waits(d *delivery) bool {
 // ahead returns the walk that a delivery with a row of an earlier life is ahead
 // of: what comes before it in the log may be of its subject, and so it waits until
 // the log was looked at up to its place. mu is held.
-func (k *sink) ahead(d *delivery) *walk {
+func (k *Sink) ahead(d *delivery) *walk {
 	if k.lines == nil || d.line == (lineKey{}) {
 		return nil
 	}
@@ -89,14 +84,14 @@ func (k *sink) ahead(d *delivery) *walk {
 
 // enter takes up a delivery that is due at its time, once it waits for no other.
 // mu is held.
-func (k *sink) enter(d *delivery) {
+func (k *Sink) enter(d *delivery) {
 	k.insert(d)
 	k.ready(d)
 }
 
 // ready puts a delivery into due if it waits for nothing but its time. mu is
 // held.
-func (k *sink) ready(d *delivery) {
+func (k *Sink) ready(d *delivery) {
 	if d.index >= 0 || d.moving {
 		return
 	}
@@ -108,7 +103,7 @@ func (k *sink) ready(d *delivery) {
 }
 
 // admit takes up what a walk has come up to. mu is held.
-func (k *sink) admit(w *walk) {
+func (k *Sink) admit(w *walk) {
 	early := w.early
 	w.early = nil
 	for _, d := range early {
@@ -119,7 +114,7 @@ func (k *sink) admit(w *walk) {
 }
 
 // exit forgets a delivery that is over. mu is held.
-func (k *sink) exit(d *delivery) {
+func (k *Sink) exit(d *delivery) {
 	d.over = true
 	k.unheap(d)
 	delete(k.open, d)
@@ -137,9 +132,9 @@ func (k *sink) exit(d *delivery) {
 	}
 }
 
-// arrange brings the open deliveries into the order that the sink wants. leasing
-// is held.
-func (s *Store) arrange(k *sink) {
+// arrange brings the open deliveries into the order that the sink wants.
+func (l *leasing) arrange() {
+	k := l.k
 	k.mu.Lock()
 	ordered := k.order == host.OrderSubject
 	same := ordered == (k.lines != nil)
@@ -157,7 +152,7 @@ func (s *Store) arrange(k *sink) {
 	// without: it can be delivered to nobody, and so must not be waited for.
 	lines := make(map[*delivery]lineKey, len(unknown))
 	for _, d := range unknown {
-		if ev, err := s.deliveryEvent(k, d); err == nil {
+		if ev, err := l.read(d); err == nil {
 			lines[d] = keyOf(ev)
 		}
 	}
@@ -170,7 +165,7 @@ func (s *Store) arrange(k *sink) {
 }
 
 // rearrange takes up all open deliveries anew. mu is held.
-func (k *sink) rearrange(ordered bool) {
+func (k *Sink) rearrange(ordered bool) {
 	k.lines, k.due = nil, nil
 	if ordered {
 		k.lines = make(map[lineKey]*line)

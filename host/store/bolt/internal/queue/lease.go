@@ -1,4 +1,4 @@
-package bolt
+package queue
 
 import (
 	"container/heap"
@@ -8,10 +8,7 @@ import (
 	"slices"
 	"time"
 
-	"go.etcd.io/bbolt"
-
 	"github.com/postern/postern/host"
-	"github.com/postern/postern/host/store/bolt/internal/record"
 )
 
 const (
@@ -21,41 +18,70 @@ const (
 	parkShare = 4
 )
 
-// Lease implements [host.Queue]. It returns at most 256 deliveries of about
-// 1 MiB together; when there is more, Next is not after now.
-func (s *Store) Lease(ctx context.Context, name string, n int, ttl time.Duration) (host.Leased, error) {
-	k, err := s.mustSink(name)
-	if err != nil {
-		return host.Leased{}, err
-	}
-	k.leasing.Lock()
-	defer k.leasing.Unlock()
-	if paused, err := k.mayLease(); paused || err != nil {
-		return host.Leased{}, err
-	}
-	s.arrange(k)
-	l := &leasing{s: s, k: k, now: s.options.Now(), ttl: ttl, room: min(n, maxRead), bytes: maxReadBytes}
-	failed := errors.Join(l.due(), l.walk(ctx))
-	if failed != nil && len(l.out) == 0 {
-		return host.Leased{}, fmt.Errorf("lease for %s: %w", name, failed)
-	}
-	return host.Leased{Deliveries: l.out, Next: l.next()}, nil
+// Source is the store that a sink is leased from.
+type Source interface {
+	// Last is the last sequence of the log.
+	Last() uint64
+	// Scan reads the log from a place on: up to n events that want lets through.
+	Scan(at Pos, n int, want *host.Filter) (Found, error)
+	// Event reads the event at a place, Copy the one that a row has; ErrNotFound
+	// says that it is lost.
+	Event(at Pos) (*host.Event, error)
+	Copy(row []byte) (*host.Event, error)
+	// Lost is told of a delivery whose event is lost, and that is dropped.
+	Lost(at Pos, err error)
+	// Token makes the token of a lease; none is zero, and none comes twice.
+	Token() uint64
+	// Flush has what there is to flush written, and waits for it; FlushSoon does
+	// not wait.
+	Flush() error
+	FlushSoon()
 }
 
-// mayLease reports whether the sink is paused, or why nothing can be leased to it.
-func (k *sink) mayLease() (paused bool, err error) {
+// Found is what a Scan found.
+type Found struct {
+	Events []Located
+	// Next is where to go on, End that there is nothing more now.
+	Next Pos
+	End  bool
+}
+
+// Located is an event with its place.
+type Located struct {
+	At    Pos
+	Event *host.Event
+}
+
+// Ask is what a Lease asks for: up to N deliveries of up to about Bytes of data
+// together, for TTL from Now on.
+type Ask struct {
+	N, Bytes int
+	Now      time.Time
+	TTL      time.Duration
+}
+
+// Lease implements the role of [host.Queue] for one sink. Leasing is held. An
+// error comes with what was leased in spite of it.
+func (k *Sink) Lease(ctx context.Context, s Source, a Ask) (host.Leased, error) {
 	k.mu.Lock()
-	defer k.mu.Unlock()
-	if !k.want.Ready() {
-		err = fmt.Errorf("lease for %s: the expression %q is not compiled", k.name, k.want.Where)
+	ready, paused, where := k.want.Ready(), k.paused, k.want.Where
+	k.mu.Unlock()
+	if !ready {
+		return host.Leased{}, fmt.Errorf("the expression %q is not compiled", where)
 	}
-	return k.paused, err
+	if paused {
+		return host.Leased{}, nil
+	}
+	l := &leasing{s: s, k: k, now: a.Now, ttl: a.TTL, room: a.N, bytes: a.Bytes}
+	l.arrange()
+	err := errors.Join(l.due(), l.walk(ctx))
+	return host.Leased{Deliveries: l.out, Next: l.next()}, err
 }
 
 // leasing is one Lease under way.
 type leasing struct {
-	s     *Store
-	k     *sink
+	s     Source
+	k     *Sink
 	now   time.Time
 	ttl   time.Duration
 	room  int
@@ -67,31 +93,44 @@ func (l *leasing) more() bool { return l.room > 0 && l.bytes > 0 }
 
 // due leases what has fallen due: retries, and deliveries whose lease has
 // ended. What cannot be read is left alone for a while, so that it does not
-// hold up the rest.
+// hold up the rest; what is lost is dropped.
 func (l *leasing) due() (failed error) {
 	for l.more() {
 		d := l.pop()
 		if d == nil {
 			return failed
 		}
-		if d.event == nil {
-			ev, err := l.s.deliveryEvent(l.k, d)
-			if err != nil {
-				failed = err
-				l.leave(d)
-				continue
-			}
-			d.event = ev
+		ev, err := d.event, error(nil)
+		if ev == nil {
+			ev, err = l.read(d)
 		}
 		l.k.mu.Lock()
-		if l.k.waits(d) {
+		switch {
+		case errors.Is(err, host.ErrNotFound):
+			l.k.finish(d)
+			l.s.Lost(d.pos, err)
+		case err != nil:
+			failed = err
+			d.at = l.now.Add(leaveFor)
 			l.k.ready(d)
-		} else {
+		case l.k.waits(d):
+			l.k.ready(d)
+		default:
+			d.event = ev
 			l.lease(d)
 		}
 		l.k.mu.Unlock()
 	}
 	return failed
+}
+
+// read reads the event of a delivery: from its row if that has it, else from the
+// log.
+func (l *leasing) read(d *delivery) (*host.Event, error) {
+	if d.copied {
+		return l.s.Copy(d.row)
+	}
+	return l.s.Event(d.pos)
 }
 
 // pop takes the next due delivery out of the heap and ends its lease.
@@ -115,17 +154,9 @@ func (l *leasing) pop() *delivery {
 	return nil
 }
 
-// leave has a delivery that cannot be read left alone for a while.
-func (l *leasing) leave(d *delivery) {
-	l.k.mu.Lock()
-	defer l.k.mu.Unlock()
-	d.at = l.now.Add(leaveFor)
-	l.k.ready(d)
-}
-
 // lease gives out a delivery whose event was read. mu is held.
 func (l *leasing) lease(d *delivery) {
-	d.token = l.s.token.Add(1)
+	d.token = l.s.Token()
 	d.attempts++
 	if d.attempts == 1 {
 		d.first = l.now
@@ -136,7 +167,7 @@ func (l *leasing) lease(d *delivery) {
 	l.room--
 	l.bytes -= len(d.event.Data)
 	l.out = append(l.out, host.Delivery{
-		Token: d.token, Sink: l.k.name, Event: *d.event, Attempt: d.attempts, First: d.first,
+		Token: d.token, Sink: l.k.Name, Event: *d.event, Attempt: d.attempts, First: d.first,
 	})
 }
 
@@ -178,14 +209,14 @@ func (l *leasing) log(ctx context.Context, w *walk, room int) (end bool, err err
 	}
 	k := l.k
 	k.mu.Lock()
-	bound := l.s.options.maxWindow
+	bound := k.bounds.Window
 	if len(w.window) >= bound {
 		k.unpin(w)
 	}
 	if len(k.parking) > bound/parkShare || (len(k.parking) > 0 && len(w.window) >= bound) {
 		k.mu.Unlock()
 		// What is parked leaves the window only once it has a row.
-		if err := l.s.change(&change{}); err != nil {
+		if err := l.s.Flush(); err != nil {
 			return false, err
 		}
 		k.mu.Lock()
@@ -196,20 +227,19 @@ func (l *leasing) log(ctx context.Context, w *walk, room int) (end bool, err err
 	if !on || n <= 0 {
 		return true, nil
 	}
-	c, err := l.s.scan(at, n, &want)
+	found, err := l.s.Scan(at, n, &want)
 	if err != nil {
 		return false, err
 	}
-	l.s.pass(c.damage)
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	stopped := l.take(w, &c)
+	stopped := l.take(w, &found)
 	if w.next != at {
 		k.admit(w)
 		k.dirty = true
-		l.s.flushSoon()
+		l.s.FlushSoon()
 	}
-	return c.end || stopped, nil
+	return found.End || stopped, nil
 }
 
 // take leases what was found, parks what waits for an earlier one of its
@@ -218,21 +248,20 @@ func (l *leasing) log(ctx context.Context, w *walk, room int) (end bool, err err
 //
 // Invariant 6: a subject that fails holds up nothing but itself, and neither the
 // position nor the window: what is parked has a row.
-func (l *leasing) take(w *walk, c *chunk) (stopped bool) {
+func (l *leasing) take(w *walk, found *Found) (stopped bool) {
 	k := l.k
-	next := c.next
-	for i := range c.events {
-		found := &c.events[i]
-		if w.number != 0 && !found.at.Before(w.to) {
+	next := found.Next
+	for _, at := range found.Events {
+		if w.number != 0 && !at.At.Before(w.to) {
 			break
 		}
-		if _, seen := w.skip[found.at]; seen {
+		if _, seen := w.skip[at.At]; seen {
 			continue
 		}
-		d := &delivery{pos: found.at, number: w.number, event: &found.event}
+		d := &delivery{pos: at.At, number: w.number, event: at.Event}
 		if k.lines != nil {
 			d.know(d.event)
-			if full := k.lines[d.line]; full.full(l.s.options.maxParked) {
+			if full := k.lines[d.line]; full.full(k.bounds.Line) {
 				next, stopped, w.stuck = d.pos, true, full
 				break
 			}
@@ -240,7 +269,7 @@ func (l *leasing) take(w *walk, c *chunk) (stopped bool) {
 		e := &entry{at: d.pos, d: d}
 		w.window = append(w.window, e)
 		w.taken++
-		w.next = pos{Seq: d.pos.Seq, Index: d.pos.Index + 1}
+		w.next = Pos{Seq: d.pos.Seq, Index: d.pos.Index + 1}
 		d.walk, d.entry = w, e
 		if k.insert(d); !k.waits(d) {
 			l.lease(d)
@@ -262,8 +291,8 @@ func (l *leasing) take(w *walk, c *chunk) (stopped bool) {
 // Back-pressure: a sink that fails or hangs stops being given new events instead
 // of filling memory and state.db.
 func (l *leasing) on(w *walk) bool {
-	return w.next.Seq <= l.s.last.Load() && !w.ended() &&
-		l.k.rows < l.s.options.MaxRetries && !w.stuck.full(l.s.options.maxParked)
+	b := &l.k.bounds
+	return w.next.Seq <= l.s.Last() && !w.ended() && l.k.rows < b.Rows && !w.stuck.full(b.Line)
 }
 
 // next is when to lease again.
@@ -280,28 +309,4 @@ func (l *leasing) next() time.Time {
 		return time.Time{}
 	}
 	return k.due[0].at
-}
-
-// deliveryEvent reads the event of a delivery: from its row if that has it,
-// else from the log.
-func (s *Store) deliveryEvent(k *sink, d *delivery) (*host.Event, error) {
-	if !d.copied {
-		return s.event(d.pos)
-	}
-	var ev *host.Event
-	err := s.viewState(func(tx *bbolt.Tx) error {
-		b := sinkBucket(tx, k.name)
-		if b == nil {
-			return host.ErrNotFound
-		}
-		row, err := record.ParseRow(b.Bucket(bucketRetries).Get(d.row))
-		if err != nil {
-			return err
-		}
-		if ev = row.Event; ev == nil {
-			return host.ErrNotFound
-		}
-		return nil
-	})
-	return ev, err
 }

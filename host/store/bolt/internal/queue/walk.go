@@ -1,4 +1,4 @@
-package bolt
+package queue
 
 import (
 	"maps"
@@ -8,10 +8,6 @@ import (
 	"github.com/postern/postern/host/store/bolt/internal/record"
 )
 
-// maxWindow is how far behind the first event that is not over a walk may go on:
-// the position that is written lists what is over beyond it.
-const maxWindow = 4096
-
 // walk is a sink's way through the log: through what is new, or a replay. The
 // sink's mu is held to look at it.
 type walk struct {
@@ -19,28 +15,28 @@ type walk struct {
 	// replay's, which no other replay of the sink has.
 	number uint32
 	// next is the place in the log to go on from.
-	next pos
+	next Pos
 	// window are the events taken from the log, in order, from the first one
 	// on that is not over.
 	window []*entry
 	// skip are places at or after next that are not to be taken: an earlier
 	// life of the process took them, and they are over or have a row.
-	skip map[pos]struct{}
+	skip map[Pos]struct{}
 	// early are deliveries of places at or after next that have a row of an
-	// earlier life; see sink.ahead.
+	// earlier life; see Sink.ahead.
 	early []*delivery
 	// stuck is the line that was full where the walk stands.
 	stuck *line
 
 	// The bounds of a replay, and how many events it took.
 	from  host.Cursor
-	to    pos
+	to    Pos
 	taken uint64
 }
 
 // entry is an event in the window.
 type entry struct {
-	at pos
+	at Pos
 	d  *delivery // nil for one of an earlier life
 	// over: nothing holds the position here any more. settled: it will be, if
 	// the transaction under way succeeds.
@@ -49,7 +45,7 @@ type entry struct {
 }
 
 func newWalk(number uint32, p record.Position) *walk {
-	w := &walk{number: number, next: p.Low, skip: make(map[pos]struct{})}
+	w := &walk{number: number, next: p.Low, skip: make(map[Pos]struct{})}
 	for _, at := range p.Above {
 		w.skip[at] = struct{}{}
 	}
@@ -63,7 +59,7 @@ func (w *walk) ended() bool { return w.number != 0 && !w.next.Before(w.to) }
 func (w *walk) over() bool { return w.ended() && len(w.window) == 0 }
 
 // low is the first place that is not over.
-func (w *walk) low() pos {
+func (w *walk) low() Pos {
 	if len(w.window) > 0 {
 		return w.window[0].at
 	}
@@ -71,7 +67,7 @@ func (w *walk) low() pos {
 }
 
 // moveTo says that the log was looked at up to a place.
-func (w *walk) moveTo(next pos) {
+func (w *walk) moveTo(next Pos) {
 	passed := false
 	for at := range w.skip {
 		if at.Before(next) {
@@ -110,7 +106,7 @@ func (w *walk) position() (p record.Position, again uint64) {
 		}
 	}
 	p.Above = slices.AppendSeq(p.Above, maps.Keys(w.skip))
-	p.Above = slices.DeleteFunc(p.Above, func(at pos) bool { return at.Before(p.Low) })
+	p.Above = slices.DeleteFunc(p.Above, func(at Pos) bool { return at.Before(p.Low) })
 	slices.SortFunc(p.Above, compare)
 	return p, again
 }
@@ -121,7 +117,7 @@ func (w *walk) replay() *record.Replay {
 	return &record.Replay{Number: w.number, From: string(w.from), To: w.to, Taken: w.taken - again, Position: p}
 }
 
-func compare(a, b pos) int {
+func compare(a, b Pos) int {
 	switch {
 	case a.Before(b):
 		return -1
