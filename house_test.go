@@ -93,6 +93,8 @@ func forbidden(from, imported string) string {
 		return "a conformance suite is for tests"
 	case within(to, from) && from != "host" && from != "server":
 		return "" // its own innards
+	case innards(from) != "" && innards(from) == innards(to):
+		return "" // innards of one package
 	case rank(to) < rank(from):
 		return ""
 	}
@@ -112,6 +114,15 @@ func rank(path string) int {
 		return 4
 	}
 	return 1
+}
+
+// innards is the folder of the innards that a package is among, empty for none.
+func innards(path string) string {
+	const name = "/internal/"
+	if i := strings.Index(path, name); i >= 0 {
+		return path[:i+len(name)]
+	}
+	return ""
 }
 
 func within(path, folder string) bool {

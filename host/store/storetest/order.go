@@ -141,9 +141,7 @@ func testOrderRedriven(t *testing.T, f *fixture) {
 	f.wantNumbers("the third", third, 3)
 	f.again(time.Hour, third...)
 	// The third was leased before them and comes behind them now.
-	if n, err := f.Redrive(t.Context(), "a"); n != 2 || err != nil {
-		t.Errorf("redrive: %d, %v, want 2", n, err)
-	}
+	f.moves("redrive", 2)(f.Redrive(t.Context(), "a"))
 	f.clock.advance(time.Hour)
 	f.same("lag", host.Lag{Retrying: 3, Parked: 1}, f.lag("a"))
 	f.inTurn("a", 1, 2, 3, 4)

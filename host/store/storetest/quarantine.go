@@ -201,9 +201,7 @@ func testRejectedPages(t *testing.T, f *fixture) {
 func testDropRefused(t *testing.T, f *fixture) {
 	f.put(SampleRejected(1, "till", refused), SampleRejected(2, "till", refused), SampleRejected(3, "till", refused))
 	id := f.rejected(host.Wanted{})[1].ID
-	if err := f.Drop(t.Context(), id); err != nil {
-		t.Fatalf("drop: %v", err)
-	}
+	f.must("drop", f.Drop(t.Context(), id))
 	f.wantErr("a second drop", f.Drop(t.Context(), id), host.ErrNotFound)
 	_, err := f.Get(t.Context(), id)
 	f.wantErr("get what was dropped", err, host.ErrNotFound)
@@ -236,9 +234,7 @@ func testKeptListed(t *testing.T, f *fixture) {
 		t.Fatalf("get: %v", err)
 	}
 	f.same("got", &want, one)
-	if err := f.Drop(t.Context(), want.ID); err != nil {
-		t.Fatalf("drop: %v", err)
-	}
+	f.must("drop", f.Drop(t.Context(), want.ID))
 	f.wantErr("a second drop", f.Drop(t.Context(), want.ID), host.ErrNotFound)
 	// Its record stays, and it counts as kept no more.
 	read, err := f.Callback(t.Context(), seqs[1])
@@ -306,9 +302,7 @@ func reopenQuarantine(t *testing.T, f *fixture, killed bool) {
 		listed(3, "till", refused, 2, 0), once(4, "till", refused), once(5, "till", refused))
 	for _, r := range f.rejected(host.Wanted{}) {
 		if number := int(r.Callback.Received.Sub(sampleTime) / time.Second); number == 1 || number == 4 {
-			if err := f.Drop(t.Context(), r.ID); err != nil {
-				t.Fatalf("drop: %v", err)
-			}
+			f.must("drop", f.Drop(t.Context(), r.ID))
 		}
 	}
 	f.reopen(killed)
@@ -319,8 +313,5 @@ func reopenQuarantine(t *testing.T, f *fixture, killed bool) {
 	for n := range KeptBound - 1 {
 		f.append(SampleKept(20 + n))
 	}
-	_, err := f.Append(t.Context(), SampleKept(30))
-	if got, want := host.CodeOf(err), host.KeptFull; err == nil || got != want {
-		t.Errorf("one too many after a reopen: error %v with code %s, want code %s", err, got, want)
-	}
+	f.keptFull(SampleKept(30))
 }

@@ -155,10 +155,7 @@ func testDeadPages(t *testing.T, f *fixture) {
 
 func testRedrive(t *testing.T, f *fixture) {
 	f.kill("a", 3)
-	n, err := f.Redrive(t.Context(), "a", SampleEvent(2, 0).Key.ID(), SampleEvent(9, 0).Key.ID())
-	if n != 1 || err != nil {
-		t.Errorf("redrive one: %d, %v", n, err)
-	}
+	f.moves("redrive one", 1)(f.Redrive(t.Context(), "a", SampleEvent(2, 0).Key.ID(), SampleEvent(9, 0).Key.ID()))
 	ds := f.lease("a", 10)
 	f.wantEvents(ds, 2)
 	if len(ds) == 1 && (ds[0].Attempt != 1 || !ds[0].First.Equal(f.clock.now())) {
@@ -169,9 +166,7 @@ func testRedrive(t *testing.T, f *fixture) {
 	f.wantEvents(ds, 2)
 	f.same("redriven event", SampleEvent(2, 0), ds[0].Event)
 	f.die("no again", ds...)
-	if n, err := f.Redrive(t.Context(), "a"); n != 3 || err != nil {
-		t.Errorf("redrive all: %d, %v, want 3", n, err)
-	}
+	f.moves("redrive all", 3)(f.Redrive(t.Context(), "a"))
 	if got := f.letters("a"); len(got) != 0 {
 		t.Errorf("%d dead letters left", len(got))
 	}
@@ -181,25 +176,17 @@ func testRedrive(t *testing.T, f *fixture) {
 		t.Errorf("%d deliveries after redriving all, want 3", len(ds))
 	}
 	f.done(ds...)
-	if n, err := f.Redrive(t.Context(), "a"); n != 0 || err != nil {
-		t.Errorf("redrive none: %d, %v", n, err)
-	}
+	f.moves("redrive none", 0)(f.Redrive(t.Context(), "a"))
 }
 
 func testDiscard(t *testing.T, f *fixture) {
 	f.kill("a", 3)
-	if n, err := f.Discard(t.Context(), "a", SampleEvent(2, 0).Key.ID()); n != 1 || err != nil {
-		t.Errorf("discard one: %d, %v", n, err)
-	}
+	f.moves("discard one", 1)(f.Discard(t.Context(), "a", SampleEvent(2, 0).Key.ID()))
 	if got := f.letters("a"); len(got) != 2 {
 		t.Errorf("%d dead letters, want 2", len(got))
 	}
-	if n, err := f.Discard(t.Context(), "a"); n != 2 || err != nil {
-		t.Errorf("discard all: %d, %v, want 2", n, err)
-	}
-	if n, err := f.Redrive(t.Context(), "a"); n != 0 || err != nil {
-		t.Errorf("redrive what was discarded: %d, %v", n, err)
-	}
+	f.moves("discard all", 2)(f.Discard(t.Context(), "a"))
+	f.moves("redrive what was discarded", 0)(f.Redrive(t.Context(), "a"))
 	f.wantEvents(f.lease("a", 10))
 	f.same("lag", host.Lag{}, f.lag("a"))
 }
@@ -286,16 +273,12 @@ func testUnsubscribe(t *testing.T, f *fixture) {
 	ds := f.lease("a", 3)
 	f.die("no", ds[0])
 	f.settle("a", host.Settlement{Token: ds[1].Token, Outcome: host.Again, At: f.clock.now()})
-	if err := f.Unsubscribe(t.Context(), "a"); err != nil {
-		t.Fatalf("unsubscribe: %v", err)
-	}
+	f.must("unsubscribe", f.Unsubscribe(t.Context(), "a"))
 	f.die("late", ds[2])
 	f.subscribe("a", host.Filter{}, host.FromNow)
 	f.wantEvents(f.lease("a", 10))
 	f.same("lag", host.Lag{}, f.lag("a"))
-	if err := f.Unsubscribe(t.Context(), "never-seen"); err != nil {
-		t.Errorf("unsubscribe a sink that is not there: %v", err)
-	}
+	f.must("unsubscribe a sink that is not there", f.Unsubscribe(t.Context(), "never-seen"))
 }
 
 func testUnknownSink(t *testing.T, f *fixture) {
@@ -323,9 +306,7 @@ func testSinks(t *testing.T, f *fixture) {
 	for _, name := range []string{"b", "c", "a"} {
 		f.subscribe(name, host.Filter{}, host.FromNow)
 	}
-	if err := f.Unsubscribe(t.Context(), "c"); err != nil {
-		t.Fatalf("unsubscribe: %v", err)
-	}
+	f.must("unsubscribe", f.Unsubscribe(t.Context(), "c"))
 	got, err := f.Sinks(t.Context())
 	if err != nil {
 		t.Fatalf("sinks: %v", err)
@@ -338,8 +319,8 @@ func testPause(_ *testing.T, f *fixture) {
 	f.subscribe("b", host.Filter{}, host.FromOldest)
 	f.fill(1, 3)
 	ds := f.lease("a", 2)
-	f.pause("a")
-	f.pause("a")
+	f.must("pause", f.Pause(f.t.Context(), "a"))
+	f.must("pause", f.Pause(f.t.Context(), "a"))
 	if got := f.leased("a", 10); len(got.Deliveries) != 0 || !got.Next.IsZero() {
 		f.t.Errorf("lease of a paused sink: %d deliveries, next %v, want none, never", len(got.Deliveries), got.Next)
 	}
@@ -352,8 +333,8 @@ func testPause(_ *testing.T, f *fixture) {
 		f.t.Errorf("lag %+v, want paused, one retrying and none leased", got)
 	}
 	f.wantEvents(f.lease("a", 10))
-	f.resume("a")
-	f.resume("a")
+	f.must("resume", f.Resume(f.t.Context(), "a"))
+	f.must("resume", f.Resume(f.t.Context(), "a"))
 	f.wantEvents(f.leaseAll("a"), 2, 3)
 	if f.lag("a").Paused {
 		f.t.Error("a resumed sink is paused")
@@ -409,9 +390,7 @@ func testConflictDelivery(t *testing.T, f *fixture) {
 		t.Errorf("second delivery: conflict %t, id %s", ds[1].Event.Conflict, ds[1].Event.ID())
 	}
 	f.die("no", ds[1])
-	if n, err := f.Redrive(t.Context(), "all", ds[1].Event.ID()); n != 1 || err != nil {
-		t.Errorf("redrive a conflict by its id: %d, %v", n, err)
-	}
+	f.moves("redrive a conflict by its id", 1)(f.Redrive(t.Context(), "all", ds[1].Event.ID()))
 	again := f.lease("all", 10)
 	f.same("redriven conflict", ds[1].Event, again[0].Event)
 }

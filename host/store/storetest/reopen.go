@@ -104,9 +104,7 @@ func reopenRetries(t *testing.T, f *fixture, killed bool) {
 		t.Errorf("after the second reopen: attempt %d, want 3", again[0].Attempt)
 	}
 	f.done(again...)
-	if err := f.Unsubscribe(t.Context(), "a"); err != nil {
-		t.Fatalf("unsubscribe: %v", err)
-	}
+	f.must("unsubscribe", f.Unsubscribe(t.Context(), "a"))
 	f.reopen(killed)
 	_, err := f.Lag(t.Context(), "a")
 	f.wantErr("lag of a forgotten sink", err, host.ErrNotFound)
@@ -118,12 +116,8 @@ func reopenDead(t *testing.T, f *fixture, killed bool) {
 	f.reopen(killed)
 	f.same("dead letters", before, f.letters("a"))
 	f.wantEvents(f.leaseAll("a"))
-	if n, err := f.Redrive(t.Context(), "a", before[1].Event.ID()); n != 1 || err != nil {
-		t.Errorf("redrive: %d, %v", n, err)
-	}
-	if n, err := f.Discard(t.Context(), "a", before[2].Event.ID()); n != 1 || err != nil {
-		t.Errorf("discard: %d, %v", n, err)
-	}
+	f.moves("redrive", 1)(f.Redrive(t.Context(), "a", before[1].Event.ID()))
+	f.moves("discard", 1)(f.Discard(t.Context(), "a", before[2].Event.ID()))
 	f.reopen(killed)
 	ds := f.leaseAll("a")
 	f.wantEvents(ds, 2)
@@ -142,9 +136,7 @@ func reopenOutOfOrder(t *testing.T, f *fixture, killed bool) {
 	ds := f.lease("a", 10)
 	f.die("no", ds[1], ds[2])
 	f.settle("a", host.Settlement{Token: ds[3].Token, Outcome: host.Again, At: f.clock.now().Add(time.Hour)})
-	if n, err := f.Discard(t.Context(), "a", ds[2].Event.ID()); n != 1 || err != nil {
-		t.Errorf("discard: %d, %v", n, err)
-	}
+	f.moves("discard", 1)(f.Discard(t.Context(), "a", ds[2].Event.ID()))
 	f.reopen(killed)
 	f.wantEvents(f.leaseAll("a"), 1)
 	if got := f.lag("a"); got.Dead != 1 || got.Retrying != 1 {
@@ -192,8 +184,5 @@ func reopenKept(t *testing.T, f *fixture, killed bool) {
 		f.append(SampleKept(i))
 	}
 	f.reopen(killed)
-	_, err := f.Append(t.Context(), SampleKept(9))
-	if got, want := host.CodeOf(err), host.KeptFull; err == nil || got != want {
-		t.Errorf("one too many after a reopen: error %v with code %s, want code %s", err, got, want)
-	}
+	f.keptFull(SampleKept(9))
 }

@@ -24,13 +24,6 @@ func (f *fixture) replay(sink string, from, to host.Cursor) {
 	}
 }
 
-func (f *fixture) stopReplay(sink string) {
-	f.t.Helper()
-	if err := f.StopReplay(f.t.Context(), sink); err != nil {
-		f.t.Fatalf("stop the replay to %s: %v", sink, err)
-	}
-}
-
 // cursors are those of all events, in order, from index 1 on.
 func (f *fixture) cursors() []host.Cursor {
 	f.t.Helper()
@@ -106,7 +99,7 @@ func testReplayFilter(_ *testing.T, f *fixture) {
 
 func testReplayStop(t *testing.T, f *fixture) {
 	f.fillReplay("a")
-	f.stopReplay("a")
+	f.must("stop the replay", f.StopReplay(f.t.Context(), "a"))
 	f.replay("a", "", "")
 	first := f.lease("a", 2)
 	f.wantEvents(first, 1, 2)
@@ -119,7 +112,7 @@ func testReplayStop(t *testing.T, f *fixture) {
 	}
 	f.wantErr("a second replay", f.Replay(t.Context(), "a", "", ""), host.ErrBusy)
 	f.done(first[0])
-	f.stopReplay("a")
+	f.must("stop the replay", f.StopReplay(f.t.Context(), "a"))
 	f.wantNumbers("after the stop", f.leaseAll("a"))
 	f.same("lag", host.Lag{Leased: 1}, f.lag("a"))
 	// What was leased is still under way.
@@ -187,9 +180,7 @@ func testReplayFails(t *testing.T, f *fixture) {
 	ds = f.leaseAll("a")
 	f.wantNumbers("retries", ds, 2, 2, 2)
 	f.done(ds...)
-	if n, err := f.Redrive(t.Context(), "a", sampleID(1)); n != 1 || err != nil {
-		t.Errorf("redrive: %d, %v, want 1", n, err)
-	}
+	f.moves("redrive", 1)(f.Redrive(t.Context(), "a", sampleID(1)))
 	f.replayed("redriven", "a", 1)
 }
 
@@ -251,13 +242,13 @@ func reopenReplay(t *testing.T, f *fixture, killed bool) {
 func reopenPause(_ *testing.T, f *fixture, killed bool) {
 	f.subscribe("a", host.Filter{}, host.FromOldest)
 	f.fill(1, 2)
-	f.pause("a")
+	f.must("pause", f.Pause(f.t.Context(), "a"))
 	f.reopen(killed)
 	f.wantEvents(f.leaseAll("a"))
 	if !f.lag("a").Paused {
 		f.t.Error("a paused sink is not after a reopen")
 	}
-	f.resume("a")
+	f.must("resume", f.Resume(f.t.Context(), "a"))
 	f.reopen(killed)
 	f.wantEvents(f.leaseAll("a"), 1, 2)
 }

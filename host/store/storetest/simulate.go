@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/postern/postern/host"
+	"github.com/postern/postern/host/store/storetest/internal/model"
 )
 
 // seedVariable, in the environment, is the only seed that [SimulateSeeds] runs.
@@ -51,8 +52,8 @@ func Simulate(t *testing.T, e Engine, seed uint64, operations int) {
 	})
 	m := &simulation{
 		fixture: newFixture(t, e), bytes: rand.NewChaCha8([32]byte{byte(seed)}),
-		r:      rand.New(rand.NewPCG(seed, 1)), //nolint:gosec // repeatable
-		stored: make(map[string]int), contents: make(map[int]int), known: make(map[[2]int]bool),
+		r:   rand.New(rand.NewPCG(seed, 1)), //nolint:gosec // repeatable
+		log: model.NewLog(),
 	}
 	m.addSink("all", host.Subscription{Filter: host.Filter{Conflicts: true}})
 	m.addSink("acme", host.Subscription{Filter: host.Filter{Tenants: []string{"acme"}}})
@@ -80,26 +81,20 @@ type simulation struct {
 	r          *rand.Rand
 	bytes      *rand.ChaCha8
 	operations int
-	sinks      []*simSink
-	// log are the events that were stored, in order, and stored where each is.
-	log    []host.Event
-	stored map[string]int
-	// contents is the first content of each key, known every content of it.
-	contents map[int]int
-	known    map[[2]int]bool
-	keys     int
+	sinks      []*model.Sink
+	log        *model.Log
 }
 
 func (m *simulation) addSink(name string, want host.Subscription) {
 	want.From = host.FromOldest
-	k := &simSink{name: name, want: want, copies: make(map[string][]*simCopy), leases: make(map[uint64]*simCopy), confused: make(map[string]bool)}
+	k := model.NewSink(name, want, ttl)
 	m.sinks = append(m.sinks, k)
 	m.resubscribe(k)
 }
 
-func (m *simulation) resubscribe(k *simSink) {
-	if err := m.Subscribe(m.t.Context(), k.name, k.want); err != nil {
-		m.t.Fatalf("subscribe %s: %v", k.name, err)
+func (m *simulation) resubscribe(k *model.Sink) {
+	if err := m.Subscribe(m.t.Context(), k.Name, k.Want); err != nil {
+		m.t.Fatalf("subscribe %s: %v", k.Name, err)
 	}
 }
 
@@ -143,12 +138,12 @@ func (m *simulation) end(killed bool) {
 	}
 	m.reopen(killed)
 	for _, k := range m.sinks {
-		k.reopened(m.clock.now(), killed)
-		if k.want.Filter.Where == "" {
+		k.Reopened(m.clock.now(), killed)
+		if k.Want.Filter.Where == "" {
 			continue
 		}
-		if _, err := m.Lease(m.t.Context(), k.name, 1, ttl); err == nil {
-			m.t.Errorf("lease for %s by an expression that is not compiled: no error", k.name)
+		if _, err := m.Lease(m.t.Context(), k.Name, 1, ttl); err == nil {
+			m.t.Errorf("lease for %s by an expression that is not compiled: no error", k.Name)
 		}
 		m.resubscribe(k)
 	}
@@ -171,47 +166,23 @@ func simEvent(n, content int) host.Event {
 	return ev
 }
 
-// pick chooses an event to append and says what is to become of it: mostly a new
-// one, else a duplicate or a conflict.
-func (m *simulation) pick() (host.Event, host.Disposition) {
-	n, content := m.keys, 0
-	if m.keys > 0 && m.r.IntN(4) == 0 {
-		n, content = m.keys-1-m.r.IntN(min(m.keys, 200)), m.r.IntN(3)
-	}
-	first, there := m.contents[n]
-	want := host.Stored
-	switch {
-	case !there:
-		m.keys++
-		m.contents[n] = content
-	case first == content || m.known[[2]int{n, content}]:
-		want = host.Duplicate
-	default:
-		want = host.Conflicted
-	}
-	m.known[[2]int{n, content}] = true
-	ev := simEvent(n, content)
-	ev.Conflict = want == host.Conflicted
-	return ev, want
-}
-
 func (m *simulation) appendSome() {
 	if m.r.IntN(20) == 0 {
-		m.append(SampleIgnored(m.keys))
+		m.append(SampleIgnored(m.log.Keys))
 		return
 	}
 	var events, anew []host.Event
 	var want []host.Disposition
 	for range 1 + m.r.IntN(3) {
-		ev, d := m.pick()
-		want = append(want, d)
+		key, content, d := m.log.Pick(m.r)
+		want, events = append(want, d), append(events, simEvent(key, content))
 		if d != host.Duplicate {
+			ev := simEvent(key, content)
+			ev.Conflict = d == host.Conflicted
 			anew = append(anew, ev)
 		}
-		ev.Conflict = false
-		events = append(events, ev)
 	}
-	rec := SampleRecord(m.keys, events...)
+	rec := SampleRecord(m.log.Keys, events...)
 	// Bytes that do not compress, so that segments fill.
 	rec.Callback.Body = make([]byte, m.r.IntN(2000))
 	_, _ = m.bytes.Read(rec.Callback.Body)
@@ -220,42 +191,41 @@ func (m *simulation) appendSome() {
 		m.t.Fatalf("operation %d: append of %d events answered %v, sequence %d; want %v",
 			m.operations, len(events), got.Events, got.Seq, want)
 	}
-	for _, ev := range anew {
-		at := len(m.log)
-		m.log, m.stored[ev.ID()] = append(m.log, ev), at
+	for i := range anew {
+		at := m.log.Add(&anew[i])
 		for _, k := range m.sinks {
-			if k.want.Filter.Match(&ev) {
-				k.add(&m.log[at], at, 0)
+			if k.Want.Filter.Match(&anew[i]) {
+				k.Add(&anew[i], at, 0)
 			}
 		}
 	}
 }
 
-func (m *simulation) leaseSome(k *simSink, n int) int {
-	got, err := m.Lease(m.t.Context(), k.name, n, ttl)
+func (m *simulation) leaseSome(k *model.Sink, n int) int {
+	got, err := m.Lease(m.t.Context(), k.Name, n, ttl)
 	if err != nil {
-		m.t.Fatalf("operation %d: lease for %s: %v", m.operations, k.name, err)
+		m.t.Fatalf("operation %d: lease for %s: %v", m.operations, k.Name, err)
 	}
 	if len(got.Deliveries) > n {
 		m.t.Errorf("operation %d: %d deliveries, asked for %d", m.operations, len(got.Deliveries), n)
 	}
-	if k.paused && len(got.Deliveries) > 0 {
-		m.t.Errorf("operation %d: %s is paused and got %d deliveries", m.operations, k.name, len(got.Deliveries))
+	if k.Paused && len(got.Deliveries) > 0 {
+		m.t.Errorf("operation %d: %s is paused and got %d deliveries", m.operations, k.Name, len(got.Deliveries))
 	}
 	now := m.clock.now()
 	for i := range got.Deliveries {
 		d := &got.Deliveries[i]
-		if at, ok := m.stored[d.Event.ID()]; !ok || !sameEvent(&m.log[at], &d.Event) || d.Sink != k.name {
+		if at, ok := m.log.At[d.Event.ID()]; !ok || !sameEvent(&m.log.Events[at], &d.Event) || d.Sink != k.Name {
 			m.t.Fatalf("operation %d: delivery %+v is not what was stored", m.operations, d)
 		}
-		if wrong := k.leased(d, now); wrong != "" {
-			m.t.Fatalf("operation %d: %s got event %d (%s) of %q as attempt %d: %s", m.operations, k.name,
-				m.stored[d.Event.ID()], d.Event.ID(), d.Event.Subject, d.Attempt, wrong)
+		if wrong := k.Leased(d, now); wrong != "" {
+			m.t.Fatalf("operation %d: %s got event %d (%s) of %q as attempt %d: %s", m.operations, k.Name,
+				m.log.At[d.Event.ID()], d.Event.ID(), d.Event.Subject, d.Attempt, wrong)
 		}
 	}
-	if wrong := k.missed(&got, now); wrong != "" {
+	if wrong := k.Missed(&got, now); wrong != "" {
 		m.t.Fatalf("operation %d: lease of %d for %s answered %d deliveries, next %v, now %v: %s",
-			m.operations, n, k.name, len(got.Deliveries), got.Next, now, wrong)
+			m.operations, n, k.Name, len(got.Deliveries), got.Next, now, wrong)
 	}
 	return len(got.Deliveries)
 }
@@ -269,8 +239,8 @@ func sameEvent(a, b *host.Event) bool {
 
 // settleSome settles some leases of a sink in one call, in any order, and some
 // of them a second time.
-func (m *simulation) settleSome(k *simSink) {
-	tokens := k.tokens()
+func (m *simulation) settleSome(k *model.Sink) {
+	tokens := k.Tokens()
 	m.r.Shuffle(len(tokens), func(i, j int) { tokens[i], tokens[j] = tokens[j], tokens[i] })
 	now := m.clock.now()
 	var all []host.Settlement
@@ -288,15 +258,15 @@ func (m *simulation) settleSome(k *simSink) {
 		}
 	}
 	m.operations += max(len(all)-1, 0)
-	m.settle(k.name, all...)
+	m.settle(k.Name, all...)
 	for _, st := range all {
-		k.settled(st, now)
+		k.Settled(st, now)
 	}
 }
 
 // moveLetters redrives or discards some dead letters, or all.
-func (m *simulation) moveLetters(k *simSink, redrive bool) {
-	ids := k.deadIDs()
+func (m *simulation) moveLetters(k *model.Sink, redrive bool) {
+	ids := k.DeadIDs()
 	if len(ids) == 0 {
 		return
 	}
@@ -310,112 +280,112 @@ func (m *simulation) moveLetters(k *simSink, redrive bool) {
 		ids = ids[:1+m.r.IntN(min(len(ids), 4))]
 		asked = ids
 	}
-	got, err := do(m.t.Context(), k.name, asked...)
-	if want := k.moved(ids, redrive, m.clock.now()); err != nil || got != want {
-		m.t.Fatalf("operation %d: moved %d dead letters of %s, %v; want %d", m.operations, got, k.name, err, want)
+	got, err := do(m.t.Context(), k.Name, asked...)
+	if want := k.Moved(ids, redrive, m.clock.now()); err != nil || got != want {
+		m.t.Fatalf("operation %d: moved %d dead letters of %s, %v; want %d", m.operations, got, k.Name, err, want)
 	}
 }
 
-func (m *simulation) togglePause(k *simSink) {
-	if k.paused = !k.paused; k.paused {
-		m.pause(k.name)
+func (m *simulation) togglePause(k *model.Sink) {
+	if k.Paused = !k.Paused; k.Paused {
+		m.must("pause", m.Pause(m.t.Context(), k.Name))
 	} else {
-		m.resume(k.name)
+		m.must("resume", m.Resume(m.t.Context(), k.Name))
 	}
 }
 
 // toggleOrder takes the order away from a sink, or gives it back.
-func (m *simulation) toggleOrder(k *simSink) {
+func (m *simulation) toggleOrder(k *model.Sink) {
 	switch {
-	case !strings.HasPrefix(k.name, "turn"):
+	case !strings.HasPrefix(k.Name, "turn"):
 		return
-	case k.want.Order == host.OrderSubject:
-		k.want.Order = host.OrderNone
+	case k.Want.Order == host.OrderSubject:
+		k.Want.Order = host.OrderNone
 	default:
-		k.want.Order = host.OrderSubject
+		k.Want.Order = host.OrderSubject
 	}
 	m.resubscribe(k)
 }
 
 // replaySome replays a range of what the sink has had, to its very end now and
 // then.
-func (m *simulation) replaySome(k *simSink) {
-	had := k.had(len(m.log))
+func (m *simulation) replaySome(k *model.Sink) {
+	had := k.Had(len(m.log.Events))
 	if m.engine.NoReplay != "" || had == 0 {
 		return
 	}
-	busy := m.lag(k.name).Replay != nil
+	busy := m.lag(k.Name).Replay != nil
 	from := m.r.IntN(had)
 	to := from + m.r.IntN(min(had-from, 40)+1)
-	err := m.Replay(m.t.Context(), k.name, m.cursor(from), m.cursor(to))
+	err := m.Replay(m.t.Context(), k.Name, m.cursor(from), m.cursor(to))
 	if busy {
 		m.wantErr("a second replay", err, host.ErrBusy)
 		return
 	}
 	if err != nil {
-		m.t.Fatalf("operation %d: replay to %s: %v", m.operations, k.name, err)
+		m.t.Fatalf("operation %d: replay to %s: %v", m.operations, k.Name, err)
 	}
-	k.replays++
+	k.Replays++
 	for at := from; at < to; at++ {
-		if k.want.Filter.Match(&m.log[at]) {
-			k.add(&m.log[at], at, k.replays)
+		if k.Want.Filter.Match(&m.log.Events[at]) {
+			k.Add(&m.log.Events[at], at, k.Replays)
 		}
 	}
 }
 
 // cursor is that of the event at a place of the log.
 func (m *simulation) cursor(at int) host.Cursor {
-	if at == len(m.log) {
+	if at == len(m.log.Events) {
 		return ""
 	}
-	ev, err := m.Event(m.t.Context(), m.log[at].ID())
+	ev, err := m.Event(m.t.Context(), m.log.Events[at].ID())
 	if err != nil {
 		m.t.Fatalf("operation %d: read event: %v", m.operations, err)
 	}
 	return ev.Cursor
 }
 
-func (m *simulation) stopSome(k *simSink) {
+func (m *simulation) stopSome(k *model.Sink) {
 	if m.engine.NoReplay != "" {
 		return
 	}
-	was := m.lag(k.name).Replay != nil
-	m.stopReplay(k.name)
-	if got := m.lag(k.name).Replay; got != nil {
+	was := m.lag(k.Name).Replay != nil
+	m.must("stop the replay", m.StopReplay(m.t.Context(), k.Name))
+	if got := m.lag(k.Name).Replay; got != nil {
 		m.t.Errorf("operation %d: stopped, and replay %+v is under way", m.operations, got)
 	}
 	if was {
-		k.stopped()
+		k.Stopped()
 	}
 }
 
 // check compares what a store says of a sink.
-func (m *simulation) check(k *simSink) {
+func (m *simulation) check(k *model.Sink) {
 	now := m.clock.now()
-	got, want := m.lag(k.name), k.lag(now)
+	got, want := m.lag(k.Name), k.Lag(now)
 	if got.Leased != want.Leased || got.Dead != want.Dead || got.Paused != want.Paused {
-		m.t.Errorf("operation %d: lag of %s is %+v, want %+v of it", m.operations, k.name, got, want)
+		m.t.Errorf("operation %d: lag of %s is %+v, want %+v of it", m.operations, k.Name, got, want)
 	}
 	var ids []string
-	for _, dl := range m.letters(k.name) {
+	for _, dl := range m.letters(k.Name) {
 		ids = append(ids, dl.Event.ID())
 	}
 	slices.Sort(ids)
-	if ids, want := slices.Compact(ids), k.deadIDs(); !slices.Equal(ids, want) {
-		m.t.Errorf("operation %d: dead letters of %s are of %v, want %v", m.operations, k.name, ids, want)
+	if ids, want := slices.Compact(ids), k.DeadIDs(); !slices.Equal(ids, want) {
+		m.t.Errorf("operation %d: dead letters of %s are of %v, want %v", m.operations, k.Name, ids, want)
 	}
 }
 
 // readSome reads a page from some place on.
 func (m *simulation) readSome() {
-	if len(m.log) == 0 {
+	if len(m.log.Events) == 0 {
 		return
 	}
-	at := m.r.IntN(len(m.log))
+	at := m.r.IntN(len(m.log.Events))
 	page, _, err := m.Range(m.t.Context(), host.Page{
 		After: m.cursor(at), Limit: 10, Filter: host.Filter{Conflicts: true},
 	})
-	want := m.log[at+1 : min(len(m.log), at+11)]
+	want := m.log.Events[at+1 : min(len(m.log.Events), at+11)]
 	if err != nil || len(page) != len(want) {
 		m.t.Fatalf("operation %d: page of %d events, %v, want %d", m.operations, len(page), err, len(want))
 	}
@@ -429,7 +399,7 @@ func (m *simulation) readSome() {
 // drain has everything that is left delivered, and looks for what is missing.
 func (m *simulation) drain() {
 	for _, k := range m.sinks {
-		if k.paused {
+		if k.Paused {
 			m.togglePause(k)
 		}
 		for idle := 0; idle < 2; idle++ {
@@ -437,20 +407,18 @@ func (m *simulation) drain() {
 			for m.leaseSome(k, 100) > 0 {
 				idle = 0
 				now := m.clock.now()
-				for _, token := range k.tokens() {
+				for _, token := range k.Tokens() {
 					st := host.Settlement{Token: token, Outcome: host.Done}
-					m.settle(k.name, st)
-					k.settled(st, now)
+					m.settle(k.Name, st)
+					k.Settled(st, now)
 				}
 			}
 		}
-		for _, c := range k.open {
-			if c.state == waiting {
-				m.t.Errorf("event %d (%q) of walk %d is neither done nor dead at %s", c.at, c.subject, c.replay, k.name)
-			}
+		for _, left := range k.Left() {
+			m.t.Errorf("%s is neither done nor dead at %s", left, k.Name)
 		}
-		want := host.Lag{Dead: k.lag(m.clock.now()).Dead}
-		m.same("lag of "+k.name+" in the end", want, m.lag(k.name))
+		want := host.Lag{Dead: k.Lag(m.clock.now()).Dead}
+		m.same("lag of "+k.Name+" in the end", want, m.lag(k.Name))
 		m.check(k)
 	}
 }

@@ -175,20 +175,6 @@ func (f *fixture) order(sink string, o host.Order) {
 	}
 }
 
-func (f *fixture) pause(sink string) {
-	f.t.Helper()
-	if err := f.Pause(f.t.Context(), sink); err != nil {
-		f.t.Fatalf("pause %s: %v", sink, err)
-	}
-}
-
-func (f *fixture) resume(sink string) {
-	f.t.Helper()
-	if err := f.Resume(f.t.Context(), sink); err != nil {
-		f.t.Fatalf("resume %s: %v", sink, err)
-	}
-}
-
 // ttl is how long the suite leases.
 const ttl = time.Minute
 
@@ -303,6 +289,34 @@ func (f *fixture) same(what string, want, got any) {
 	f.t.Helper()
 	if d := Diff(want, got); d != "" {
 		f.t.Errorf("%s differ (-want +got):\n%s", what, d)
+	}
+}
+
+// must ends the test if there is an error.
+func (f *fixture) must(what string, err error) {
+	f.t.Helper()
+	if err != nil {
+		f.t.Fatalf("%s: %v", what, err)
+	}
+}
+
+// moves returns what compares how many were moved with how many should be.
+func (f *fixture) moves(what string, want int) func(got int, err error) {
+	f.t.Helper()
+	return func(got int, err error) {
+		f.t.Helper()
+		if got != want || err != nil {
+			f.t.Errorf("%s: %d, %v, want %d", what, got, err, want)
+		}
+	}
+}
+
+// keptFull wants a callback to be one too many that is kept.
+func (f *fixture) keptFull(rec *host.Record) {
+	f.t.Helper()
+	_, err := f.Append(f.t.Context(), rec)
+	if got, want := host.CodeOf(err), host.KeptFull; err == nil || got != want {
+		f.t.Errorf("one too many: error %v with code %s, want code %s", err, got, want)
 	}
 }
 

@@ -1,4 +1,6 @@
-package storetest
+// Package model knows what the calls of a store promise, and nothing else: for
+// the simulation to hold an engine against.
+package model
 
 import (
 	"cmp"
@@ -10,24 +12,24 @@ import (
 	"github.com/postern/postern/host"
 )
 
-// simState is where a copy of an event is.
-type simState uint8
+// state is where a copy of an event is.
+type state uint8
 
 const (
-	waiting simState = iota // never leased, to be retried, redriven or leased
-	maybe                   // comes back or does not: done before a kill, or of a replay that was stopped
-	done                    // may come back after a kill
+	waiting state = iota // never leased, to be retried, redriven or leased
+	maybe                // comes back or does not: done before a kill, or of a replay that was stopped
+	done                 // may come back after a kill
 	dead
 	gone // discarded, or done before a close
 )
 
-// simCopy is one event on its way to one sink: as new, or by a replay.
-type simCopy struct {
+// copyOf is one event on its way to one sink: as new, or by a replay.
+type copyOf struct {
 	id      string
 	at      int // in the log
 	subject string
 	replay  int // zero: as new
-	state   simState
+	state   state
 	token   uint64 // zero: not leased
 	due     time.Time
 	first   time.Time
@@ -38,46 +40,69 @@ type simCopy struct {
 	taken, redriven bool
 }
 
-// simSink is what a sink was promised.
-type simSink struct {
-	name    string
-	want    host.Subscription
-	paused  bool
-	replays int
+// Sink is what a sink was promised.
+type Sink struct {
+	Name   string
+	Want   host.Subscription
+	Paused bool
+	// Replays is how many there were.
+	Replays int
+
+	ttl time.Duration
 	// copies are by event; open are those that are waiting or may come back.
-	copies map[string][]*simCopy
-	open   []*simCopy
-	dead   []*simCopy
-	done   []*simCopy
-	leases map[uint64]*simCopy
+	copies map[string][]*copyOf
+	open   []*copyOf
+	dead   []*copyOf
+	done   []*copyOf
+	leases map[uint64]*copyOf
 	// confused are events of which one copy may have been taken for another.
 	confused map[string]bool
 }
 
-func (k *simSink) add(ev *host.Event, at, replay int) {
-	c := &simCopy{id: ev.ID(), at: at, replay: replay}
+// NewSink makes a sink that is leased to for a time.
+func NewSink(name string, want host.Subscription, ttl time.Duration) *Sink {
+	return &Sink{
+		Name: name, Want: want, ttl: ttl, copies: make(map[string][]*copyOf),
+		leases: make(map[uint64]*copyOf), confused: make(map[string]bool),
+	}
+}
+
+// Left says what is neither done nor dead, a line each.
+func (k *Sink) Left() []string {
+	var left []string
+	for _, c := range k.open {
+		if c.state == waiting {
+			left = append(left, fmt.Sprintf("event %d (%s) of walk %d", c.at, c.subject, c.replay))
+		}
+	}
+	return left
+}
+
+// Add puts an event on its way, as new or by a replay.
+func (k *Sink) Add(ev *host.Event, at, replay int) {
+	c := &copyOf{id: ev.ID(), at: at, replay: replay}
 	if ev.Subject != "" {
 		c.subject = fmt.Sprintf("%q/%q/%q", ev.Tenant, ev.Endpoint, ev.Subject)
 	}
-	if !slices.ContainsFunc(k.copies[c.id], func(o *simCopy) bool { return o.state != done }) {
+	if !slices.ContainsFunc(k.copies[c.id], func(o *copyOf) bool { return o.state != done }) {
 		delete(k.confused, c.id)
 	}
 	k.copies[c.id] = append(k.copies[c.id], c)
 	k.open = append(k.open, c)
 }
 
-// leased takes up a delivery, and says what is wrong with it.
-func (k *simSink) leased(d *host.Delivery, now time.Time) string {
+// Leased takes up a delivery, and says what is wrong with it.
+func (k *Sink) Leased(d *host.Delivery, now time.Time) string {
 	if k.leases[d.Token] != nil {
 		return "its token was given before"
 	}
 	like := slices.Clone(k.copies[d.Event.ID()])
 	// Of two that it may be of it is of the one that is sure to come, and that
 	// more is known of.
-	slices.SortStableFunc(like, func(a, b *simCopy) int {
+	slices.SortStableFunc(like, func(a, b *copyOf) int {
 		return cmp.Or(cmp.Compare(a.state, b.state), cmp.Compare(b.least, a.least))
 	})
-	var is *simCopy
+	var is *copyOf
 	wrong := "no such event is on its way"
 	for _, c := range like {
 		if c.state > maybe {
@@ -97,13 +122,13 @@ func (k *simSink) leased(d *host.Delivery, now time.Time) string {
 	}
 	is.state, is.token, is.first = waiting, d.Token, d.First
 	is.least, is.attempts = d.Attempt, d.Attempt
-	is.taken, is.due = true, now.Add(ttl)
+	is.taken, is.due = true, now.Add(k.ttl)
 	k.leases[d.Token] = is
 	return ""
 }
 
 // mayLease says why a delivery is not that of a copy.
-func (k *simSink) mayLease(c *simCopy, d *host.Delivery, now time.Time) string {
+func (k *Sink) mayLease(c *copyOf, d *host.Delivery, now time.Time) string {
 	switch {
 	case c.due.After(now):
 		return fmt.Sprintf("it is due at %v, now is %v", c.due, now)
@@ -114,7 +139,7 @@ func (k *simSink) mayLease(c *simCopy, d *host.Delivery, now time.Time) string {
 	case d.Attempt > 1 && !d.First.Equal(c.first):
 		return fmt.Sprintf("its first attempt was at %v, not at %v", c.first, d.First)
 	}
-	if k.want.Order != host.OrderSubject || c.subject == "" {
+	if k.Want.Order != host.OrderSubject || c.subject == "" {
 		return ""
 	}
 	for _, o := range k.open {
@@ -127,18 +152,18 @@ func (k *simSink) mayLease(c *simCopy, d *host.Delivery, now time.Time) string {
 
 // holdsUp reports whether an open copy is known to be ahead of a later one: both
 // are of one walk, or it was taken from the log.
-func (k *simSink) holdsUp(o, c *simCopy) bool {
+func (k *Sink) holdsUp(o, c *copyOf) bool {
 	return !k.confused[o.id] && (o.replay == c.replay || o.taken)
 }
 
-// missed says what a Lease should have answered and did not.
-func (k *simSink) missed(got *host.Leased, now time.Time) string {
-	if k.paused {
+// Missed says what a Lease should have answered and did not.
+func (k *Sink) Missed(got *host.Leased, now time.Time) string {
+	if k.Paused {
 		return ""
 	}
 	first := k.firsts()
 	for _, c := range slices.Clone(k.open) {
-		if k.want.Order == host.OrderSubject && c.subject != "" && first[c.subject] != c {
+		if k.Want.Order == host.OrderSubject && c.subject != "" && first[c.subject] != c {
 			continue // it may be waiting for another
 		}
 		due := !c.due.After(now)
@@ -158,8 +183,8 @@ func (k *simSink) missed(got *host.Leased, now time.Time) string {
 
 // firsts are the first open copies of the subjects, nil for a subject that has
 // two of one event there.
-func (k *simSink) firsts() map[string]*simCopy {
-	first := make(map[string]*simCopy)
+func (k *Sink) firsts() map[string]*copyOf {
+	first := make(map[string]*copyOf)
 	lowest := make(map[string]int)
 	for _, c := range k.open {
 		switch at, ok := lowest[c.subject]; {
@@ -172,13 +197,13 @@ func (k *simSink) firsts() map[string]*simCopy {
 	return first
 }
 
-// tokens are those of the leases, late ones too.
-func (k *simSink) tokens() []uint64 {
+// Tokens are those of the leases, late ones too.
+func (k *Sink) Tokens() []uint64 {
 	return slices.Sorted(maps.Keys(k.leases))
 }
 
-// settled takes a settlement up.
-func (k *simSink) settled(st host.Settlement, now time.Time) {
+// Settled takes a settlement up.
+func (k *Sink) Settled(st host.Settlement, now time.Time) {
 	c := k.leases[st.Token]
 	delete(k.leases, st.Token)
 	if c == nil || c.token != st.Token || !now.Before(c.due) {
@@ -197,24 +222,24 @@ func (k *simSink) settled(st host.Settlement, now time.Time) {
 	}
 }
 
-func (k *simSink) close(c *simCopy, to simState) {
+func (k *Sink) close(c *copyOf, to state) {
 	c.state = to
-	k.open = slices.DeleteFunc(k.open, func(o *simCopy) bool { return o == c })
+	k.open = slices.DeleteFunc(k.open, func(o *copyOf) bool { return o == c })
 	if to == gone {
-		k.copies[c.id] = slices.DeleteFunc(k.copies[c.id], func(o *simCopy) bool { return o == c })
+		k.copies[c.id] = slices.DeleteFunc(k.copies[c.id], func(o *copyOf) bool { return o == c })
 	}
 }
 
-// moved redrives or discards all dead letters with these ids, and returns how
+// Moved redrives or discards all dead letters with these ids, and returns how
 // many there are.
-func (k *simSink) moved(ids []string, redrive bool, now time.Time) int {
+func (k *Sink) Moved(ids []string, redrive bool, now time.Time) int {
 	n := 0
 	for _, c := range slices.Clone(k.dead) {
 		if !slices.Contains(ids, c.id) {
 			continue
 		}
 		n++
-		k.dead = slices.DeleteFunc(k.dead, func(o *simCopy) bool { return o == c })
+		k.dead = slices.DeleteFunc(k.dead, func(o *copyOf) bool { return o == c })
 		if !redrive {
 			k.close(c, gone)
 			continue
@@ -226,8 +251,8 @@ func (k *simSink) moved(ids []string, redrive bool, now time.Time) int {
 	return n
 }
 
-// deadIDs are the ids of the dead letters, sorted, each once.
-func (k *simSink) deadIDs() []string {
+// DeadIDs are the ids of the dead letters, sorted, each once.
+func (k *Sink) DeadIDs() []string {
 	var ids []string
 	for _, c := range k.dead {
 		ids = append(ids, c.id)
@@ -236,9 +261,9 @@ func (k *simSink) deadIDs() []string {
 	return slices.Compact(ids)
 }
 
-// had is a place in the log that everything before was leased of, at least once,
+// Had is a place in the log that everything before was leased of, at least once,
 // as new.
-func (k *simSink) had(end int) int {
+func (k *Sink) Had(end int) int {
 	for _, c := range k.open {
 		if c.replay == 0 && !c.taken {
 			end = min(end, c.at)
@@ -247,18 +272,18 @@ func (k *simSink) had(end int) int {
 	return end
 }
 
-// stopped says that nothing more is taken for a replay: what was never leased may
+// Stopped says that nothing more is taken for a replay: what was never leased may
 // come or not, and so may what may have been taken for it.
-func (k *simSink) stopped() {
+func (k *Sink) Stopped() {
 	for _, c := range k.open {
-		if k.confused[c.id] || (c.replay == k.replays && !c.taken) {
+		if k.confused[c.id] || (c.replay == k.Replays && !c.taken) {
 			c.state = maybe
 		}
 	}
 }
 
-// reopened ends all leases, and says what became of what is done.
-func (k *simSink) reopened(now time.Time, killed bool) {
+// Reopened ends all leases, and says what became of what is done.
+func (k *Sink) Reopened(now time.Time, killed bool) {
 	clear(k.leases)
 	for _, c := range k.open {
 		if c.token != 0 {
@@ -278,8 +303,8 @@ func (k *simSink) reopened(now time.Time, killed bool) {
 	k.done = nil
 }
 
-func (k *simSink) lag(now time.Time) host.Lag {
-	lag := host.Lag{Dead: len(k.dead), Paused: k.paused}
+func (k *Sink) Lag(now time.Time) host.Lag {
+	lag := host.Lag{Dead: len(k.dead), Paused: k.Paused}
 	for _, c := range k.open {
 		if c.token != 0 && c.due.After(now) {
 			lag.Leased++
