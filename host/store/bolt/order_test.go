@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"hash/crc32"
+	"strings"
 	"testing"
 	"time"
 
@@ -261,5 +262,38 @@ func TestInvariant4_oldestNeeded(t *testing.T) {
 	}
 	if err := s.Close(); err == nil {
 		t.Error("close of a store that has failed: no error")
+	}
+}
+
+// TestInvariant6_lostEventDoesNotHoldUpItsSubject takes away the record of one that
+// is to be retried, as mending a damaged segment does: it is named, and the next of
+// its subject has its turn.
+func TestInvariant6_lostEventDoesNotHoldUpItsSubject(t *testing.T) {
+	clock := &handClock{time.Unix(2e9, 0)}
+	s := open(t, t.TempDir(), Options{Now: func() time.Time { return clock.at }})
+	defer closeStore(t, s)
+	subscribeOrdered(t, s, "a")
+	appendOf(t, s, "hot", 0, 1)
+	appendOf(t, s, "hot", 1, 1)
+	ds, _ := leaseOf(t, s, "a")
+	settle(t, s, host.Again, clock.at, ds...)
+	err := s.update(s.active().db, func(tx *bbolt.Tx) error { return tx.Bucket(bucketLog).Delete(seqKey(1)) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	// At first it may be that it is only to be mended.
+	if _, err := s.Lease(t.Context(), "a", 10, time.Hour); err == nil {
+		t.Error("lease of what cannot be read: no error")
+	}
+	clock.at = clock.at.Add(time.Hour)
+	ds, _ = leaseOf(t, s, "a")
+	if len(ds) != 1 || ds[0].Event.Key != storetest.SampleEvent(1, 0).Key {
+		t.Fatalf("leased %+v, want the second of the subject", ds)
+	}
+	if got := lagOf(t, s, "a"); got != (host.Lag{Leased: 1}) {
+		t.Errorf("lag %+v, want one leased", got)
+	}
+	if notes := strings.Join(s.notes(), "\n"); !strings.Contains(notes, "record 1:") {
+		t.Errorf("notes %q, want them to name record 1", notes)
 	}
 }

@@ -1,6 +1,8 @@
 package bolt
 
 import (
+	"errors"
+
 	"go.etcd.io/bbolt"
 
 	"github.com/postern/postern/host"
@@ -14,11 +16,19 @@ type source struct {
 	sink string
 }
 
-func (f *source) Last() uint64          { return f.s.last.Load() }
-func (f *source) Token() uint64         { return f.s.token.Add(1) }
-func (f *source) Flush() error          { return f.s.change(&change{}) }
-func (f *source) FlushSoon()            { f.s.flushSoon() }
-func (f *source) Lost(_ pos, err error) { f.s.pass(err) }
+func (f *source) Last() uint64  { return f.s.last.Load() }
+func (f *source) Token() uint64 { return f.s.token.Add(1) }
+func (f *source) Flush() error  { return f.s.change(&change{}) }
+func (f *source) FlushSoon()    { f.s.flushSoon() }
+
+// Lost waits for what is damaged to be mended, once.
+func (f *source) Lost(err error, again bool) bool {
+	lost := errors.Is(err, host.ErrNotFound) || again && isDamage(err)
+	if lost {
+		f.s.pass(err)
+	}
+	return lost
+}
 
 func (f *source) Event(at pos) (*host.Event, error) { return f.s.event(at) }
 

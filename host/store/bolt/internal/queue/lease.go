@@ -24,12 +24,12 @@ type Source interface {
 	Last() uint64
 	// Scan reads the log from a place on: up to n events that want lets through.
 	Scan(at Pos, n int, want *host.Filter) (Found, error)
-	// Event reads the event at a place, Copy the one that a row has; ErrNotFound
-	// says that it is lost.
+	// Event reads the event at a place, Copy the one that a row has.
 	Event(at Pos) (*host.Event, error)
 	Copy(row []byte) (*host.Event, error)
-	// Lost is told of a delivery whose event is lost, and that is dropped.
-	Lost(at Pos, err error)
+	// Lost reports whether an event is lost that could not be read, a while ago
+	// neither if again. Its delivery is dropped then.
+	Lost(err error, again bool) bool
 	// Token makes the token of a lease; none is zero, and none comes twice.
 	Token() uint64
 	// Flush has what there is to flush written, and waits for it; FlushSoon does
@@ -106,17 +106,16 @@ func (l *leasing) due() (failed error) {
 		}
 		l.k.mu.Lock()
 		switch {
-		case errors.Is(err, host.ErrNotFound):
+		case err != nil && l.s.Lost(err, d.unread):
 			l.k.finish(d)
-			l.s.Lost(d.pos, err)
 		case err != nil:
 			failed = err
-			d.at = l.now.Add(leaveFor)
+			d.at, d.unread = l.now.Add(leaveFor), true
 			l.k.ready(d)
 		case l.k.waits(d):
 			l.k.ready(d)
 		default:
-			d.event = ev
+			d.event, d.unread = ev, false
 			l.lease(d)
 		}
 		l.k.mu.Unlock()

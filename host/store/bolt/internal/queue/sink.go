@@ -78,6 +78,7 @@ type delivery struct {
 	lined    bool // line is known
 	fresh    bool // parked, and never leased since
 	moving   bool // on its way into a row
+	unread   bool // its event could not be read the last time
 	over     bool // done or dead, or dropped
 }
 
