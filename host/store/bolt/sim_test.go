@@ -15,6 +15,7 @@ func TestInvariant4_simulation(t *testing.T) {
 	if info, err := os.Stat("/dev/shm"); err == nil && info.IsDir() {
 		t.Setenv("TMPDIR", "/dev/shm")
 	}
-	// A small window, so that it is full now and then.
-	storetest.SimulateSeeds(t, engine(Options{Reserve: -1, maxWindow: 24}), 10, 100_000)
+	// A small window, so that it is full now and then, and small segments.
+	o := Options{Reserve: -1, maxWindow: 24, SegmentSize: 128 << 10}
+	storetest.SimulateSeeds(t, engine(o), 10, 100_000)
 }
