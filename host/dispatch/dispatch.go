@@ -16,6 +16,19 @@
 // deliveries that failed together do not come back together. A wait that the
 // other side asked for ([host.RetryAfter]) is kept, up to Max.
 //
+// # What is held back
+//
+// A sink that is asked too much is given a rest, and nothing is leased for it
+// meanwhile: what waits stays due, with its attempts and its age as they are.
+//
+//   - [Breaker]: when one call after the other fails, nothing is delivered for a
+//     while, then one event at a time until one is taken. Only events that never
+//     failed before open it: a few that the other side chokes on, retried for
+//     days, hold back nobody. A permanent no is about the event and does not
+//     count.
+//   - A wait that the other side asked for holds for the whole sink.
+//   - [Rate]: so many deliveries a second, retries among them.
+//
 // # Apart from each other
 //
 // Every sink has a loop and slots of its own. One that is slow, hangs or
@@ -33,6 +46,7 @@ package dispatch
 import (
 	"context"
 	"log/slog"
+	"math"
 	"sync"
 	"time"
 
@@ -67,6 +81,30 @@ type Policy struct {
 	Timeout time.Duration
 	// Retry says when to try again, and for how long.
 	Retry Backoff
+	// Rate is the most that is delivered; the zero Rate bounds nothing.
+	Rate Rate
+	// Breaker says when a sink that fails is left alone; the zero Breaker never.
+	Breaker Breaker
+}
+
+// Rate bounds deliveries, every attempt being one.
+type Rate struct {
+	// PerSecond is how many are made on average; nothing above zero means no
+	// bound.
+	PerSecond float64
+	// Burst is how many may be made at once, and so bounds a batch as well;
+	// nothing above zero means PerSecond, rounded up.
+	Burst int
+}
+
+// Breaker leaves a sink alone that fails.
+type Breaker struct {
+	// Failures is how many calls of Deliver in a row must fail, each with an
+	// event that never failed before; nothing above zero means no breaker.
+	Failures int
+	// OpenFor is how long nothing is delivered then; nothing above zero means
+	// 30 s.
+	OpenFor time.Duration
 }
 
 // Defaults is the policy that the zero Policy stands for.
@@ -77,7 +115,25 @@ func (p Policy) withDefaults() Policy {
 	p.Batch = orDefault(p.Batch, 1)
 	p.Timeout = orDefault(p.Timeout, 30*time.Second)
 	p.Retry = p.Retry.withDefaults()
+	p.Rate = p.Rate.withDefaults()
+	p.Breaker = p.Breaker.withDefaults()
 	return p
+}
+
+func (r Rate) withDefaults() Rate {
+	if r.PerSecond <= 0 {
+		return Rate{}
+	}
+	r.Burst = orDefault(r.Burst, int(math.Ceil(r.PerSecond)))
+	return r
+}
+
+func (b Breaker) withDefaults() Breaker {
+	if b.Failures <= 0 {
+		return Breaker{}
+	}
+	b.OpenFor = orDefault(b.OpenFor, 30*time.Second)
+	return b
 }
 
 func orDefault[T int | time.Duration](v, def T) T {
@@ -100,6 +156,23 @@ type Observation struct {
 	Age time.Duration
 }
 
+// States of a breaker.
+const (
+	BreakerOff      = "off"       // there is none
+	BreakerClosed   = "closed"    // the sink is delivered to
+	BreakerOpen     = "open"      // it is left alone
+	BreakerHalfOpen = "half-open" // one event at a time
+)
+
+// Condition is how a sink is doing.
+type Condition struct {
+	Sink string
+	// Failing says that the last call of Deliver failed, other than for good.
+	Failing bool
+	// Breaker is one of the four states above.
+	Breaker string
+}
+
 // Dispatch delivers to a fixed set of sinks. Make one with [New].
 type Dispatch struct {
 	lanes []*lane
@@ -115,9 +188,10 @@ func New(q Queue, log *slog.Logger, observe func(Observation), routes ...Route) 
 	d := &Dispatch{}
 	for _, r := range routes {
 		policy := r.Policy.withDefaults()
+		log := log.With("sink", r.Name)
 		d.lanes = append(d.lanes, &lane{
-			name: r.Name, sink: r.Sink, policy: policy,
-			queue: q, log: log.With("sink", r.Name), observe: observe,
+			name: r.Name, sink: r.Sink, policy: policy, gate: newGate(policy, log),
+			queue: q, log: log, observe: observe,
 			wake:  make(chan struct{}, 1),
 			slots: make(chan struct{}, policy.Concurrency),
 		})
@@ -135,6 +209,16 @@ func (d *Dispatch) Run(ctx context.Context) {
 		lanes.Go(func() { l.run(ctx) })
 	}
 	lanes.Wait()
+}
+
+// Conditions says how each sink is doing, in the order of the routes. It does
+// not block, and may be called at any time and from anywhere.
+func (d *Dispatch) Conditions() []Condition {
+	out := make([]Condition, len(d.lanes))
+	for i, l := range d.lanes {
+		out[i] = Condition{Sink: l.name, Failing: l.failing.Load(), Breaker: l.gate.state()}
+	}
+	return out
 }
 
 // Wake tells every sink's loop that there may be something due. It never

@@ -11,6 +11,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+	"unicode/utf8"
 
 	"github.com/postern/postern/host"
 )
@@ -31,6 +32,7 @@ type lane struct {
 	name    string
 	sink    host.Sink
 	policy  Policy
+	gate    *gate
 	queue   Queue
 	log     *slog.Logger
 	observe func(Observation)
@@ -63,7 +65,16 @@ func (l *lane) run(ctx context.Context) {
 	broken := 0
 	for l.takeSlot(ctx) {
 		slots := 1 + l.takeFree()
-		leased, err := l.queue.Lease(ctx, l.name, slots*l.policy.Batch, l.ttl())
+		leave := l.gate.ask(slots * l.policy.Batch)
+		if leave.n == 0 {
+			l.release(slots)
+			wait(ctx, l.wake, leave.wait)
+			continue
+		}
+		leased, err := l.queue.Lease(ctx, l.name, leave.n, l.ttl())
+		if len(leased.Deliveries) == 0 {
+			leave.ended(errUnjudged)
+		}
 		if err != nil {
 			l.release(slots)
 			if ctx.Err() != nil {
@@ -75,9 +86,10 @@ func (l *lane) run(ctx context.Context) {
 			continue
 		}
 		broken = 0
-		used := l.start(ctx, leased.Deliveries)
+		l.gate.took(len(leased.Deliveries))
+		used := l.start(ctx, leased.Deliveries, leave.ended)
 		l.release(slots - used)
-		if used < slots {
+		if len(leased.Deliveries) < leave.n {
 			l.idle(ctx, leased.Next)
 		}
 	}
@@ -117,7 +129,7 @@ func (l *lane) release(n int) {
 }
 
 // idle waits until the queue may have something due: when something was
-// appended or settled, or at next, if that is not zero.
+// appended, settled or resumed, or at next, if that is not zero.
 func (l *lane) idle(ctx context.Context, next time.Time) {
 	d := time.Duration(0)
 	if !next.IsZero() {
@@ -145,19 +157,22 @@ func wait(ctx context.Context, wake <-chan struct{}, d time.Duration) {
 	}
 }
 
-// start delivers in batches, one slot each, and returns how many it took.
-func (l *lane) start(ctx context.Context, ds []host.Delivery) (used int) {
+// start delivers in batches, one slot each, and returns how many it took. ended
+// is told of the first.
+func (l *lane) start(ctx context.Context, ds []host.Delivery, ended func(error)) (used int) {
 	for batch := range slices.Chunk(ds, l.policy.Batch) {
-		used++
+		if used++; used > 1 {
+			ended = l.gate.another()
+		}
 		l.unsettled.Add(1)
-		go l.serve(context.WithoutCancel(ctx), batch)
+		go l.serve(context.WithoutCancel(ctx), batch, ended)
 	}
 	return used
 }
 
-// serve makes one call of Deliver and settles it. It holds its slot until both
-// have returned.
-func (l *lane) serve(ctx context.Context, batch []host.Delivery) {
+// serve makes one call of Deliver, tells ended and settles it. It holds its slot
+// until the call and the settlement have returned.
+func (l *lane) serve(ctx context.Context, batch []host.Delivery, ended func(error)) {
 	begun := time.Now()
 	result := make(chan []error, 1)
 	go l.deliver(ctx, batch, result)
@@ -166,11 +181,14 @@ func (l *lane) serve(ctx context.Context, batch []host.Delivery) {
 	defer t.Stop()
 	select {
 	case errs := <-result:
+		ended(verdict(batch, errs))
 		l.settle(ctx, batch, errs, begun)
 		l.unsettled.Done()
 	case <-t.C:
 		late := fmt.Errorf("sink %s has not returned %v after its deadline", l.name, overdue)
-		l.settle(ctx, batch, slices.Repeat([]error{late}, len(batch)), begun)
+		errs := slices.Repeat([]error{late}, len(batch))
+		ended(verdict(batch, errs))
+		l.settle(ctx, batch, errs, begun)
 		l.unsettled.Done()
 		<-result
 	}
@@ -253,22 +271,39 @@ func (l *lane) judge(d *host.Delivery, err error, now time.Time) host.Settlement
 		return host.Settlement{Token: d.Token, Outcome: host.Done}
 	}
 	if host.IsPermanent(err) {
-		return l.giveUp(d, err.Error())
+		return l.giveUp(d, err.Error(), err)
 	}
-	retry := l.policy.Retry
+	retry, asked := l.policy.Retry, host.AskedWait(err)
+	if asked > 0 {
+		// It is the other side that has no time, not for this event alone.
+		l.gate.pause(min(asked, retry.Max))
+	}
 	if now.Sub(d.First) >= retry.Over && !d.First.IsZero() {
-		return l.giveUp(d, fmt.Sprintf("still failing %v after the first attempt: %v", retry.Over, err))
+		return l.giveUp(d, fmt.Sprintf("still failing %v after the first attempt: %v", retry.Over, err), err)
 	}
 	l.log.Debug("delivery is to be retried", "event", d.Event.ID(), "attempt", d.Attempt, "error", err)
 	return host.Settlement{
-		Token: d.Token, Outcome: host.Again, Reason: err.Error(),
-		At: now.Add(retry.wait(d.Attempt, host.AskedWait(err), random)),
+		Token: d.Token, Outcome: host.Again, Reason: bounded(err.Error()), Answer: bounded(host.AnswerOf(err)),
+		At: now.Add(retry.wait(d.Attempt, asked, random)),
 	}
 }
 
-func (l *lane) giveUp(d *host.Delivery, reason string) host.Settlement {
+func (l *lane) giveUp(d *host.Delivery, reason string, err error) host.Settlement {
+	reason = bounded(reason)
 	l.log.Warn("delivery given up", "event", d.Event.ID(), "attempts", d.Attempt, "reason", reason)
-	return host.Settlement{Token: d.Token, Outcome: host.Dead, Reason: reason}
+	return host.Settlement{Token: d.Token, Outcome: host.Dead, Reason: reason, Answer: bounded(host.AnswerOf(err))}
+}
+
+// bounded cuts text to what a store keeps of it, between two characters.
+func bounded(s string) string {
+	if len(s) <= host.MaxReason {
+		return s
+	}
+	n := host.MaxReason
+	for n > 0 && !utf8.RuneStart(s[n]) {
+		n--
+	}
+	return s[:n]
 }
 
 func (l *lane) noteHealth(errs []error) {

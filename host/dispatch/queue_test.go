@@ -122,6 +122,7 @@ type row struct {
 	leased  bool
 	outcome host.Outcome
 	reason  string
+	answer  string
 	died    time.Time
 }
 
@@ -181,7 +182,7 @@ func (f *fake) Settle(ctx context.Context, sink string, ss ...host.Settlement) e
 			if !r.leased || r.Token != s.Token || !now.Before(r.due) {
 				continue
 			}
-			r.leased, r.outcome, r.reason, r.due, r.died = false, s.Outcome, s.Reason, s.At, now
+			r.leased, r.outcome, r.reason, r.answer, r.due, r.died = false, s.Outcome, s.Reason, s.Answer, s.At, now
 		}
 	}
 	return nil
@@ -217,7 +218,7 @@ func (f *fake) dead(_ *testing.T, sink string) (out []host.DeadLetter) {
 		if r.outcome == host.Dead {
 			out = append(out, host.DeadLetter{
 				Sink: sink, Event: r.Event, Attempts: r.Attempt,
-				First: r.First, Died: r.died, Reason: r.reason,
+				First: r.First, Died: r.died, Reason: r.reason, Answer: r.answer,
 			})
 		}
 	}
