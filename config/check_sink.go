@@ -19,7 +19,10 @@ func checkSink(ps *problems, at string, s *Sink) {
 	checkPositive(ps, at+".concurrency", s.Concurrency, "nothing would be delivered")
 	checkPositive(ps, at+".batch", s.Batch, "nothing would be delivered")
 	checkDuration(ps, at+".timeout", s.Timeout, "lets one delivery that hangs hold the sink for ever")
+	ps.choice(at+".order", string(s.Order), string(host.OrderNone), string(host.OrderSubject))
 	checkBackoff(ps, at+".retry", &s.Retry)
+	checkRate(ps, at+".rate", &s.Rate)
+	checkBreaker(ps, at+".breaker", &s.Breaker)
 	ps.choice(at+".from", string(s.From), string(host.FromNow), string(host.FromOldest))
 	checkGlobs(ps, at+".filter.tenants", s.Filter.Tenants)
 	checkGlobs(ps, at+".filter.providers", s.Filter.Providers)
@@ -54,6 +57,13 @@ func checkBackoff(ps *problems, at string, b *Backoff) {
 		ps.add(at+".over", fmt.Sprintf("%s is less than retry.base, %s: nothing would be tried twice", b.Over, b.Base),
 			"set it longer than an outage of the other side, for example 7d")
 	}
+}
+
+func checkBreaker(ps *problems, at string, b *Breaker) {
+	if b.Failures < 0 {
+		ps.add(at+".failures", fmt.Sprintf("%d is negative", b.Failures), "0 means no breaker")
+	}
+	checkDuration(ps, at+".open_for", b.OpenFor, "leaves a sink that fails no time; for no breaker set failures to 0")
 }
 
 func checkGlobs(ps *problems, at string, globs []string) {

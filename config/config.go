@@ -164,13 +164,13 @@ type Tenant struct {
 	Endpoints map[string]Endpoint `json:"endpoints"`
 }
 
-// RateLimit bounds how many callbacks are let in. The zero RateLimit bounds
-// nothing.
+// RateLimit bounds how many callbacks are let in, or events delivered. The zero
+// RateLimit bounds nothing.
 type RateLimit struct {
-	// PerSecond is how many are let in on average, a whole number or a fraction.
+	// PerSecond is how many there may be on average, a whole number or a fraction.
 	// 0, the default, means no limit.
 	PerSecond float64 `json:"per_second"`
-	// Burst is how many may come at once. 0, the default, means PerSecond,
+	// Burst is how many there may be at once. 0, the default, means PerSecond,
 	// rounded up, which Load fills in.
 	Burst int `json:"burst"`
 }
@@ -253,7 +253,14 @@ type Sink struct {
 	Batch int `json:"batch"`
 	// Timeout bounds one delivery. Default 30s, never 0.
 	Timeout time.Duration `json:"timeout"`
-	Retry   Backoff       `json:"retry"`
+	// Order is host.OrderNone, the default, or host.OrderSubject: an event then
+	// waits until the earlier ones of its subject are delivered or dead.
+	Order host.Order `json:"order"`
+	Retry Backoff    `json:"retry"`
+	// Rate bounds deliveries, every attempt being one; a batch is no larger than
+	// its Burst. The default bounds nothing.
+	Rate    RateLimit `json:"rate"`
+	Breaker Breaker   `json:"breaker"`
 	// From is where the sink starts when the store first sees it. Default
 	// host.FromNow. It changes nothing for a sink already known.
 	From host.From `json:"from"`
@@ -278,6 +285,16 @@ type Backoff struct {
 	// Over is how long it is tried, from the first attempt, before the delivery
 	// is dead. Default 7d, never below Base.
 	Over time.Duration `json:"over"`
+}
+
+// Breaker leaves a sink alone that fails, until one event at a time gets through
+// again.
+type Breaker struct {
+	// Failures is how many deliveries in a row must fail, each with an event that
+	// never failed before. Default 5; 0 means never.
+	Failures int `json:"failures"`
+	// OpenFor is how long nothing is delivered then. Default 30s, never 0.
+	OpenFor time.Duration `json:"open_for"`
 }
 
 // FileSink are the settings of a sink that appends events to a file, one a line.
@@ -381,7 +398,9 @@ func defaultSink(kind string) Sink {
 		Concurrency: 1,
 		Batch:       100,
 		Timeout:     30 * time.Second,
+		Order:       host.OrderNone,
 		Retry:       Backoff{Base: time.Second, Max: time.Hour, Over: 7 * 24 * time.Hour},
+		Breaker:     Breaker{Failures: 5, OpenFor: 30 * time.Second},
 		From:        host.FromNow,
 	}
 	switch kind {

@@ -241,6 +241,9 @@ sinks: {out: {type: file, path: a}, far: {type: webhook, url: 'https://x', secre
 		"POSTERN__SINKS__OUT__FILTER__CONFLICTS=true",
 		"POSTERN__SINKS__OUT__ROTATE__SIZE=100MiB", "POSTERN__SINKS__OUT__ROTATE__AGE=1d", "POSTERN__SINKS__OUT__ROTATE__KEEP=7",
 		"POSTERN__SINKS__FAR__HEADERS__X_API_KEY=env:KEY", "POSTERN__SINKS__FAR__TLS__SERVER_NAME=y",
+		"POSTERN__SINKS__OUT__ORDER=subject",
+		"POSTERN__SINKS__OUT__RATE__PER_SECOND=2.5",
+		"POSTERN__SINKS__OUT__BREAKER__FAILURES=0",
 		"POSTERN__LOG__LEVEL=debug",
 		"POSTERN__INTAKE__TRUSTED_PROXIES=10.0.0.5, 2001:db8::/32",
 		"POSTERN__INTAKE__TLS__CERT=c.pem", "POSTERN__INTAKE__TLS__KEY=k.pem",
@@ -291,6 +294,12 @@ sinks: {out: {type: file, path: a}, far: {type: webhook, url: 'https://x', secre
 	}
 	if diff := cmp.Diff(ClientTLS{ServerName: "y"}, far.TLS); diff != "" {
 		t.Errorf("TLS (-want +got):\n%s", diff)
+	}
+	out := defaultSink(TypeFile)
+	out.Type, out.File.Path, out.File.Rotate, out.Filter, out.Order = TypeFile, "a", rotation, filter, host.OrderSubject
+	out.Rate, out.Breaker = RateLimit{PerSecond: 2.5, Burst: 3}, Breaker{OpenFor: 30 * time.Second}
+	if diff := cmp.Diff(out, got.Sinks["out"]); diff != "" {
+		t.Errorf("sink (-want +got):\n%s", diff)
 	}
 }
 

@@ -197,6 +197,8 @@ func textLeaf(to any) converter {
 		return func(raw any) (string, string) { return text(raw, to) }
 	case *host.From:
 		return func(raw any) (string, string) { return text(raw, (*string)(to)) }
+	case *host.Order:
+		return func(raw any) (string, string) { return text(raw, (*string)(to)) }
 	case *slog.Level:
 		return func(raw any) (string, string) { return level(raw, to) }
 	case *time.Duration:

@@ -91,6 +91,10 @@ func inherit(cfg *Config) {
 			t.Endpoints[name] = e
 		}
 	}
+	for name, s := range cfg.Sinks {
+		s.Rate.inherit()
+		cfg.Sinks[name] = s
+	}
 }
 
 func (r *RateLimit) inherit() {

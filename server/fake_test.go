@@ -30,6 +30,8 @@ type world struct {
 	trace []string
 	// loads are the modules that were loaded, in order.
 	loads []string
+	// subscribed are the sinks' subscriptions.
+	subscribed map[string]host.Subscription
 
 	mem      *mem.Store
 	failed   chan struct{}
@@ -41,7 +43,7 @@ type world struct {
 }
 
 func newWorld() *world {
-	return &world{mem: mem.New(mem.Options{}), failed: make(chan struct{})}
+	return &world{mem: mem.New(mem.Options{}), failed: make(chan struct{}), subscribed: map[string]host.Subscription{}}
 }
 
 func (w *world) note(format string, args ...any) {
@@ -82,6 +84,13 @@ func (s fakeStore) Append(ctx context.Context, rec *host.Record) (host.Receipt, 
 	}
 	s.w.note("append %s", rec.Kind)
 	return s.Store.Append(ctx, rec)
+}
+
+func (s fakeStore) Subscribe(ctx context.Context, sink string, want host.Subscription) error {
+	s.w.mu.Lock()
+	s.w.subscribed[sink] = want
+	s.w.mu.Unlock()
+	return s.Store.Subscribe(ctx, sink, want)
 }
 
 func (s fakeStore) Failed() <-chan struct{} { return s.w.failed }

@@ -152,7 +152,9 @@ func (s *Server) deliveries() []dispatch.Route {
 	for _, n := range s.sinks {
 		routes = append(routes, dispatch.Route{Name: n.name, Sink: n.sink, Policy: dispatch.Policy{
 			Concurrency: n.cfg.Concurrency, Batch: n.cfg.Batch, Timeout: n.cfg.Timeout,
-			Retry: dispatch.Backoff{Base: n.cfg.Retry.Base, Max: n.cfg.Retry.Max, Over: n.cfg.Retry.Over},
+			Retry:   dispatch.Backoff{Base: n.cfg.Retry.Base, Max: n.cfg.Retry.Max, Over: n.cfg.Retry.Over},
+			Rate:    dispatch.Rate{PerSecond: n.cfg.Rate.PerSecond, Burst: n.cfg.Rate.Burst},
+			Breaker: dispatch.Breaker{Failures: n.cfg.Breaker.Failures, OpenFor: n.cfg.Breaker.OpenFor},
 		}})
 	}
 	return routes
@@ -162,9 +164,18 @@ func (s *Server) observe(o dispatch.Observation) {
 	s.metrics.Delivery(o.Sink, o.Outcome, o.Took, o.Age)
 }
 
+func (s *Server) sinkStates() []admin.SinkState {
+	var states []admin.SinkState
+	for _, c := range s.dispatch.Conditions() {
+		states = append(states, admin.SinkState{Name: c.Sink, Failing: c.Failing, Breaker: c.Breaker})
+	}
+	return states
+}
+
 func (s *Server) subscribe(ctx context.Context) error {
 	for _, n := range s.sinks {
-		if err := s.store.Subscribe(ctx, n.name, host.Subscription{Filter: n.cfg.Filter, From: n.cfg.From}); err != nil {
+		want := host.Subscription{Filter: n.cfg.Filter, From: n.cfg.From, Order: n.cfg.Order}
+		if err := s.store.Subscribe(ctx, n.name, want); err != nil {
 			return fmt.Errorf("subscribe sink %s: %w", n.name, err)
 		}
 	}
@@ -192,6 +203,7 @@ func (s *Server) serveAdmin(ctx context.Context, version string) error {
 		names = append(names, n.name)
 	}
 	s.metrics.WatchLag(s.store, names...)
+	s.metrics.WatchSinks(s.sinkStates)
 	a := admin.New(admin.Options{
 		Version: version, Reader: s.store, Queue: s.store,
 		Endpoints: s.Endpoints, Sinks: sinks, Wake: s.dispatch.Wake, Metrics: s.metrics,

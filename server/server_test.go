@@ -10,11 +10,13 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/postern/postern/config"
 	"github.com/postern/postern/host"
+	"github.com/postern/postern/host/dispatch"
 	"github.com/postern/postern/server/admin"
 )
 
@@ -330,6 +332,36 @@ func TestStart_closesWhatItOpened(t *testing.T) {
 				t.Errorf("the socket is left behind (%v)", err)
 			}
 		})
+	}
+}
+
+// What a sink wants, and how it is delivered to, reaches those who see to it.
+func TestStart_sinkAsConfigured(t *testing.T) {
+	t.Parallel()
+	w, cfg := newWorld(), testConfig(t)
+	cfg.Sinks["erp"] = config.Sink{
+		Type: config.TypeFile, Concurrency: 2, Batch: 3, Timeout: 4 * time.Second, From: host.FromOldest,
+		Order: host.OrderSubject, Filter: host.Filter{VerifiedBy: []string{"hmac-*"}},
+		Retry: config.Backoff{Base: 5 * time.Second, Max: 6 * time.Second, Over: 7 * time.Second},
+		Rate:  config.RateLimit{PerSecond: 8, Burst: 9}, Breaker: config.Breaker{Failures: 10, OpenFor: 11 * time.Second},
+	}
+	s := w.running(t, cfg)
+	want := host.Subscription{Filter: cfg.Sinks["erp"].Filter, From: host.FromOldest, Order: host.OrderSubject}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if diff := cmp.Diff(want, w.subscribed["erp"]); diff != "" {
+		t.Errorf("subscription (-want +got):\n%s", diff)
+	}
+	policy := dispatch.Policy{
+		Concurrency: 2, Batch: 3, Timeout: 4 * time.Second,
+		Retry: dispatch.Backoff{Base: 5 * time.Second, Max: 6 * time.Second, Over: 7 * time.Second},
+		Rate:  dispatch.Rate{PerSecond: 8, Burst: 9}, Breaker: dispatch.Breaker{Failures: 10, OpenFor: 11 * time.Second},
+	}
+	if diff := cmp.Diff(policy, s.deliveries()[0].Policy); diff != "" {
+		t.Errorf("policy (-want +got):\n%s", diff)
+	}
+	if got := s.sinkStates(); !slices.Equal(got, []admin.SinkState{{Name: "erp", Breaker: "closed"}}) {
+		t.Errorf("states = %v", got)
 	}
 }
 

@@ -293,8 +293,12 @@ func TestMetrics(t *testing.T) {
 	m.Refused(host.BodyTooLarge)
 	m.Delivery("erp", host.Done, time.Millisecond, time.Second)
 	m.Delivery("erp", host.Again, time.Millisecond, time.Second)
+	m.WatchSinks(func() []SinkState { return []SinkState{{Name: "erp", Failing: true, Breaker: "half-open"}} })
 	got := scrape(t, m)
 	for _, want := range []string{
+		`postern_sink_failing{sink="erp"} 1`,
+		`postern_sink_breaker{sink="erp",state="half-open"} 1`,
+		`postern_sink_breaker{sink="erp",state="open"} 0`,
 		`postern_callbacks_total{code="none",endpoint="pay",kept="false",provider="ottu",tenant="acme",verdict="accept"} 1`,
 		`postern_callbacks_total{code="plugin.failed",endpoint="pay",kept="true",provider="ottu",tenant="acme",verdict="none"} 1`,
 		`postern_requests_refused_total{code="body.too-large"} 1`,

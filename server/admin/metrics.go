@@ -121,6 +121,56 @@ func (m *Metrics) WatchLag(q Queue, sinks ...string) {
 	m.registry.MustRegister(&lagCollector{queue: q, sinks: sinks})
 }
 
+// SinkState is how delivery to a sink is doing.
+type SinkState struct {
+	Name string
+	// Failing says that the last attempt failed, other than for good.
+	Failing bool
+	// Breaker is off, closed, open or half-open.
+	Breaker string
+}
+
+// breakerStates are the values of SinkState.Breaker, each a series.
+var breakerStates = []string{"off", "closed", "open", "half-open"}
+
+var (
+	sinkFailing = prometheus.NewDesc("postern_sink_failing",
+		"1 if the last attempt at a delivery failed, other than for good.", []string{"sink"}, nil)
+	sinkBreaker = prometheus.NewDesc("postern_sink_breaker",
+		"1 for the state the sink's breaker is in, 0 for the others.", []string{"sink", "state"}, nil)
+)
+
+// WatchSinks adds how delivery to each sink is doing, as read says when asked.
+// Call it once.
+func (m *Metrics) WatchSinks(read func() []SinkState) {
+	m.registry.MustRegister(sinkCollector(read))
+}
+
+type sinkCollector func() []SinkState
+
+// Describe implements [prometheus.Collector].
+func (c sinkCollector) Describe(ch chan<- *prometheus.Desc) {
+	ch <- sinkFailing
+	ch <- sinkBreaker
+}
+
+// Collect implements [prometheus.Collector].
+func (c sinkCollector) Collect(ch chan<- prometheus.Metric) {
+	gauge := func(d *prometheus.Desc, on bool, labels ...string) {
+		v := 0.0
+		if on {
+			v = 1
+		}
+		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
+	}
+	for _, s := range c() {
+		gauge(sinkFailing, s.Failing, s.Name)
+		for _, state := range breakerStates {
+			gauge(sinkBreaker, s.Breaker == state, s.Name, state)
+		}
+	}
+}
+
 var (
 	lagRecords = prometheus.NewDesc("postern_sink_lag_records",
 		"Records the sink has not yet looked at, at most.", []string{"sink"}, nil)
