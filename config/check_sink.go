@@ -28,9 +28,6 @@ func checkSink(ps *problems, at string, s *Sink) {
 	checkGlobs(ps, at+".filter.providers", s.Filter.Providers)
 	checkGlobs(ps, at+".filter.types", s.Filter.Types)
 	checkGlobs(ps, at+".filter.verified_by", s.Filter.VerifiedBy)
-	if s.Filter.Where != "" {
-		ps.add(at+".filter.where", "is not supported yet", "leave it empty")
-	}
 	if s.File != nil && s.File.Path == "" {
 		ps.add(at+".path", "is missing", "name the file, for example ./data/events.ndjson")
 	}

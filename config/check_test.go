@@ -135,6 +135,14 @@ func TestLoad_refuses(t *testing.T) {
 		{inWebhook, "from: yesterday", "sinks.s.from: \"yesterday\" is unknown"},
 		{inWebhook, "filter: {types: ['']}", "sinks.s.filter.types.0: is empty"},
 		{inWebhook, "filter: {tenants: [a, 1]}", "sinks.s.filter.tenants.1: must be text"},
+		{inWebhook, "filter: {verified_by: ['hmac-[']}", "sinks.s.filter.verified_by.0: \"hmac-[\" is no pattern"},
+		{inWebhook, `filter: {where: 'type == "a" && provder == "b"'}`, `sinks.s.filter.where: at character 16: "provder" is unknown (did you mean "provider"?)`},
+		{inWebhook, `filter: {where: 'nobody'}`, `sinks.s.filter.where: at character 1: "nobody" is unknown (known here: all, any,`},
+		{inWebhook, `filter: {where: 'type == 5'}`, "sinks.s.filter.where: at character 6: invalid operation: == (mismatched types string and int) (write it like"},
+		{inWebhook, `filter: {where: 'data.status'}`, `sinks.s.filter.where: at character 1: is neither true nor false: it is known only with the data (compare it`},
+		{inWebhook, `filter: {where: 'data.amount.value > "12"'}`, "sinks.s.filter.where: at character 19: may compare text letter by letter"},
+		{inWebhook, `filter: {where: 5}`, "sinks.s.filter.where: must be text"},
+		{inWebhook, "filter: {where: 'type == ('}", "sinks.s.filter.where: at character "},
 		{inWebhook, "filter: {type: [a]}", "did you mean \"types\"?"},
 	}
 	for _, r := range rows {

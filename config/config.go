@@ -265,7 +265,8 @@ type Sink struct {
 	// host.FromNow. It changes nothing for a sink already known.
 	From host.From `json:"from"`
 	// Filter is which events it wants; the zero Filter wants every event that
-	// is verified and no conflict.
+	// is verified and no conflict. An event that its expression does not fit is
+	// wanted: see [Sink.Want].
 	Filter host.Filter `json:"filter"`
 
 	File     *FileSink     `json:"file,omitempty"`
@@ -273,6 +274,30 @@ type Sink struct {
 	Postgres *PostgresSink `json:"postgres,omitempty"`
 	Stdout   *StdoutSink   `json:"stdout,omitempty"`
 	Webhook  *WebhookSink  `json:"webhook,omitempty"`
+
+	// condition is what Filter.Where was compiled to, nil for none.
+	condition func(*host.Event) (bool, error)
+}
+
+// Want is Filter, with failed being told of each event that the expression does
+// not fit, and why: a member is not there, or of another type. Such an event is
+// wanted, for one too many can be thrown away by whoever gets it. The error's
+// text holds nothing of the event. failed is called concurrently and must not
+// block.
+func (s *Sink) Want(failed func(error)) host.Filter {
+	want := s.Filter
+	if s.condition == nil {
+		return want
+	}
+	want.Test = func(ev *host.Event) bool {
+		holds, err := s.condition(ev)
+		if err != nil {
+			failed(err)
+			return true
+		}
+		return holds
+	}
+	return want
 }
 
 // Backoff says when a failed delivery is tried again: after a random time below

@@ -55,7 +55,7 @@ func mustFail(t *testing.T, text string, environ ...string) string {
 }
 
 var (
-	sameConfig   = cmpopts.IgnoreUnexported(Config{})
+	sameConfig   = cmpopts.IgnoreUnexported(Config{}, Sink{})
 	samePrefixes = cmpopts.EquateComparable(netip.Prefix{})
 )
 
@@ -298,7 +298,7 @@ sinks: {out: {type: file, path: a}, far: {type: webhook, url: 'https://x', secre
 	out := defaultSink(TypeFile)
 	out.Type, out.File.Path, out.File.Rotate, out.Filter, out.Order = TypeFile, "a", rotation, filter, host.OrderSubject
 	out.Rate, out.Breaker = RateLimit{PerSecond: 2.5, Burst: 3}, Breaker{OpenFor: 30 * time.Second}
-	if diff := cmp.Diff(out, got.Sinks["out"]); diff != "" {
+	if diff := cmp.Diff(out, got.Sinks["out"], cmpopts.IgnoreUnexported(Sink{})); diff != "" {
 		t.Errorf("sink (-want +got):\n%s", diff)
 	}
 }
@@ -436,5 +436,36 @@ tenants: {t: {endpoints: {x: {plugin: p}, y: {plugin: p, public_url: https://b.e
 		if url := got.Tenants["t"].Endpoints[name].PublicURL; url != want {
 			t.Errorf("%s: PublicURL = %q, want %q", name, url, want)
 		}
+	}
+}
+
+func TestLoad_conditionOfAFilter(t *testing.T) {
+	t.Parallel()
+	got := mustLoad(t, "sinks: {out: {type: file, path: a, filter: {verified_by: hmac-*, where: 'data.amount.minor > 5'}}}",
+		"POSTERN__SINKS__OUT__FILTER__WHERE=decimal(data.amount.value) > decimal(\"5\") && provider == \"ottu\"")
+	s := got.Sinks["out"]
+	var failed []error
+	want := s.Want(func(err error) { failed = append(failed, err) })
+	for _, filter := range []host.Filter{s.Filter, want} {
+		if !filter.Ready() {
+			t.Fatal("the filter is not ready")
+		}
+		for data, matches := range map[string]bool{
+			`{"amount":{"value":"12.50"}}`: true,
+			`{"amount":{"value":"4.99"}}`:  false,
+			`{}`:                           true, // it does not fit, and is not lost
+		} {
+			ev := &host.Event{Provider: "ottu", VerifiedBy: host.HMACSHA256, Data: []byte(data)}
+			if filter.Match(ev) != matches {
+				t.Errorf("%s: Match = %t, want %t", data, !matches, matches)
+			}
+			ev.VerifiedBy = host.StaticToken
+			if filter.Match(ev) {
+				t.Errorf("%s: verified by a token, and wanted", data)
+			}
+		}
+	}
+	if len(failed) != 1 || !strings.Contains(failed[0].Error(), "a member is not there") {
+		t.Errorf("failed was told of %v, want of the event without an amount", failed)
 	}
 }

@@ -15,6 +15,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/postern/postern/config/internal/where"
 	"github.com/postern/postern/host"
 )
 
@@ -148,6 +149,29 @@ func (d *decoder) sink(path string, raw map[string]any, to *Sink) {
 	}
 	// Without a known type nobody can say which other keys belong here.
 	d.mapping(path, raw, len(parts) > 1, parts...)
+	d.condition(path+".filter.where", to)
+}
+
+// condition compiles the expression of a filter.
+func (d *decoder) condition(path string, to *Sink) {
+	if to.Filter.Where == "" {
+		return
+	}
+	c, err := where.Compile(to.Filter.Where)
+	var wrong *where.Error
+	if errors.As(err, &wrong) {
+		fix := wrong.Fix
+		switch {
+		case wrong.Unknown != "":
+			fix = suggest(wrong.Unknown, where.Names())
+		case fix == "":
+			fix = `write it like type == "payment.succeeded" && data.amount.minor > 5000, see docs/events.md`
+		}
+		d.add(path, err.Error(), fix)
+		return
+	}
+	to.condition = c.Test
+	to.Filter.Test = to.Want(func(error) {}).Test
 }
 
 // scalar reports what convert has against raw.

@@ -141,7 +141,7 @@ func inFields(path string, a, b reflect.Value) []string {
 	for i := range a.NumField() {
 		f := a.Type().Field(i)
 		key, _, _ := strings.Cut(f.Tag.Get("json"), ",")
-		if !f.IsExported() || key == "" {
+		if !f.IsExported() || key == "" || key == "-" {
 			continue
 		}
 		keyed = true

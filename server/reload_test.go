@@ -441,3 +441,33 @@ func TestOptions_observe(t *testing.T) {
 		t.Errorf("observed (-want +got):\n%s", diff)
 	}
 }
+
+// A compiled expression compares as its text.
+func TestReload_conditionOfASink(t *testing.T) {
+	t.Parallel()
+	at := func(where string) *config.Config {
+		cfg := testConfig(t)
+		cfg.Store.Path = "same"
+		cfg.Sinks["far"] = sinkWith(t, where)
+		return cfg
+	}
+	const one = `type == "a"`
+	if err := needsRestart(at(one), at(one)); err != nil {
+		t.Errorf("of the same = %v, want nil", err)
+	}
+	err := needsRestart(at(one), at(`type == "b"`))
+	if want := "changed, and taken by a restart only: sinks.far.filter.where"; err == nil || err.Error() != want {
+		t.Errorf("of another expression = %v, want %s", err, want)
+	}
+}
+
+// sinkWith is a sink as it is loaded with an expression.
+func sinkWith(t *testing.T, where string) config.Sink {
+	t.Helper()
+	text := fmt.Sprintf("sinks: {s: {type: file, path: a, from: oldest, filter: {where: %q}}}", where)
+	cfg, err := config.Load(config.Options{Text: []byte(text), Environ: []string{}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return cfg.Sinks["s"]
+}

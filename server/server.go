@@ -174,12 +174,25 @@ func (s *Server) sinkStates() []admin.SinkState {
 
 func (s *Server) subscribe(ctx context.Context) error {
 	for _, n := range s.sinks {
-		want := host.Subscription{Filter: n.cfg.Filter, From: n.cfg.From, Order: n.cfg.Order}
+		want := host.Subscription{Filter: n.cfg.Want(s.unjudged(n.name)), From: n.cfg.From, Order: n.cfg.Order}
 		if err := s.store.Subscribe(ctx, n.name, want); err != nil {
 			return fmt.Errorf("subscribe sink %s: %w", n.name, err)
 		}
 	}
 	return nil
+}
+
+// unjudged counts the events that a sink's expression does not fit, and logs the
+// first.
+func (s *Server) unjudged(sink string) func(error) {
+	var once sync.Once
+	return func(err error) {
+		s.metrics.Unjudged(sink)
+		once.Do(func() {
+			s.log.Warn("an event does not fit the sink's filter.where and is delivered; further ones are only counted",
+				"sink", sink, "error", err)
+		})
+	}
 }
 
 func (s *Server) startDispatch(ctx context.Context) {

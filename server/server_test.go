@@ -1,8 +1,10 @@
 package server
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"log/slog"
 	"net"
 	"net/http"
 	"os"
@@ -362,6 +364,35 @@ func TestStart_sinkAsConfigured(t *testing.T) {
 	}
 	if got := s.sinkStates(); !slices.Equal(got, []admin.SinkState{{Name: "erp", Breaker: "closed"}}) {
 		t.Errorf("states = %v", got)
+	}
+}
+
+// An event that a sink's expression does not fit reaches the sink, is counted,
+// and is logged the first time.
+func TestServer_deliversWhatAnExpressionDoesNotFit(t *testing.T) {
+	t.Parallel()
+	w, cfg := newWorld(), testConfig(t)
+	cfg.Sinks["erp"] = sinkWith(t, `provider == "nobody" || data.no.such == 1`)
+	var logs bytes.Buffer
+	s, err := start(t.Context(), cfg, Options{Log: slog.New(slog.NewTextHandler(&logs, nil))}, w.parts())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = s.Stop(within(t)) })
+	for _, key := range []string{"1", "2", "3"} {
+		if status, _, err := post(s, "/in/acme/pay", "accept "+key); err != nil || status != 201 {
+			t.Fatalf("post = %d, %v", status, err)
+		}
+		until(t, "the event is delivered", func() bool { return slices.Contains(w.traced(), "delivered "+key) })
+	}
+	if _, body := overSocket(t, cfg.Store.Path, "GET", "/metrics", ""); !strings.Contains(body, `postern_filter_errors_total{sink="erp"} 3`) {
+		t.Error("the events are not counted")
+	}
+	if err := s.Stop(within(t)); err != nil {
+		t.Fatal(err)
+	}
+	if n := strings.Count(logs.String(), "does not fit the sink's filter.where"); n != 1 {
+		t.Errorf("logged %d times, want once:\n%s", n, &logs)
 	}
 }
 

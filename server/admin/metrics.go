@@ -28,6 +28,7 @@ type Metrics struct {
 	deliveries *prometheus.HistogramVec
 	age        *prometheus.HistogramVec
 	reloads    *prometheus.CounterVec
+	unjudged   *prometheus.CounterVec
 }
 
 // NewMetrics makes metrics in a registry of their own.
@@ -52,14 +53,15 @@ func NewMetrics(version string) *Metrics {
 			prometheus.ExponentialBuckets(0.001, 2, 16), "sink"),
 		age: histogram("delivery_age_seconds", "From the callback received to its event delivered.",
 			prometheus.ExponentialBuckets(0.001, 4, 12), "sink"),
-		reloads: counter("reloads_total", "Reloads of the configuration, by result: ok or refused.", "result"),
+		reloads:  counter("reloads_total", "Reloads of the configuration, by result: ok or refused.", "result"),
+		unjudged: counter("filter_errors_total", "Events that did not fit the expression of a sink's filter, and that it gets.", "sink"),
 	}
 	build := prometheus.NewGauge(prometheus.GaugeOpts{
 		Name: "postern_build_info", Help: "Always 1; the labels say what is running.",
 		ConstLabels: prometheus.Labels{"version": version, "goversion": runtime.Version()},
 	})
 	build.Set(1)
-	m.registry.MustRegister(m.callbacks, m.refused, m.ingest, m.events, m.conflicts, m.settled, m.deliveries, m.age, m.reloads, build,
+	m.registry.MustRegister(m.callbacks, m.refused, m.ingest, m.events, m.conflicts, m.settled, m.deliveries, m.age, m.reloads, m.unjudged, build,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
@@ -104,6 +106,9 @@ func (m *Metrics) Reloaded(taken bool) {
 	}
 	m.reloads.WithLabelValues(result).Inc()
 }
+
+// Unjudged counts an event that the expression of a sink's filter does not fit.
+func (m *Metrics) Unjudged(sink string) { m.unjudged.WithLabelValues(sink).Inc() }
 
 // Delivery counts an attempt at a delivery: how long it took, and how long ago
 // its callback was received.
