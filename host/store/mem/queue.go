@@ -24,6 +24,8 @@ type sink struct {
 	turns   int // taken so far, for new and replayed ones to take turns
 	open    []*delivery
 	dead    []letter
+	// first are the first turns of open in each line; nil to be made anew.
+	first firsts
 }
 
 // walk is a way through the log.
@@ -91,7 +93,7 @@ func (s *Store) Subscribe(_ context.Context, name string, sub host.Subscription)
 		}
 		s.sinks[name] = k
 	}
-	k.want, k.order = sub.Filter.Clone(), sub.Order
+	k.want, k.order, k.first = sub.Filter.Clone(), sub.Order, nil
 	return nil
 }
 
@@ -133,9 +135,10 @@ func (s *Store) Lease(_ context.Context, name string, n int, ttl time.Duration) 
 	}
 	now := s.now()
 	var out host.Leased
+	first := k.firsts()
 	slices.SortStableFunc(k.open, func(a, b *delivery) int { return a.at.Compare(b.at) })
 	for _, d := range k.open {
-		if len(out.Deliveries) < n && !d.at.After(now) && !k.waits(d) {
+		if len(out.Deliveries) < n && !d.at.After(now) && !first.before(d) {
 			out.Deliveries = append(out.Deliveries, s.lease(d, now, ttl))
 		}
 	}
@@ -146,24 +149,62 @@ func (s *Store) Lease(_ context.Context, name string, n int, ttl time.Duration) 
 		}
 		d.Sink, d.at = name, now
 		k.open = append(k.open, d)
-		if !k.waits(d) {
+		if first.add(d); !first.before(d) {
 			out.Deliveries = append(out.Deliveries, s.lease(d, now, ttl))
 		}
 	}
-	out.Next = s.next(k, now)
+	out.Next = s.next(k, first, now)
 	return out, nil
 }
 
-// waits reports whether an earlier delivery of the same subject is open.
-func (k *sink) waits(d *delivery) bool {
-	if k.order != host.OrderSubject || d.Event.Subject == "" {
-		return false
+// line is what deliveries wait in for each other.
+type line struct{ tenant, endpoint, subject string }
+
+// firsts are the first turns of deliveries in each line; nil if none waits.
+type firsts map[line]string
+
+func (k *sink) firsts() firsts {
+	if k.order != host.OrderSubject {
+		return nil
 	}
-	return slices.ContainsFunc(k.open, func(o *delivery) bool {
-		return o.turn < d.turn && o.Event.Subject == d.Event.Subject &&
-			o.Event.Endpoint == d.Event.Endpoint && o.Event.Tenant == d.Event.Tenant
-	})
+	if k.first == nil {
+		k.first = firsts{}
+		for _, d := range k.open {
+			k.first.add(d)
+		}
+	}
+	return k.first
 }
+
+// remove takes the i-th of the open deliveries out.
+func (k *sink) remove(i int) {
+	gone := k.open[i]
+	k.open = slices.Delete(k.open, i, i+1)
+	in := gone.line()
+	if k.first[in] != gone.turn {
+		return
+	}
+	delete(k.first, in)
+	for _, d := range k.open {
+		if d.Event.Subject == in.subject && d.line() == in {
+			k.first.add(d)
+		}
+	}
+}
+
+func (f firsts) add(d *delivery) {
+	in := d.line()
+	if turn, ok := f[in]; f != nil && (!ok || d.turn < turn) {
+		f[in] = d.turn
+	}
+}
+
+// before reports whether an earlier delivery of the same subject is open.
+func (f firsts) before(d *delivery) bool {
+	return f != nil && d.Event.Subject != "" && f[d.line()] < d.turn
+}
+
+func (d *delivery) line() line { return line{d.Event.Tenant, d.Event.Endpoint, d.Event.Subject} }
 
 func (s *Store) lease(d *delivery, now time.Time, ttl time.Duration) host.Delivery {
 	s.token++
@@ -218,13 +259,13 @@ func (s *Store) step(k *sink, w *walk) *delivery {
 }
 
 // next is when to lease again: now if there is more to look at.
-func (s *Store) next(k *sink, now time.Time) time.Time {
+func (s *Store) next(k *sink, first firsts, now time.Time) time.Time {
 	if k.replay != nil || k.log.seq <= uint64(len(s.records)) {
 		return now
 	}
 	var next time.Time
 	for _, d := range k.open {
-		if (next.IsZero() || d.at.Before(next)) && !k.waits(d) {
+		if (next.IsZero() || d.at.Before(next)) && !first.before(d) {
 			next = d.at
 		}
 	}
@@ -258,7 +299,7 @@ func (s *Store) Settle(_ context.Context, name string, all ...host.Settlement) e
 			}})
 		case host.Done:
 		}
-		k.open = slices.Delete(k.open, i, i+1)
+		k.remove(i)
 	}
 	return nil
 }
@@ -321,6 +362,7 @@ func (s *Store) Redrive(_ context.Context, name string, ids ...string) (int, err
 		return 0, err
 	}
 	gone := k.removeDead(ids)
+	k.first = nil
 	for i := range gone {
 		k.open = append(k.open, &delivery{
 			Delivery: host.Delivery{Sink: name, Event: gone[i].Event},
@@ -393,7 +435,7 @@ func (s *Store) StopReplay(_ context.Context, name string) error {
 		return err
 	}
 	k.open = slices.DeleteFunc(k.open, func(d *delivery) bool { return d.fresh && d.walk == k.replay.number })
-	k.replay = nil
+	k.replay, k.first = nil, nil
 	return nil
 }
 
