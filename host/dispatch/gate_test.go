@@ -389,24 +389,48 @@ func TestRate_waitHoldsNoLease(t *testing.T) {
 
 func TestDispatch_reasonAndAnswerAreBounded(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		q := newFake("s")
-		q.put(t, 1)
-		long := "x" + strings.Repeat("é", host.MaxReason)
-		d := New(q, quiet(), nil, Route{Name: "s", Sink: each(func(context.Context, host.Delivery) error {
-			return host.Permanent(host.WithAnswer(errors.New("reason "+long), "answer "+long))
-		})})
-		stop := start(d)
-		defer stop()
-		synctest.Wait()
-		dead := q.dead(t, "s")
-		if len(dead) != 1 {
-			t.Fatalf("%d dead, want 1", len(dead))
-		}
-		for what, got := range map[string]string{"reason": dead[0].Reason, "answer": dead[0].Answer} {
-			if n := len(got); n > host.MaxReason || n < host.MaxReason-1 || !utf8.ValidString(got) || !strings.HasPrefix(got, what) {
-				t.Errorf("%s has %d bytes, valid UTF-8 %t, want up to %d: %.20q", what, n, utf8.ValidString(got), host.MaxReason, got)
+	onEveryEngine(t, func(t *testing.T, open func(...string) engine) {
+		synctest.Test(t, func(t *testing.T) {
+			q := open("s")
+			q.put(t, 1)
+			long := "x" + strings.Repeat("é", host.MaxReason)
+			d := New(recording{q, t}, quiet(), nil, Route{Name: "s", Sink: each(func(_ context.Context, d host.Delivery) error {
+				err := host.WithAnswer(errors.New("reason "+long), "answer "+long)
+				if d.Attempt == 1 {
+					return err
+				}
+				return host.Permanent(err)
+			})})
+			stop := start(d)
+			defer stop()
+			pass(time.Minute)
+			dead := q.dead(t, "s")
+			if len(dead) != 1 || dead[0].Attempts != 2 {
+				t.Fatalf("dead letters = %+v, want one after two attempts", dead)
 			}
-		}
+			bounds(t, "a dead letter", dead[0].Reason, dead[0].Answer)
+		})
 	})
+}
+
+// recording looks at each settlement.
+type recording struct {
+	Queue
+	t *testing.T
+}
+
+func (q recording) Settle(ctx context.Context, sink string, s ...host.Settlement) error {
+	for _, s := range s {
+		bounds(q.t, "a settlement as "+s.Outcome.String(), s.Reason, s.Answer)
+	}
+	return q.Queue.Settle(ctx, sink, s...)
+}
+
+func bounds(t *testing.T, of, reason, answer string) {
+	t.Helper()
+	for what, got := range map[string]string{"reason": reason, "answer": answer} {
+		if n := len(got); n > host.MaxReason || n < host.MaxReason-1 || !utf8.ValidString(got) || !strings.HasPrefix(got, what) {
+			t.Errorf("%s of %s has %d bytes, valid UTF-8 %t, want up to %d: %.20q", what, of, n, utf8.ValidString(got), host.MaxReason, got)
+		}
+	}
 }

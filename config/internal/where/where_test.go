@@ -137,6 +137,8 @@ func TestCondition_errors(t *testing.T) {
 		`decimal(data.provider_data.rate) > decimal(1)`: "at character ",
 		`decimal(data.none) > decimal(1)`:               "at character ",
 		`date(data.status) > time`:                      "at character ",
+		`decimal("1e999999999") > decimal(1)`:           "at character ",
+		`decimal("1/3") > decimal(0)`:                   "at character ",
 		`int(data.status) > 1`:                          "at character ",
 		`1 % int(data.provider_data.rate - 1.5) == 1`:   "at character ",
 		`any(data.amount.minor, # == 1)`:                "at character ",
