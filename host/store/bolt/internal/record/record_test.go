@@ -316,6 +316,8 @@ func FuzzDecode(f *testing.F) {
 	f.Add(b)
 	f.Add(goldenRow().Encode())
 	f.Add(goldenPosition().Encode())
+	f.Add(goldenRing().Encode())
+	f.Add(goldenRepeats().Encode())
 	f.Add(goldenReplay().Encode())
 	rec, _, _ := golden()
 	f.Add(appendEvents(nil, rec))
@@ -326,6 +328,8 @@ func FuzzDecode(f *testing.F) {
 		}
 		_, _ = ParseRow(appendSum(bytes.Clone(b)))
 		_, _ = ParsePosition(appendSum(bytes.Clone(b)))
+		_, _ = ParseRing(appendSum(bytes.Clone(b)))
+		_, _ = ParseRepeats(appendSum(bytes.Clone(b)))
 		_, _ = ParseReplay(appendSum(bytes.Clone(b)))
 		_ = readRaw(b, &host.Callback{})
 		_, _ = Look(b, goldenSeq)
