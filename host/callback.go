@@ -97,6 +97,13 @@ type Token struct {
 
 func (t *Token) mask() string { return "[token:" + t.Name + "]" }
 
+func (t *Token) algorithm() Algorithm {
+	if t.Signed {
+		return SignedToken
+	}
+	return StaticToken
+}
+
 // match compares every bound value, so that the time taken does not tell which
 // one was near, and returns the index of the one that is equal, -1 for none,
 // and of a signed token the text that it speaks for.
@@ -234,16 +241,14 @@ func (e *Endpoint) maskTokens(cb *Callback) bool {
 			all = false
 			continue
 		}
-		algorithm := StaticToken
 		if t.Signed {
-			algorithm = SignedToken
 			if cb.TokenTexts == nil {
 				cb.TokenTexts = make(map[string]string)
 			}
 			cb.TokenTexts[t.Name] = text
 		}
 		cb.Tokens = append(cb.Tokens, Evidence{
-			Secret: t.Name, Value: which, Algorithm: algorithm, Covers: CoversNone,
+			Secret: t.Name, Value: which, Algorithm: t.algorithm(), Covers: CoversNone,
 		})
 	}
 	gone.wipe(cb, before)

@@ -16,6 +16,7 @@ type Host struct {
 	Store interface {
 		Appender
 		Put(ctx context.Context, r *Rejected) error
+		Drop(ctx context.Context, id string) error
 	}
 	Log *slog.Logger
 	// Wake is called after something new became durable; it must not block.
@@ -42,7 +43,10 @@ type Observation struct {
 	Failed bool
 	Code   Code
 	// Kept says that the callback was kept as it came, to be reprocessed.
-	Kept    bool
+	Kept bool
+	// Lost says that the callback was refused, or could not be judged, and that
+	// there was no room for it in the quarantine.
+	Lost    bool
 	Receipt Receipt
 	Took    time.Duration
 }
@@ -120,8 +124,20 @@ func wait(ctx context.Context, d time.Duration) {
 // changes cb only by masking. The error is that of [Plugin].
 func (e *Endpoint) Judge(ctx context.Context, cb *Callback) (Result, error) {
 	if !e.maskTokens(cb) {
-		return Result{Verdict: Reject, Reason: NotVerified, Detail: "a static token is missing or wrong"}, nil
+		return refusedToken(wrongToken), nil
 	}
+	return e.judge(ctx, cb)
+}
+
+const wrongToken = "a static token is missing or wrong"
+
+// refusedToken is the result for a callback whose tokens are not right.
+func refusedToken(detail string) Result {
+	return Result{Verdict: Reject, Reason: NotVerified, Detail: detail}
+}
+
+// judge is Judge for a callback whose tokens are masked and right.
+func (e *Endpoint) judge(ctx context.Context, cb *Callback) (Result, error) {
 	res, err := e.Plugin.Handle(ctx, cb)
 	if err != nil {
 		return Result{}, err
@@ -159,7 +175,9 @@ func proven(res *Result) bool {
 func (h *Host) reject(ctx context.Context, ep *Endpoint, cb *Callback, res *Result, seen *Observation) Answer {
 	code := res.Reason.Code()
 	seen.Failed, seen.Code = true, code
-	h.quarantine(ctx, ep, cb, res.Reason.String(), res.Detail)
+	h.quarantine(ctx, ep, cb, res, seen)
+	h.Log.Warn("callback rejected", "endpoint", ep.Source(), "plugin", ep.PluginVersion,
+		"reason", res.Reason.String(), "detail", res.Detail, "bytes", len(cb.Body), "remote", cb.Remote)
 	answer := Failure(code)
 	if ep.RejectStatus != 0 {
 		answer.Status = ep.RejectStatus
@@ -167,18 +185,27 @@ func (h *Host) reject(ctx context.Context, ep *Endpoint, cb *Callback, res *Resu
 	return answer
 }
 
-// quarantine hands a refused callback to the store. A store without a
-// quarantine is no failure: the callback is logged, without its body.
-func (h *Host) quarantine(ctx context.Context, ep *Endpoint, cb *Callback, reason, detail string) {
-	err := h.Store.Put(ctx, &Rejected{
-		Reason: reason, Detail: detail, Tenant: ep.Tenant, Endpoint: ep.Name,
+// quarantine hands a callback to the store that was refused or, with a result
+// that has no reason, could not be judged. A store without a quarantine is no
+// failure.
+//
+// Invariant 9: it can be run again once the plugin, the secret or the setting is
+// mended.
+func (h *Host) quarantine(ctx context.Context, ep *Endpoint, cb *Callback, res *Result, seen *Observation) {
+	r := &Rejected{
+		Reason: res.Reason.String(), Detail: res.Detail, Tenant: ep.Tenant, Endpoint: ep.Name,
 		Provider: ep.Provider, Plugin: ep.PluginVersion, Callback: *cb,
-	})
-	if err != nil && !errors.Is(err, ErrUnsupported) {
-		h.Log.Error("quarantine", "endpoint", ep.Source(), "err", err)
 	}
-	h.Log.Warn("callback rejected", "endpoint", ep.Source(), "plugin", ep.PluginVersion,
-		"reason", reason, "detail", detail, "bytes", len(cb.Body), "remote", cb.Remote)
+	if r.Reason == "" {
+		r.Reason = ReasonPluginFailed
+	}
+	if res.Reason != NotVerified {
+		r.Evidence = allEvidence(cb, res)
+	}
+	if err := h.Store.Put(ctx, r); err != nil && !errors.Is(err, ErrUnsupported) {
+		seen.Lost = true
+		h.Log.Error("callback not quarantined", "endpoint", ep.Source(), "reason", r.Reason, "err", err)
+	}
 }
 
 // respond answers a challenge, which needs no record.
@@ -248,6 +275,13 @@ func (h *Host) append(ctx context.Context, rec *Record) (Receipt, error) {
 	if err != nil {
 		return Receipt{}, err
 	}
+	for i, d := range receipt.Events {
+		// Invariant 3: a conflict is answered like the first, marked and told.
+		if d == Conflicted {
+			h.Log.Warn("conflict: an event's content changed under the same dedup key",
+				"endpoint", "/"+rec.Tenant+"/"+rec.Endpoint, "seq", receipt.Seq, "index", i)
+		}
+	}
 	if receipt.Seq != 0 && h.Wake != nil {
 		h.Wake()
 	}
@@ -257,13 +291,6 @@ func (h *Host) append(ctx context.Context, rec *Record) (Receipt, error) {
 // ack is the answer to a callback that is durable: the plugin's, or the
 // endpoint's.
 func (h *Host) ack(ep *Endpoint, answer *Answer, receipt Receipt) Answer {
-	for i, d := range receipt.Events {
-		// Invariant 3: a conflict is answered like the first, marked and told.
-		if d == Conflicted {
-			h.Log.Warn("conflict: an event's content changed under the same dedup key",
-				"endpoint", ep.Source(), "seq", receipt.Seq, "index", i)
-		}
-	}
 	if answer == nil {
 		answer = &ep.Ack
 	}
@@ -278,8 +305,15 @@ func (h *Host) ack(ep *Endpoint, answer *Answer, receipt Receipt) Answer {
 //
 // Invariant 1: a failure of ours is 503 where the provider retries; where it
 // does not, the callback itself is made durable and acknowledged.
+//
+// Invariant 9: where the plugin failed the provider may give up before it is
+// mended, and its retries take one place in quarantine. One that found no
+// instance free is well when it comes again.
 func (h *Host) unable(ctx context.Context, ep *Endpoint, cb *Callback, cause error, seen *Observation) Answer {
 	if ep.Unable == Retry {
+		if CodeOf(cause) == PluginFailed {
+			h.quarantine(ctx, ep, cb, &Result{Detail: cause.Error()}, seen)
+		}
 		return h.fail(ep, cause, seen)
 	}
 	return h.keep(ctx, ep, cb, &Result{}, cause, seen)
@@ -294,6 +328,10 @@ func (h *Host) keep(ctx context.Context, ep *Endpoint, cb *Callback, res *Result
 	rec.Kind, rec.Evidence, rec.Detail = Kept, allEvidence(cb, res), cause.Error()
 	receipt, err := h.append(ctx, rec)
 	if err != nil {
+		// Invariant 9: this provider does not send again.
+		if CodeOf(err) == KeptFull {
+			h.quarantine(ctx, ep, cb, &Result{Reason: res.Reason, Detail: cause.Error(), Evidence: res.Evidence}, seen)
+		}
 		return h.fail(ep, errors.Join(err, cause), seen)
 	}
 	h.Log.Error("callback kept", "endpoint", ep.Source(), "plugin", ep.PluginVersion,

@@ -35,6 +35,9 @@ type fakeStore struct {
 	receipt  Receipt
 	records  []*Record
 	rejected []*Rejected
+	putErr   error
+	dropped  []string
+	dropErr  error
 }
 
 func (s *fakeStore) Append(_ context.Context, rec *Record) (Receipt, error) {
@@ -44,7 +47,12 @@ func (s *fakeStore) Append(_ context.Context, rec *Record) (Receipt, error) {
 
 func (s *fakeStore) Put(_ context.Context, r *Rejected) error {
 	s.rejected = append(s.rejected, r)
-	return ErrUnsupported
+	return s.putErr
+}
+
+func (s *fakeStore) Drop(_ context.Context, id string) error {
+	s.dropped = append(s.dropped, id)
+	return s.dropErr
 }
 
 type pipeline struct {
@@ -267,7 +275,7 @@ func TestNoEvidenceNoAck(t *testing.T) {
 func TestReject_isUniformAndQuarantined(t *testing.T) {
 	for reason, want := range map[Reason]int{NotVerified: 401, Malformed: 400, NotUnderstood: 400} {
 		p := newPipeline()
-		p.plugin.res = Result{Verdict: Reject, Reason: reason, Detail: "the detail"}
+		p.plugin.res = Result{Verdict: Reject, Reason: reason, Detail: "the detail", Evidence: []Evidence{proof}}
 		got := p.ingest()
 		if got.Status != want || strings.Contains(string(got.Body), "the detail") {
 			t.Errorf("%v: answer %d %s, want %d without the detail", reason, got.Status, got.Body, want)
@@ -275,12 +283,33 @@ func TestReject_isUniformAndQuarantined(t *testing.T) {
 		if len(p.store.rejected) != 1 || p.store.rejected[0].Reason != reason.String() || len(p.store.records) != 0 {
 			t.Errorf("%v: quarantined %+v", reason, p.store.rejected)
 		}
+		if r := p.store.rejected[0]; (len(r.Evidence) == 1) != (reason != NotVerified) || r.Detail != "the detail" || r.Plugin != "ottu@1" {
+			t.Errorf("%v: quarantined %+v", reason, r)
+		}
 		if log := p.log.String(); strings.Contains(log, "body=") || !strings.Contains(log, "the detail") {
 			t.Errorf("%v: log %q, want the detail and no body", reason, log)
 		}
 		p.ep.RejectStatus = 422
 		if got := p.ingest(); got.Status != 422 {
 			t.Errorf("%v: status = %d, want the endpoint's 422", reason, got.Status)
+		}
+	}
+}
+
+// TestReject_withoutRoomIsTold: the answer is the same, and what is lost is
+// counted; an engine without a quarantine has lost nothing that it promised.
+func TestReject_withoutRoomIsTold(t *testing.T) {
+	for err, lost := range map[error]bool{Errorf(StoreFull, "4096 wait"): true, ErrUnsupported: false, nil: false} {
+		for _, fails := range []error{nil, Errorf(PluginFailed, "trapped")} {
+			p := newPipeline()
+			p.plugin.res, p.plugin.err, p.store.putErr = Result{Verdict: Reject, Reason: Malformed}, fails, err
+			want := 400
+			if fails != nil {
+				want = 503
+			}
+			if got := p.ingest(); got.Status != want || p.seen[0].Lost != lost {
+				t.Errorf("put: %v: status %d, lost %v; want %d and %v", err, got.Status, p.seen[0].Lost, want, lost)
+			}
 		}
 	}
 }

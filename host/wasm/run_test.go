@@ -141,6 +141,7 @@ func (s *acceptAll) Append(context.Context, *host.Record) (host.Receipt, error) 
 	return host.Receipt{Seq: 1}, nil
 }
 func (*acceptAll) Put(context.Context, *host.Rejected) error { return host.ErrUnsupported }
+func (*acceptAll) Drop(context.Context, string) error        { return host.ErrUnsupported }
 
 // TestAcceptWithoutEvidenceIsNotAcknowledged runs a real guest that says
 // accept and verified nothing.
