@@ -16,16 +16,16 @@ func engine(o Options) storetest.Engine {
 	const later = "not built yet"
 	return storetest.Engine{
 		Open: func(t *testing.T, dir string, now func() time.Time) host.Store {
-			o.Now, o.MaxKept = now, storetest.KeptBound
+			o.Now, o.MaxKept, o.RingEntries = now, storetest.KeptBound, storetest.RingBound
 			return open(t, dir, o)
 		},
 		OpenRotating: func(t *testing.T, dir string, now func() time.Time) host.Store {
-			o.Now, o.MaxKept, o.SegmentSize = now, storetest.KeptBound, 1<<20
+			o.Now, o.MaxKept, o.RingEntries, o.SegmentSize = now, storetest.KeptBound, storetest.RingBound, 1<<20
 			return open(t, dir, o)
 		},
-		Reopens:      true,
-		Kill:         func(t *testing.T, s host.Store) { kill(t, s.(*Store)) },
-		NoQuarantine: later, NoTimeline: later, NoSearch: later,
+		Reopens:    true,
+		Kill:       func(t *testing.T, s host.Store) { kill(t, s.(*Store)) },
+		NoTimeline: later, NoSearch: later,
 	}
 }
 

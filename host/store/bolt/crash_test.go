@@ -51,7 +51,7 @@ func crashing(dir, from string) error {
 		return err
 	}
 	const writers = 8
-	errs := make(chan error, writers+1)
+	errs := make(chan error, writers+2)
 	for w := range writers {
 		go func() {
 			for n := first + 2*w; ; n += 2 * writers {
@@ -65,7 +65,24 @@ func crashing(dir, from string) error {
 		}()
 	}
 	go func() { errs <- crashingSink(s) }()
+	go func() { errs <- crashingQuarantine(s, first) }()
 	return <-errs
+}
+
+// crashingQuarantine puts, and drops every third.
+func crashingQuarantine(s *Store, first int) error {
+	for n := first; ; n++ {
+		if err := s.Put(context.Background(), storetest.SampleRejected(n, "till", "malformed")); err != nil {
+			return err
+		}
+		all, _, err := s.List(context.Background(), host.Wanted{}, "", 1)
+		if err == nil && n%3 == 0 {
+			err = s.Drop(context.Background(), all[0].ID)
+		}
+		if err != nil {
+			return err
+		}
+	}
 }
 
 // crashingSink gives up every third delivery.
@@ -109,7 +126,12 @@ func TestInvariant2_killedProcessLosesNothing(t *testing.T) {
 		for _, db := range []*bbolt.DB{s.active().db, s.state} {
 			wantSound(t, db)
 		}
+		all := listed(t, s, host.Wanted{Reason: "malformed"}, 100)
+		if len(all) == 0 || len(all) != s.quarantined() || len(s.notes()) > 0 {
+			t.Errorf("%d listed of %d quarantined, damage %q", len(all), s.quarantined(), s.notes())
+		}
 		closeStore(t, s)
+		wantSoundQuarantine(t, dir)
 		if len(stored) == 0 || len(dead) == 0 {
 			t.Fatalf("nothing happened before the kill: %d stored, %d dead", len(stored), len(dead))
 		}
@@ -217,6 +239,17 @@ func wantSound(t *testing.T, db *bbolt.DB) {
 	if err != nil {
 		t.Error(err)
 	}
+}
+
+// wantSoundQuarantine looks at the file of a store that is closed.
+func wantSoundQuarantine(t *testing.T, dir string) {
+	t.Helper()
+	db, err := bbolt.Open(filepath.Join(dir, "quarantine.db"), fileMode, &bbolt.Options{ReadOnly: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	wantSound(t, db)
 }
 
 func TestOpen_resyncsOnlyAfterAnUncleanEnd(t *testing.T) {

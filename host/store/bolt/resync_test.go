@@ -41,6 +41,21 @@ func TestInvariant13_resyncSparesTheTreeOnTheDisk(t *testing.T) {
 			return s.Subscribe(t.Context(), fmt.Sprintf("sink-%d", n), host.Subscription{From: host.FromOldest})
 		})
 	})
+	t.Run("quarantine.db", func(t *testing.T) {
+		sparesTheTree(t, "quarantine.db", func(s *Store, n int) error {
+			// More pages than are free.
+			for i := range 20 {
+				r := storetest.SampleRejected(1000*i+n, "till", "malformed")
+				r.Callback.Body = bulky(1000*i + n).Callback.Body
+				if err := s.Put(t.Context(), r); err != nil {
+					return err
+				}
+			}
+			// To list has them written.
+			_, _, err := s.List(t.Context(), host.Wanted{}, "", 1)
+			return err
+		})
+	})
 }
 
 // sparesTheTree does it for a file that commit commits to, as Open or Close does
@@ -72,6 +87,11 @@ func sparesTheTree(t *testing.T, name string, commit func(*Store, int) error) {
 		}
 		return os.OpenFile(name, flag, mode)
 	}})
+	if name == "quarantine.db" {
+		if err := commit(s, acknowledged+1); err != nil {
+			t.Fatal(err)
+		}
+	}
 	// Open commits to a segment, Close to state.db.
 	file, err := os.ReadFile(path)
 	if err != nil {
@@ -212,7 +232,9 @@ func TestOpen_afterEveryCut(t *testing.T) {
 		{"first open, state.db begun", false, []func(*testing.T, string){remove("state.db", first), write("state.db.tmp", "begun")}},
 		{"first open, state.db made", false, []func(*testing.T, string){remove(first)}},
 		{"first open, segment begun", false, []func(*testing.T, string){remove(first), write(first+".tmp", "begun")}},
-		{"first open, segment made", false, nil},
+		{"first open, segment made", false, []func(*testing.T, string){remove("quarantine.db")}},
+		{"first open, quarantine begun", false, []func(*testing.T, string){remove("quarantine.db"), write("quarantine.db.tmp", "begun")}},
+		{"first open, quarantine made", false, nil},
 		{"open, mark torn", true, []func(*testing.T, string){write("LOCK", "inu")}},
 		{"open, LOCK lost", true, []func(*testing.T, string){remove("LOCK")}},
 		{"resync, cut before its meta page", true, []func(*testing.T, string){func(t *testing.T, dir string) {

@@ -22,7 +22,7 @@ func (s *Store) Status(context.Context) (host.Status, error) {
 	}
 	st := host.Status{
 		Engine: "bolt", Segments: len(s.segments()), Oldest: s.oldest(),
-		Kept: int(s.kept.Load()), Damaged: s.notes(),
+		Kept: int(s.kept.Load()), Quarantined: s.quarantined(), Damaged: s.notes(),
 	}
 	if short, err := s.short(); err == nil && short {
 		st.Full = fmt.Sprintf("less than the reserve is free in %s", s.dir)

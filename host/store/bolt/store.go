@@ -14,6 +14,7 @@ import (
 	"go.etcd.io/bbolt"
 
 	"github.com/postern/postern/host"
+	"github.com/postern/postern/host/store/bolt/internal/quarantine"
 	"github.com/postern/postern/host/store/bolt/internal/queue"
 	"github.com/postern/postern/host/store/bolt/internal/record"
 )
@@ -36,6 +37,10 @@ type Options struct {
 	// StoreFull. Zero means 4,096 and 64 MiB.
 	QueueRequests int
 	QueueBytes    int64
+	// RingEntries and RingBytes bound each ring of the quarantine: what was
+	// refused at one endpoint for one reason. Zero means 1,000 and 16 MiB.
+	RingEntries int
+	RingBytes   int64
 	// Reserve is how many bytes of the file system stay free: with less,
 	// appends are StoreFull. Zero means 256 MiB or 2 %, whichever is more; a
 	// negative number means none.
@@ -88,6 +93,8 @@ func (o *Options) fill() {
 	orDefault(&o.MaxRetries, defaultMaxRetries)
 	orDefault(&o.QueueRequests, defaultQueueRequests)
 	orDefault(&o.QueueBytes, defaultQueueBytes)
+	orDefault(&o.RingEntries, defaultRing)
+	orDefault(&o.RingBytes, defaultRingBytes)
 	orDefault(&o.SegmentSize, defaultSegmentSize)
 	orDefault(&o.SegmentAge, defaultSegmentAge)
 	orDefault(&o.Retention, defaultRetention)
@@ -121,8 +128,7 @@ func (o *Options) alloc() int { return int(min(max(o.SegmentSize/8, 64<<10), lar
 const largeAlloc = 16 << 20
 
 // Store implements [host.Store] in a directory. It is safe for concurrent use.
-// Put, List, Get, Drop, Timeline and Search answer
-// [host.ErrUnsupported].
+// Timeline and Search answer [host.ErrUnsupported].
 type Store struct {
 	host.Unsupported
 
@@ -141,6 +147,8 @@ type Store struct {
 
 	kept atomic.Int64 // callbacks that wait to be reprocessed
 	full atomic.Bool  // less than the reserve was free at the last commit
+
+	quarantine *quarantine.File
 
 	// last is the last sequence that is durable. Readers stop there: bbolt
 	// shows a transaction before its last sync.
@@ -195,6 +203,7 @@ func Open(dir string, o Options) (*Store, error) {
 	s.token.Store(rand.Uint64()) //nolint:gosec // it tells leases apart and guards nothing
 	s.appends = newLoop(o.QueueRequests, o.QueueBytes, func(r *request) int { return cap(r.coded) }, s.commitAppends)
 	s.changes = newLoop(maxBatch, maxBatchBytes, func(*change) int { return 0 }, s.commitChanges)
+	s.openQuarantine(clean)
 	go s.keepHouse()
 	s.tendSoon()
 	return s, nil
@@ -239,7 +248,7 @@ func (s *Store) open(clean bool) error {
 			return err
 		}
 	}
-	return s.openIndex(keys)
+	return errors.Join(s.subtractDropped(), s.openIndex(keys))
 }
 
 // bringToDisk makes durable what an unclean end may have left in the page cache
@@ -409,6 +418,7 @@ func (s *Store) judge(what string, err error) error {
 // positions and marks the end as clean, unless the store has failed.
 func (s *Store) Close() error {
 	s.appends.close()
+	s.quarantine.Close()
 	s.stopTending()
 	err := s.broken()
 	if err == nil {
@@ -445,6 +455,9 @@ func (s *Store) release(clean bool) error {
 		for _, f := range s.index.list() {
 			errs = append(errs, s.free(f.db))
 		}
+	}
+	if s.quarantine != nil {
+		errs = append(errs, s.quarantine.Release())
 	}
 	if s.state != nil {
 		errs = append(errs, s.free(s.state))

@@ -1,7 +1,6 @@
 package bolt
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -155,6 +154,7 @@ func (s *Store) expireSegments(now time.Time) error {
 		if err := s.expire(g); err != nil {
 			return fmt.Errorf("expire segment %s: %w", g.path, err)
 		}
+		s.forgetKept(next.first)
 	}
 }
 
@@ -167,22 +167,4 @@ func (s *Store) expire(g *segment) error {
 		return err
 	}
 	return syncPath(filepath.Dir(g.path))
-}
-
-// keptFrom reports whether a callback of a range was kept and not dropped since.
-func (s *Store) keptFrom(first, last uint64) bool {
-	found := false
-	for _, g := range s.segments() {
-		if last < g.first {
-			break
-		}
-		err := g.view(func(tx *bbolt.Tx) error {
-			k, _ := tx.Bucket(bucketKept).Cursor().Seek(seqKey(first))
-			found = found || k != nil && binary.BigEndian.Uint64(k) <= last
-			return nil
-		})
-		// Who cannot look must not expire.
-		found = found || err != nil
-	}
-	return found
 }

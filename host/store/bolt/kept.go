@@ -1,0 +1,272 @@
+package bolt
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math"
+	"strconv"
+
+	"go.etcd.io/bbolt"
+
+	"github.com/postern/postern/host"
+	"github.com/postern/postern/host/store/bolt/internal/quarantine"
+	"github.com/postern/postern/host/store/bolt/internal/record"
+)
+
+// bucketDropped of state.db has the sequences of kept callbacks that count as
+// kept no more. The log is not written to again, and so cannot say it.
+var bucketDropped = []byte("k")
+
+// keptPrefix is what the id of a kept callback begins with; its sequence
+// follows.
+const keptPrefix = "kept-"
+
+func keptID(seq uint64) string { return keptPrefix + strconv.FormatUint(seq, 10) }
+
+// subtractDropped has what was dropped not count as kept, once the segments are
+// open. A mark of what is lost is passed over.
+func (s *Store) subtractDropped() error {
+	all := s.segments()
+	return s.viewState(func(tx *bbolt.Tx) error {
+		dropped := tx.Bucket(bucketDropped)
+		if dropped == nil {
+			return nil
+		}
+		return dropped.ForEach(func(k, _ []byte) error {
+			seq, err := parseSeq(k)
+			if err != nil {
+				return err
+			}
+			// What cannot be read counts: the bound holds all the earlier.
+			_ = all[holding(all, seq)].view(func(tx *bbolt.Tx) error {
+				if found, _ := tx.Bucket(bucketKept).Cursor().Seek(k); bytes.Equal(found, k) {
+					s.kept.Add(-1)
+				}
+				return nil
+			})
+			return nil
+		})
+	})
+}
+
+// keptAfter returns the sequences of the kept callbacks behind one sequence and
+// not behind another, up to n of them, rising, but for those that were dropped.
+func (s *Store) keptAfter(after, last uint64, n int) ([]uint64, error) {
+	var out []uint64
+	for last = min(last, s.last.Load()); after < last && len(out) < n; {
+		marks, looked, err := s.keptMarks(after+1, last)
+		if err != nil {
+			return nil, err
+		}
+		if out, err = s.appendUndropped(out, marks); err != nil {
+			return nil, err
+		}
+		after = looked
+	}
+	return out[:min(n, len(out))], nil
+}
+
+// keptMarks reads the marks of kept callbacks from one sequence on, in one
+// segment and one transaction, and returns how far it got.
+func (s *Store) keptMarks(from, last uint64) (marks []uint64, looked uint64, err error) {
+	err = s.viewAt(from, func(tx *bbolt.Tx, all []*segment, i int) error {
+		marks, looked = nil, last
+		if i < len(all)-1 {
+			looked = min(last, all[i+1].first-1)
+		}
+		c := tx.Bucket(bucketKept).Cursor()
+		for k, _ := c.Seek(seqKey(from)); k != nil && len(marks) < maxRead; k, _ = c.Next() {
+			seq, err := parseSeq(k)
+			if err != nil || seq > looked {
+				return err
+			}
+			if marks = append(marks, seq); len(marks) == maxRead {
+				looked = seq
+			}
+		}
+		return nil
+	})
+	return marks, looked, err
+}
+
+func (s *Store) appendUndropped(out, marks []uint64) ([]uint64, error) {
+	err := s.viewState(func(tx *bbolt.Tx) error {
+		dropped := tx.Bucket(bucketDropped)
+		for _, seq := range marks {
+			if dropped == nil || dropped.Get(seqKey(seq)) == nil {
+				out = append(out, seq)
+			}
+		}
+		return nil
+	})
+	return out, err
+}
+
+// listKept lists kept callbacks behind a sequence, up to n that are wanted. More
+// says that another is wanted. The page ends early when it is large.
+//
+// What is damaged is logged and left out: it must not hide what is behind it.
+func (s *Store) listKept(
+	ctx context.Context, want host.Wanted, after uint64, n int,
+) (out []host.Rejected, more bool, err error) {
+	if want.Reason != "" && want.Reason != host.ReasonKept {
+		return nil, false, nil
+	}
+	for size := 0; ; {
+		if err := ctx.Err(); err != nil {
+			return nil, false, err
+		}
+		some, err := s.keptAfter(after, math.MaxUint64, maxRead)
+		if err != nil || len(some) == 0 {
+			return out, false, err
+		}
+		for _, seq := range some {
+			r, err := s.keptCallback(seq)
+			switch {
+			case err != nil:
+				s.options.Log.Error("kept callback left out of the list", "id", keptID(seq), "err", err)
+			case (want.Tenant != "" && want.Tenant != r.Tenant) || (want.Endpoint != "" && want.Endpoint != r.Endpoint):
+			case len(out) >= n || size >= maxReadBytes:
+				return out, true, nil
+			default:
+				out = append(out, *r)
+				size += len(r.Callback.Body)
+			}
+			after = seq
+		}
+	}
+}
+
+// keptCallback reads the kept callback with this sequence from the log.
+func (s *Store) keptCallback(seq uint64) (r *host.Rejected, err error) {
+	err = s.record(seq, func(b []byte) error {
+		rec, err := record.Decode(b, seq)
+		if err != nil {
+			return err
+		}
+		r = &host.Rejected{
+			ID: keptID(seq), Kept: true, Reason: host.ReasonKept, Detail: rec.Detail,
+			Tenant: rec.Tenant, Endpoint: rec.Endpoint, Provider: rec.Provider, Plugin: rec.Plugin,
+			Evidence: rec.Evidence, Callback: rec.Callback, Count: 1, Last: rec.Callback.Received,
+		}
+		return nil
+	})
+	return r, err
+}
+
+// getKept returns a kept callback that was not dropped.
+func (s *Store) getKept(seq uint64) (*host.Rejected, error) {
+	if err := s.mustBeKept(seq); err != nil {
+		return nil, err
+	}
+	return s.keptCallback(seq)
+}
+
+func (s *Store) mustBeKept(seq uint64) error {
+	if seq == 0 {
+		return host.ErrNotFound
+	}
+	found, err := s.keptAfter(seq-1, seq, 1)
+	if err == nil && len(found) == 0 {
+		err = host.ErrNotFound
+	}
+	return err
+}
+
+// dropKept has a kept callback count no more.
+//
+// Invariant 1: nothing else takes a callback off the kept ones.
+func (s *Store) dropKept(seq uint64) error {
+	if err := s.mustBeKept(seq); err != nil {
+		return err
+	}
+	gone := false
+	err := s.change(&change{
+		apply: func(tx *bbolt.Tx) error {
+			b, err := tx.CreateBucketIfNotExists(bucketDropped)
+			if err != nil {
+				return err
+			}
+			if gone = b.Get(seqKey(seq)) != nil; gone {
+				return nil
+			}
+			return b.Put(seqKey(seq), []byte{1})
+		},
+		commit: func() {
+			if !gone {
+				s.kept.Add(-1)
+			}
+		},
+	})
+	if err == nil && gone {
+		err = host.ErrNotFound
+	}
+	return err
+}
+
+// keptFrom reports whether a kept callback that was not dropped has one of the
+// sequences from first to last. When that cannot be read it is true.
+//
+// Invariant 1: what is kept is never dropped but by name, and so the log that
+// holds it stays.
+func (s *Store) keptFrom(first, last uint64) bool {
+	found, err := s.keptAfter(max(first, 1)-1, last, 1)
+	if err != nil {
+		s.options.Log.Error("cannot tell whether callbacks are kept", "first", first, "last", last, "err", err)
+	}
+	return err != nil || len(found) > 0
+}
+
+// forgetKept forgets which callbacks before a sequence were dropped, once the
+// log has none of them any more. What cannot be written now is left for the
+// next time.
+func (s *Store) forgetKept(before uint64) {
+	for {
+		var old [][]byte
+		err := s.viewState(func(tx *bbolt.Tx) error {
+			b := tx.Bucket(bucketDropped)
+			if b == nil {
+				return nil
+			}
+			c := b.Cursor()
+			for k, _ := c.First(); k != nil && len(old) < maxLetters && binary.BigEndian.Uint64(k) < before; k, _ = c.Next() {
+				old = append(old, clone(k))
+			}
+			return nil
+		})
+		if err == nil && len(old) > 0 {
+			err = s.change(&change{apply: func(tx *bbolt.Tx) error {
+				var errs []error
+				for _, k := range old {
+					errs = append(errs, tx.Bucket(bucketDropped).Delete(k))
+				}
+				return errors.Join(errs...)
+			}})
+		}
+		if err != nil {
+			s.options.Log.Error("dropped callbacks not forgotten", "before", before, "err", err)
+		}
+		if err != nil || len(old) == 0 {
+			return
+		}
+	}
+}
+
+// parseID takes an id apart: the sequence of a kept callback, or the number of
+// a refused one.
+func parseID(id string) (kept bool, n uint64, err error) {
+	for _, prefix := range []string{keptPrefix, quarantine.Prefix} {
+		if len(id) <= len(prefix) || id[:len(prefix)] != prefix {
+			continue
+		}
+		n, err := strconv.ParseUint(id[len(prefix):], 10, 64)
+		// One number has one spelling.
+		if err == nil && prefix+strconv.FormatUint(n, 10) == id {
+			return prefix == keptPrefix, n, nil
+		}
+	}
+	return false, 0, fmt.Errorf("%q is not of the form %s1 or %s1", id, keptPrefix, quarantine.Prefix)
+}

@@ -1,0 +1,231 @@
+package bolt
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"go.etcd.io/bbolt"
+
+	"github.com/postern/postern/host"
+	"github.com/postern/postern/host/store/bolt/internal/pages"
+	"github.com/postern/postern/host/store/bolt/internal/quarantine"
+)
+
+const (
+	quarantineMapped = 64 << 20
+	defaultRing      = 1000
+	defaultRingBytes = 16 << 20
+)
+
+// keyRefused of state.db is the number up to which entries of the quarantine
+// may be numbered: a number is never given twice, even if quarantine.db is lost.
+var keyRefused = []byte("refused")
+
+func (s *Store) openQuarantine(clean bool) {
+	o := &s.options
+	s.quarantine = quarantine.Open(quarantine.Options{
+		Path: filepath.Join(s.dir, "quarantine.db"), Store: around{s},
+		Entries: o.RingEntries, Bytes: o.RingBytes, Now: o.Now, Log: o.Log,
+	}, clean)
+}
+
+// around is what the quarantine asks of the store.
+type around struct{ s *Store }
+
+func (a around) Create(path string, fill func(*bbolt.Tx) error) error { return createDB(path, fill) }
+
+func (a around) Open(path string, clean bool) (*bbolt.DB, error) {
+	if !clean {
+		if err := durable(path); err != nil {
+			return nil, err
+		}
+	}
+	// A large one is not read whole for the sake of its list of free pages: what
+	// that would damage is found when it is read.
+	info, err := os.Stat(path)
+	if err == nil {
+		err = damage(path, pages.Verify(path, info.Size() <= maxReopened))
+	}
+	if err != nil {
+		return nil, err
+	}
+	return openDB(path, false, quarantineMapped, a.s.options.openFile)
+}
+
+// Update is not that of the store, which a panic in this file must not end.
+func (a around) Update(db *bbolt.DB, fn func(*bbolt.Tx) error) error {
+	return guard(func() error { return a.s.options.update(db, fn) })
+}
+
+func (a around) View(db *bbolt.DB, fn func(*bbolt.Tx) error) error {
+	return guard(func() error { return db.View(fn) })
+}
+
+func (a around) IsDamage(err error) bool { return isDamage(err) }
+
+func (a around) MoveAside(path string, cause error) error {
+	if err := a.s.putAside(path, os.Rename); err != nil {
+		return err
+	}
+	a.s.note("%v; it is in damaged/ now, and what was quarantined is lost with it", cause)
+	return nil
+}
+
+func (a around) Broken() error { return a.s.broken() }
+
+func (a around) Room() error {
+	if short, err := a.s.short(); err == nil && short {
+		return host.Errorf(host.StoreFull, "less than the reserve is free in %s", a.s.dir)
+	}
+	return nil
+}
+
+func (a around) Reserved() (n uint64, err error) {
+	err = a.s.viewState(func(tx *bbolt.Tx) error {
+		if v := tx.Bucket(bucketState).Get(keyRefused); len(v) == len(seqKey(0)) {
+			n = binary.BigEndian.Uint64(v)
+		}
+		return nil
+	})
+	return n, err
+}
+
+func (a around) Reserve(upTo uint64) error {
+	return a.s.change(&change{apply: func(tx *bbolt.Tx) error {
+		return tx.Bucket(bucketState).Put(keyRefused, seqKey(upTo))
+	}})
+}
+
+// Put implements [host.Quarantine].
+func (s *Store) Put(_ context.Context, r *host.Rejected) error {
+	err := s.broken()
+	if err == nil {
+		err = s.quarantine.Put(r)
+	}
+	if err != nil {
+		return fmt.Errorf("quarantine: %w", err)
+	}
+	return nil
+}
+
+// List implements [host.Quarantine]. The kept callbacks, by their sequence, and
+// the refused ones, by their number, are merged by the time of their receipt.
+func (s *Store) List(
+	ctx context.Context, want host.Wanted, after host.Cursor, n int,
+) ([]host.Rejected, host.Cursor, error) {
+	if n <= 0 {
+		n = defaultLimit
+	}
+	n = min(n, maxLetters)
+	at, err := parseReached(after)
+	var kept, refused part
+	if err == nil {
+		err = s.broken()
+	}
+	if err == nil {
+		kept.entries, kept.more, err = s.listKept(ctx, want, at.kept, n)
+	}
+	if err == nil && want.Reason != host.ReasonKept {
+		refused.entries, refused.more, err = s.quarantine.List(want, at.refused, n)
+	}
+	if err != nil {
+		return nil, "", fmt.Errorf("list the quarantine: %w", err)
+	}
+	out := at.merge(&kept, &refused, n)
+	if kept.end() && refused.end() {
+		return out, "", nil
+	}
+	return out, at.cursor(), nil
+}
+
+// part is the next of one of the two lists; more says that it goes on.
+type part struct {
+	entries []host.Rejected
+	more    bool
+}
+
+func (p *part) end() bool { return len(p.entries) == 0 && !p.more }
+
+// cut says that what comes next is not known.
+func (p *part) cut() bool { return len(p.entries) == 0 && p.more }
+
+// reached is how far a list is: the last kept and the last refused callback in it.
+type reached struct{ kept, refused uint64 }
+
+func (l reached) cursor() host.Cursor { return host.Cursor(fmt.Sprintf("%d.%d", l.kept, l.refused)) }
+
+func parseReached(c host.Cursor) (l reached, err error) {
+	if c == "" {
+		return l, nil
+	}
+	if _, err = fmt.Sscanf(string(c), "%d.%d", &l.kept, &l.refused); err != nil || l.cursor() != c {
+		return l, fmt.Errorf("cursor %q is not one of this list", string(c))
+	}
+	return l, nil
+}
+
+// merge takes up to n, the one that came first of the two next, and ends where
+// one of them is not known.
+func (l *reached) merge(kept, refused *part, n int) (out []host.Rejected) {
+	for len(out) < n && !kept.cut() && !refused.cut() {
+		from := kept
+		if kept.end() || len(refused.entries) > 0 &&
+			refused.entries[0].Callback.Received.Before(kept.entries[0].Callback.Received) {
+			from = refused
+		}
+		if from.end() {
+			break
+		}
+		r := from.entries[0]
+		from.entries = from.entries[1:]
+		out = append(out, r)
+		if _, number, _ := parseID(r.ID); r.Kept {
+			l.kept = number
+		} else {
+			l.refused = number
+		}
+	}
+	return out
+}
+
+// Get implements [host.Quarantine].
+func (s *Store) Get(_ context.Context, id string) (r *host.Rejected, err error) {
+	kept, n, err := parseID(id)
+	switch {
+	case err != nil:
+		err = fmt.Errorf("%w: %w", host.ErrNotFound, err)
+	case s.broken() != nil:
+		err = s.broken()
+	case kept:
+		r, err = s.getKept(n)
+	default:
+		r, err = s.quarantine.Get(n)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read %s from the quarantine: %w", id, err)
+	}
+	return r, nil
+}
+
+// Drop implements [host.Quarantine].
+func (s *Store) Drop(_ context.Context, id string) error {
+	kept, n, err := parseID(id)
+	switch {
+	case err != nil:
+		err = fmt.Errorf("%w: %w", host.ErrNotFound, err)
+	case kept:
+		err = s.dropKept(n)
+	default:
+		err = s.quarantine.Drop(n)
+	}
+	if err != nil {
+		return fmt.Errorf("drop %s from the quarantine: %w", id, err)
+	}
+	return nil
+}
+
+// quarantined is how many refused callbacks are in the quarantine.
+func (s *Store) quarantined() int { return s.quarantine.Len() }
