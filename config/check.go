@@ -130,7 +130,28 @@ func checkStore(ps *problems, s *Store) {
 		ps.add("store.path", "is empty", "name a directory, for example ./data")
 	}
 	checkPositive(ps, "store.max_kept", s.MaxKept, "nothing could be kept for plugins that fail")
+	if s.SegmentSize < minSegment || s.SegmentSize > maxSegment {
+		ps.add("store.segment_size", fmt.Sprintf("%s is not between %s and %s", s.SegmentSize, minSegment, maxSegment),
+			"the default is 1GiB: what is past retention goes a segment at a time")
+	}
+	checkDuration(ps, "store.segment_age", s.SegmentAge, "would begin a segment with every callback")
+	checkDuration(ps, "store.retention", s.Retention, "would remove what was delivered at once")
+	checkDuration(ps, "store.dedup_window", s.DedupWindow, "would take every repetition for something new")
+	if s.Reserve < 0 {
+		ps.add("store.reserve", fmt.Sprintf("%s is negative", s.Reserve), "0 means 256MiB or 2 % of the file system, whichever is more")
+	}
+	checkPositive(ps, "store.queue_requests", s.QueueRequests, "nothing could wait for a commit")
+	checkPositive(ps, "store.queue_bytes", int(s.QueueBytes), "nothing could wait for a commit")
+	checkPositive(ps, "store.quarantine.ring_entries", s.Quarantine.RingEntries, "nothing that is refused could be looked at")
+	checkPositive(ps, "store.quarantine.ring_bytes", int(s.Quarantine.RingBytes), "nothing that is refused could be looked at")
 }
+
+// Bounds of a segment: a smaller one holds little more than its own pages, and
+// with a larger one retention frees nothing for weeks.
+const (
+	minSegment Size = 1 << 20
+	maxSegment Size = 16 << 30
+)
 
 func checkPlugins(ps *problems, p *Plugins) {
 	if p.Path == "" {

@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 )
 
 const (
@@ -57,6 +58,20 @@ func TestLoad_refuses(t *testing.T) {
 		{"%", "admin: {listen: 'example.com:1'}", "admin.listen: \"example.com:1\" is reachable"},
 		{"%", "admin: {listen: '127.0.0.1:8080'}", "admin.listen: is also intake.listen"},
 		{"%", "store: {max_kept: 0}", "store.max_kept: 0 is not positive"},
+		{"%", "store: {segment_size: 1023KiB}", "store.segment_size: 1023KiB is not between 1MiB and 16GiB"},
+		{"%", "store: {segment_size: 17GiB}", "store.segment_size: 17GiB is not"},
+		{"%", "store: {segment_age: 0s}", "store.segment_age: a zero segment age would"},
+		{"%", "store: {retention: 0d}", "store.retention: a zero retention"},
+		{"%", "store: {retention: 7}", "store.retention: 7 has no unit"},
+		{"%", "store: {dedup_window: -1h}", "store.dedup_window: -1h0m0s is negative"},
+		{"%", "store: {dedup_window: 0s}", "store.dedup_window: a zero dedup window"},
+		{"%", "store: {reserve: -1}", "store.reserve: -1 is negative"},
+		{"%", "store: {reserve: 2%}", "store.reserve: \"2%\" is no size"},
+		{"%", "store: {queue_requests: 0}", "store.queue_requests: 0 is not positive"},
+		{"%", "store: {queue_bytes: 0}", "store.queue_bytes: 0 is not positive"},
+		{"%", "store: {quarantine: {ring_entries: 0}}", "store.quarantine.ring_entries: 0 is not positive"},
+		{"%", "store: {quarantine: {ring_bytes: -1}}", "store.quarantine.ring_bytes: -1 is not positive"},
+		{"%", "store: {quarantine: {rings: 1}}", "store.quarantine.rings: unknown key"},
 		{"%", "plugins: {path: ''}", "plugins.path: is empty"},
 		{"%", "plugins: {max_memory: 100KiB}", "plugins.max_memory: 100KiB is not"},
 		{"%", "plugins: {max_memory: 128MiB}", "plugins.max_memory: 128MiB is not"},
@@ -166,6 +181,8 @@ func TestLoad_takes(t *testing.T) {
 		"intake: {max_body: 512KiB, read_timeout: 1m30s}",
 		"intake: {max_body: 4096}",
 		"admin: {listen: 'localhost:9'}",
+		"store: {segment_size: 1MiB, segment_age: 1m, retention: 90d, dedup_window: 31d, reserve: 10GiB}",
+		"store: {segment_size: 16GiB, queue_requests: 1, queue_bytes: 1, quarantine: {ring_entries: 1, ring_bytes: 1}}",
 		"intake: {tls: {cert: c.pem, key: k.pem, client_ca: ca.pem}}",
 		"intake: {trusted_proxies: [10.0.0.1, 10.1.0.0/16, 2001:db8::1, '2001:db8::/32']}",
 		strings.Replace(inTenant, "%", "allow_from: 192.0.2.1, rate_limit: {per_second: 0.5, burst: 3}", 1),
@@ -212,6 +229,46 @@ sinks: {s: {type: webhook, url: 'http://x', secrets: env:S, allow_private: true,
 	}
 	if !slices.EqualFunc(got, want, strings.HasPrefix) {
 		t.Errorf("Warnings = %q, want these beginnings: %q", got, want)
+	}
+}
+
+// What holds less than one callback, or forgets before the provider does.
+func TestWarnings_store(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]string{
+		"store: {dedup_window: 31d}":                 "",
+		"store: {dedup_window: 30d}":                 "store.dedup_window: 30d is short: providers retry for up to 30 days",
+		"store: {dedup_window: 36h}":                 "store.dedup_window: 36h is short",
+		"store: {queue_bytes: 1MiB}":                 "",
+		"store: {queue_bytes: 1023KiB}":              "store.queue_bytes: 1023KiB is less than intake.max_body, 1MiB",
+		"store: {quarantine: {ring_bytes: 1MiB}}":    "",
+		"store: {quarantine: {ring_bytes: 1048575}}": "store.quarantine.ring_bytes: 1048575 is less than intake.max_body, 1MiB",
+	} {
+		var got []string
+		for _, w := range mustLoad(t, text).Warnings() {
+			if strings.HasPrefix(w, "store.") {
+				got = append(got, w)
+			}
+		}
+		if all := strings.Join(got, "\n"); want == "" && all != "" || !strings.HasPrefix(all, want) {
+			t.Errorf("Warnings of %s = %q, want %q", text, all, want)
+		}
+	}
+}
+
+func TestSpell(t *testing.T) {
+	t.Parallel()
+	for d, want := range map[time.Duration]string{
+		0: "0s", 250 * time.Millisecond: "250ms", 90 * time.Second: "1m30s", time.Minute: "1m", time.Hour: "1h",
+		10 * time.Minute: "10m", 90 * time.Minute: "1h30m", time.Hour + time.Second: "1h0m1s", day: "24h", 45 * day: "45d", 2*day + time.Hour: "49h",
+	} {
+		if got := spell(d); got != want {
+			t.Errorf("spell(%s) = %s, want %s", d, got, want)
+		}
+		var back time.Duration
+		if problem, _ := duration(spell(d), &back); problem != "" || back != d {
+			t.Errorf("%s is read as %s (%s)", spell(d), back, problem)
+		}
 	}
 }
 

@@ -121,6 +121,35 @@ type Store struct {
 	// MaxKept is how many callbacks may be kept unjudged before the answer is
 	// 503. Default 10000, never 0.
 	MaxKept int `json:"max_kept"`
+	// SegmentSize and SegmentAge are when a segment of the log is closed and the
+	// next one begun: when it has this many bytes, or was begun so long ago.
+	// Defaults 1GiB (from 1MiB to 16GiB) and 24h, never 0.
+	SegmentSize Size          `json:"segment_size"`
+	SegmentAge  time.Duration `json:"segment_age"`
+	// Retention is how long a closed segment stays. What is not delivered yet
+	// stays however old it is. Default 7d, never 0.
+	Retention time.Duration `json:"retention"`
+	// DedupWindow is how long a dedup key is remembered, whatever Retention is.
+	// Default 45d, never 0.
+	DedupWindow time.Duration `json:"dedup_window"`
+	// Reserve is how many bytes of the file system stay free: with less nothing
+	// is taken in. 0, the default, means 256MiB or 2 %, whichever is more.
+	Reserve Size `json:"reserve"`
+	// QueueRequests and QueueBytes bound what waits for a commit: more is
+	// answered 503. Defaults 4096 and 64MiB, never 0.
+	QueueRequests int  `json:"queue_requests"`
+	QueueBytes    Size `json:"queue_bytes"`
+	// Quarantine holds what was refused.
+	Quarantine Quarantine `json:"quarantine"`
+}
+
+// Quarantine bounds each of its rings; there is one for each endpoint and reason
+// of refusal. What is too much for one pushes out its oldest.
+type Quarantine struct {
+	// RingEntries is how many callbacks a ring holds. Default 1000, never 0.
+	RingEntries int `json:"ring_entries"`
+	// RingBytes is how many bytes they have together. Default 16MiB, never 0.
+	RingBytes Size `json:"ring_bytes"`
 }
 
 // Plugins is where the providers' modules are and what they may use.
@@ -392,6 +421,8 @@ type ClientTLS struct {
 	ServerName string `json:"server_name"`
 }
 
+const day = 24 * time.Hour
+
 // Default is the configuration without a file, environment and flags. Every
 // call makes a new one.
 func Default() *Config {
@@ -407,7 +438,12 @@ func Default() *Config {
 		},
 		Admin: Admin{Listen: "127.0.0.1:8081"},
 		Log:   Log{Level: slog.LevelInfo, Format: "json"},
-		Store: Store{Engine: EngineBolt, Path: "./data", MaxKept: 10000},
+		Store: Store{
+			Engine: EngineBolt, Path: "./data", MaxKept: 10000,
+			SegmentSize: 1 << 30, SegmentAge: day, Retention: 7 * day, DedupWindow: 45 * day,
+			QueueRequests: 4096, QueueBytes: 64 << 20,
+			Quarantine: Quarantine{RingEntries: 1000, RingBytes: 16 << 20},
+		},
 		Plugins: Plugins{
 			Path:      "./plugins/dist",
 			MaxMemory: 16 << 20,
@@ -424,7 +460,7 @@ func defaultSink(kind string) Sink {
 		Batch:       100,
 		Timeout:     30 * time.Second,
 		Order:       host.OrderNone,
-		Retry:       Backoff{Base: time.Second, Max: time.Hour, Over: 7 * 24 * time.Hour},
+		Retry:       Backoff{Base: time.Second, Max: time.Hour, Over: 7 * day},
 		Breaker:     Breaker{Failures: 5, OpenFor: 30 * time.Second},
 		From:        host.FromNow,
 	}

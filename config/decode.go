@@ -336,7 +336,7 @@ func duration(raw any, to *time.Duration) (problem, fix string) {
 	if days, ok := strings.CutSuffix(s, "d"); ok {
 		n, err := strconv.ParseUint(days, 10, 16)
 		if err == nil {
-			*to = time.Duration(n) * 24 * time.Hour
+			*to = time.Duration(n) * day
 			return "", ""
 		}
 	}
@@ -346,6 +346,20 @@ func duration(raw any, to *time.Duration) (problem, fix string) {
 	}
 	*to = v
 	return "", ""
+}
+
+// spell is a duration as one writes it: whole days as such.
+func spell(d time.Duration) string {
+	if d >= 2*day && d%day == 0 {
+		return strconv.FormatInt(int64(d/day), 10) + "d"
+	}
+	s := d.String()
+	for _, zero := range []string{"m0s", "h0m"} {
+		if strings.HasSuffix(s, zero) {
+			s = s[:len(s)-2]
+		}
+	}
+	return s
 }
 
 // settings takes a plugin's settings as they are.

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/knadh/koanf/parsers/yaml"
 	"github.com/knadh/koanf/providers/env/v2"
@@ -308,7 +309,11 @@ func addFlags(flags *pflag.FlagSet, above string, level reflect.Value) {
 			addFlags(flags, name, v)
 			continue
 		}
-		flags.String(name, fmt.Sprint(v.Interface()), "overrides "+name+" of the file and "+EnvName(name))
+		value := fmt.Sprint(v.Interface())
+		if d, ok := v.Interface().(time.Duration); ok {
+			value = spell(d)
+		}
+		flags.String(name, value, "overrides "+name+" of the file and "+EnvName(name))
 	}
 }
 

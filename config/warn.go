@@ -22,9 +22,7 @@ func warn(c *Config, file string) []string {
 		say("intake.max_body", fmt.Sprintf("%s is more than a sixteenth of plugins.max_memory, and a plugin holds a body several times over; "+
 			"raise plugins.max_memory to 16 times intake.max_body, or lower that", c.Intake.MaxBody))
 	}
-	if c.Store.Engine == EngineMem {
-		say("store.engine", "mem forgets everything when the process ends; use it only to try things out")
-	}
+	warnStore(say, &c.Store, c.Intake.MaxBody)
 	if len(c.Tenants) == 0 {
 		say("tenants", "there are none, so nothing is taken in")
 	}
@@ -62,6 +60,27 @@ func warnIntake(say func(path, text string), in *Intake) {
 	if !in.TLS.On() && len(in.TrustedProxies) == 0 && !loopback(in.Listen) {
 		say("intake.listen", "is open to other machines without TLS, so tokens and callbacks can be read on the way; "+
 			"set intake.tls, or name the proxy that has it in intake.trusted_proxies")
+	}
+}
+
+// minWindow is longer than the longest that a known provider tries again for.
+const minWindow = 31 * day
+
+func warnStore(say func(path, text string), s *Store, maxBody Size) {
+	if s.Engine == EngineMem {
+		say("store.engine", "mem forgets everything when the process ends; use it only to try things out")
+	}
+	if s.DedupWindow < minWindow {
+		say("store.dedup_window", fmt.Sprintf("%s is short: providers retry for up to 30 days, and what comes again after the window is a new event",
+			spell(s.DedupWindow)))
+	}
+	if s.QueueBytes < maxBody {
+		say("store.queue_bytes", fmt.Sprintf("%s is less than intake.max_body, %s: a callback of that size is taken in only while nothing else waits",
+			s.QueueBytes, maxBody))
+	}
+	if s.Quarantine.RingBytes < maxBody {
+		say("store.quarantine.ring_bytes", fmt.Sprintf("%s is less than intake.max_body, %s: a refused callback of that size is not kept in quarantine",
+			s.Quarantine.RingBytes, maxBody))
 	}
 }
 
