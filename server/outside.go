@@ -49,7 +49,7 @@ func openStore(_ context.Context, cfg *config.Config, log *slog.Logger) (host.St
 	c := &cfg.Store
 	switch c.Engine {
 	case config.EngineBolt:
-		return bolt.Open(c.Path, bolt.Options{Log: log, MaxKept: c.MaxKept})
+		return bolt.Open(c.Path, boltOptions(c, log))
 	case config.EngineMem:
 		if err := os.MkdirAll(c.Path, 0o700); err != nil {
 			return nil, fmt.Errorf("make the data directory: %w", err)
@@ -57,6 +57,15 @@ func openStore(_ context.Context, cfg *config.Config, log *slog.Logger) (host.St
 		return mem.New(mem.Options{MaxKept: c.MaxKept}), nil
 	}
 	return nil, &config.Problem{Path: "store.engine", Text: fmt.Sprintf("%q is unknown", c.Engine)}
+}
+
+func boltOptions(c *config.Store, log *slog.Logger) bolt.Options {
+	return bolt.Options{
+		Log: log, MaxKept: c.MaxKept,
+		SegmentSize: int64(c.SegmentSize), SegmentAge: c.SegmentAge, Retention: c.Retention, Window: c.DedupWindow,
+		Reserve: int64(c.Reserve), QueueRequests: c.QueueRequests, QueueBytes: int64(c.QueueBytes),
+		RingEntries: c.Quarantine.RingEntries, RingBytes: int64(c.Quarantine.RingBytes),
+	}
 }
 
 // makeSinks makes every sink; the error joins what is wrong with any of them.

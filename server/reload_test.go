@@ -165,13 +165,15 @@ func TestReload_comparesEveryKey(t *testing.T) {
 	a, b := config.Default(), config.Default()
 	b.Intake = config.Intake{TLS: config.TLS{Cert: "c", Key: "k", ClientCA: "r"}, PublicURL: "https://a", TrustedProxies: []netip.Prefix{{}}}
 	b.Admin, b.Log = config.Admin{}, config.Log{Level: slog.LevelDebug}
-	b.Store, b.Plugins = config.Store{}, config.Plugins{Cache: "c", Pool: 3}
+	b.Store, b.Plugins = config.Store{Reserve: 1}, config.Plugins{Cache: "c", Pool: 3}
 	got := strings.Split(strings.TrimPrefix(needsRestart(a, b).Error(), "changed, and taken by a restart only: "), ", ")
 	want := []string{
 		"intake.listen", "intake.public_url", "intake.max_body", "intake.read_timeout", "intake.write_timeout",
 		"intake.idle_timeout", "intake.max_connections", "intake.drain_timeout", "intake.tls.cert", "intake.tls.key",
 		"intake.tls.client_ca", "intake.trusted_proxies", "admin.listen", "log.level", "log.format",
-		"store.engine", "store.path", "store.max_kept", "plugins.path", "plugins.cache", "plugins.max_memory",
+		"store.engine", "store.path", "store.max_kept", "store.segment_size", "store.segment_age", "store.retention",
+		"store.dedup_window", "store.reserve", "store.queue_requests", "store.queue_bytes",
+		"store.quarantine.ring_entries", "store.quarantine.ring_bytes", "plugins.path", "plugins.cache", "plugins.max_memory",
 		"plugins.pool", "plugins.wait",
 	}
 	slices.Sort(got)

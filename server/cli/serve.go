@@ -76,9 +76,19 @@ var meanings = map[string]string{
 	"plugins.path":           "the plugins' directory",
 	"plugins.pool":           "instances of each plugin; 0 for one a core",
 	"plugins.wait":           "how long a callback waits for an instance",
+	"store.dedup_window":     "how long a repetition is known as a duplicate",
 	"store.engine":           "bolt, or mem, which forgets",
 	"store.max_kept":         "unjudged callbacks kept before the answer is 503",
 	"store.path":             "the data directory",
+	"store.queue_bytes":      "bytes that may wait for a commit",
+	"store.queue_requests":   "callbacks that may wait for a commit",
+	"store.reserve":          "free disk below which nothing is taken in",
+	"store.retention":        "how long a closed segment stays",
+	"store.segment_age":      "when a segment is closed, by age",
+	"store.segment_size":     "when a segment is closed, by size",
+
+	"store.quarantine.ring_bytes":   "bytes in each ring of what was refused",
+	"store.quarantine.ring_entries": "callbacks in each ring of what was refused",
 }
 
 // warn logs what is notable of the configuration: each for machines, and for
