@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -36,6 +37,8 @@ type world struct {
 	mem      *mem.Store
 	failed   chan struct{}
 	appendAs error
+	// full, if set, is why the store says that it is full.
+	full atomic.Pointer[string]
 	// plugin and deliver, if set, are called within a plugin's and a sink's
 	// work, with the key of the event.
 	plugin  func(key string)
@@ -91,6 +94,13 @@ func (s fakeStore) Subscribe(ctx context.Context, sink string, want host.Subscri
 	s.w.subscribed[sink] = want
 	s.w.mu.Unlock()
 	return s.Store.Subscribe(ctx, sink, want)
+}
+
+func (s fakeStore) Status(context.Context) (host.Status, error) {
+	if why := s.w.full.Load(); why != nil {
+		return host.Status{Engine: "fake", Full: *why}, nil
+	}
+	return host.Status{Engine: "fake", Segments: 1}, nil
 }
 
 func (s fakeStore) Failed() <-chan struct{} { return s.w.failed }

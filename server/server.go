@@ -217,8 +217,9 @@ func (s *Server) serveAdmin(ctx context.Context, version string) error {
 	}
 	s.metrics.WatchLag(s.store, names...)
 	s.metrics.WatchSinks(s.sinkStates)
+	s.metrics.WatchStore(s.store.Status)
 	a := admin.New(admin.Options{
-		Version: version, Reader: s.store, Queue: s.store,
+		Version: version, Reader: s.store, Queue: s.store, Quarantine: s.store, Status: s.store.Status,
 		Endpoints: s.Endpoints, Sinks: sinks, Wake: s.dispatch.Wake, Metrics: s.metrics,
 		Checks: map[string]func() error{"store": s.checkStore, "intake": s.checkIntake},
 	})
@@ -325,9 +326,24 @@ func (s *Server) checkStore() error {
 	case <-s.store.Failed():
 		return errStoreFailed
 	default:
-		return nil
 	}
+	ctx, cancel := context.WithTimeout(context.Background(), statusTimeout)
+	defer cancel()
+	status, err := s.store.Status(ctx)
+	switch {
+	case errors.Is(err, host.ErrUnsupported):
+		return nil
+	case err != nil:
+		return fmt.Errorf("read the store's status: %w", err)
+	case status.Full != "":
+		// It heals by itself; until then callbacks are better sent elsewhere.
+		return fmt.Errorf("nothing is taken in: %s", status.Full)
+	}
+	return nil
 }
+
+// statusTimeout bounds a look at the store's status, which waits for no disk.
+const statusTimeout = 2 * time.Second
 
 // failedDrain bounds the end after the store has failed: nothing under way can
 // become durable any more.

@@ -107,6 +107,30 @@ func TestServer_adminSocket(t *testing.T) {
 	}
 }
 
+// A full store is not ready, and ready again by itself once there is room.
+func TestServer_fullStore(t *testing.T) {
+	t.Parallel()
+	w := newWorld()
+	s := w.running(t, testConfig(t))
+	ready := "http://" + s.AdminAddr().String() + "/readyz"
+	why := "the disk is full"
+	w.full.Store(&why)
+	status, body, err := request("GET", ready, "")
+	if want := `"store":"nothing is taken in: the disk is full"`; err != nil || status != 503 || !strings.Contains(body, want) {
+		t.Errorf("readyz = %d %s (%v), want 503 and %s", status, body, err, want)
+	}
+	if status, body := overSocket(t, s.cfg.Store.Path, "GET", "/admin/v1/store", ""); status != 200 || !strings.Contains(body, why) {
+		t.Errorf("GET store = %d %s, want %q in it", status, body, why)
+	}
+	if _, body, err := request("GET", "http://"+s.AdminAddr().String()+"/healthz", ""); err != nil || !strings.Contains(body, "ok") {
+		t.Errorf("healthz = %s (%v), want ok: a restart frees no disk", body, err)
+	}
+	w.full.Store(nil)
+	if status, body, err := request("GET", ready, ""); err != nil || status != 200 {
+		t.Errorf("readyz with room again = %d %s (%v), want 200", status, body, err)
+	}
+}
+
 // Invariant 8: the token in the path is in nothing that is kept or shown.
 func TestInvariant8_pathTokenIsMasked(t *testing.T) {
 	t.Parallel()

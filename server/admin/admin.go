@@ -18,9 +18,24 @@ import (
 // Queue is the part of [host.Queue] that operators use; the contract of the
 // methods stands there.
 type Queue interface {
+	Sinks(ctx context.Context) ([]string, error)
+	Unsubscribe(ctx context.Context, sink string) error
+	Pause(ctx context.Context, sink string) error
+	Resume(ctx context.Context, sink string) error
 	DeadLetters(ctx context.Context, sink string, after host.Cursor, n int) ([]host.DeadLetter, host.Cursor, error)
 	Redrive(ctx context.Context, sink string, ids ...string) (int, error)
+	Discard(ctx context.Context, sink string, ids ...string) (int, error)
+	Replay(ctx context.Context, sink string, from, to host.Cursor) error
+	StopReplay(ctx context.Context, sink string) error
 	Lag(ctx context.Context, sink string) (host.Lag, error)
+}
+
+// Quarantine is the part of [host.Quarantine] that operators use; the contract
+// of the methods stands there.
+type Quarantine interface {
+	List(ctx context.Context, want host.Wanted, after host.Cursor, n int) ([]host.Rejected, host.Cursor, error)
+	Get(ctx context.Context, id string) (*host.Rejected, error)
+	Drop(ctx context.Context, id string) error
 }
 
 // Endpoint describes an endpoint to operators.
@@ -64,10 +79,17 @@ type Options struct {
 	Version string
 	Reader  host.Reader
 	Queue   Queue
+	// Quarantine is what was refused or kept, Status how the store is doing; nil
+	// answers that the engine does not support it.
+	Quarantine Quarantine
+	Status     func(context.Context) (host.Status, error)
 	// Endpoints are what is served now; it is asked each time.
 	Endpoints func() []Endpoint
 	Sinks     []Sink
-	// Wake is called after dead letters were made due.
+	// SinksUnknown says that nobody here has the configuration: Sinks is empty
+	// for that, and nothing is forgotten.
+	SinksUnknown bool
+	// Wake is called after something was made due.
 	Wake func()
 	// Checks are asked at every /readyz: nil means good, an error says what is
 	// missing.
@@ -92,6 +114,12 @@ func New(o Options) *Admin {
 	if o.Endpoints == nil {
 		o.Endpoints = func() []Endpoint { return nil }
 	}
+	if o.Quarantine == nil {
+		o.Quarantine = host.Unsupported{}
+	}
+	if o.Status == nil {
+		o.Status = host.Unsupported{}.Status
+	}
 	a := &Admin{o: o, probes: http.NewServeMux(), all: http.NewServeMux()}
 	a.probes.HandleFunc("GET /healthz", a.healthz)
 	a.probes.HandleFunc("GET /readyz", a.readyz)
@@ -99,18 +127,7 @@ func New(o Options) *Admin {
 		a.probes.Handle("GET /metrics", o.Metrics.Handler())
 	}
 	a.all.Handle("/", a.probes)
-	for pattern, route := range map[string]func(*http.Request) (any, error){
-		"GET /admin/v1/version":                           a.version,
-		"GET /admin/v1/endpoints":                         a.endpoints,
-		"GET /admin/v1/events":                            a.events,
-		"GET /admin/v1/events/{id}":                       a.event,
-		"GET /admin/v1/sinks":                             a.sinks,
-		"GET /admin/v1/sinks/{sink}/deadletters":          a.deadLetters,
-		"POST /admin/v1/sinks/{sink}/deadletters/redrive": a.redrive,
-		"/admin/v1/": func(*http.Request) (any, error) {
-			return nil, notFound("there is no such route")
-		},
-	} {
+	for pattern, route := range a.routes() {
 		a.all.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
 			// Not the body of a GET, and of a POST no more than ids need.
 			r.Body = http.MaxBytesReader(w, r.Body, maxRequest)
@@ -123,6 +140,37 @@ func New(o Options) *Admin {
 		})
 	}
 	return a
+}
+
+// routes are those of /admin/v1.
+func (a *Admin) routes() map[string]func(*http.Request) (any, error) {
+	return map[string]func(*http.Request) (any, error){
+		"GET /admin/v1/version":     a.version,
+		"GET /admin/v1/endpoints":   a.endpoints,
+		"GET /admin/v1/store":       a.status,
+		"GET /admin/v1/events":      a.events,
+		"GET /admin/v1/events/{id}": a.event,
+
+		"GET /admin/v1/sinks":                             a.sinks,
+		"DELETE /admin/v1/sinks/{sink}":                   a.forget,
+		"POST /admin/v1/sinks/{sink}/pause":               a.pause,
+		"POST /admin/v1/sinks/{sink}/resume":              a.resume,
+		"POST /admin/v1/sinks/{sink}/replay":              a.replay,
+		"DELETE /admin/v1/sinks/{sink}/replay":            a.stopReplay,
+		"GET /admin/v1/sinks/{sink}/deadletters":          a.deadLetters,
+		"GET /admin/v1/sinks/{sink}/deadletters/{id}":     a.deadLetter,
+		"POST /admin/v1/sinks/{sink}/deadletters/redrive": a.redrive,
+		"POST /admin/v1/sinks/{sink}/deadletters/discard": a.discardLetters,
+
+		"GET /admin/v1/quarantine":          a.quarantine,
+		"GET /admin/v1/quarantine/{id}":     a.rejected,
+		"DELETE /admin/v1/quarantine/{id}":  a.dropRejected,
+		"POST /admin/v1/quarantine/discard": a.discardRejected,
+
+		"/admin/v1/": func(*http.Request) (any, error) {
+			return nil, notFound("there is no such route")
+		},
+	}
 }
 
 // maxRequest is the largest body of a request, in bytes.

@@ -32,6 +32,12 @@ type ledger struct {
 	redriven []string
 	lag      host.Lag
 	err      error
+
+	// asked is what it was told to do, a line each.
+	asked      []string
+	subscribed []string
+	rejected   []host.Rejected
+	status     host.Status
 }
 
 func (l *ledger) Range(_ context.Context, p host.Page) ([]host.StoredEvent, host.Cursor, error) {
@@ -71,7 +77,12 @@ func (l *ledger) Redrive(_ context.Context, sink string, ids ...string) (int, er
 	return 7, l.err
 }
 
-func (l *ledger) Lag(context.Context, string) (host.Lag, error) { return l.lag, l.err }
+func (l *ledger) Lag(_ context.Context, sink string) (host.Lag, error) {
+	if sink != "erp" && sink != "left" {
+		return host.Lag{}, host.ErrNotFound
+	}
+	return l.lag, l.err
+}
 
 func event() host.Event {
 	return host.Event{
@@ -97,7 +108,7 @@ func newLedger() *ledger {
 
 func options(l *ledger) Options {
 	return Options{
-		Version: "1.2.3", Reader: l, Queue: l,
+		Version: "1.2.3", Reader: l, Queue: l, Quarantine: l, Status: l.Status,
 		Endpoints: func() []Endpoint {
 			return []Endpoint{{Tenant: "acme", Name: "pay", URL: "/in/acme/pay", Plugin: "ottu@1", Methods: []string{"POST"}}}
 		},
@@ -143,7 +154,7 @@ func TestRoutes(t *testing.T) {
 			"evidence":[{"secret":"hmac-key","value":0,"algorithm":"hmac-sha256","covers":"body"}]}}`,
 		"GET /admin/v1/endpoints": `{"endpoints":[{"tenant":"acme","name":"pay","url":"/in/acme/pay","plugin":"ottu@1",
 			"provider":"","methods":["POST"],"verification":"","unable":""}]}`,
-		"GET /admin/v1/sinks": `{"sinks":[{"name":"erp","type":"webhook","filter":{},"lag":{"records":4,"leased":0,"retrying":0,"parked":0,"dead":1,"paused":false}}]}`,
+		"GET /admin/v1/sinks": `{"sinks":[{"name":"erp","type":"webhook","filter":{},"configured":true,"lag":{"records":4,"leased":0,"retrying":0,"parked":0,"dead":1,"paused":false}}]}`,
 		"GET /admin/v1/sinks/erp/deadletters": `{"deadletters":[{"sink":"erp","event":` + eventJSON + `,"attempts":2,
 			"first_attempt":"0001-01-01T00:00:00Z","died":"0001-01-01T00:00:00Z","reason":"gone"}],"next":""}`,
 	} {
@@ -230,7 +241,7 @@ func TestRoutes_ownFailure(t *testing.T) {
 		`{"error":{"code":"unsupported","message":"read events: not supported by this store"}}`)
 	l.err = host.Errorf(host.StoreUnavailable, "disk gone")
 	call(t, New(options(l)).Handler(), "GET /admin/v1/sinks", "", 503,
-		`{"error":{"code":"store.unavailable","message":"read the lag of sink erp: disk gone"}}`)
+		`{"error":{"code":"store.unavailable","message":"list the sinks: disk gone"}}`)
 }
 
 func TestEvent_binaryBody(t *testing.T) {
@@ -284,7 +295,13 @@ func TestMetrics(t *testing.T) {
 	t.Parallel()
 	m := NewMetrics("1.2.3")
 	l := newLedger()
+	l.subscribed = []string{"erp", "left"}
+	l.lag = host.Lag{Records: 4, Dead: 1, Parked: 2, Paused: true, Replay: &host.Replay{
+		From: host.CursorAt(2, 0), At: host.CursorAt(4, 1), To: host.CursorAt(9, 0),
+	}}
+	l.status = host.Status{Full: "the disk is full", Bytes: 4096, Segments: 3, Kept: 1, Quarantined: 12, Damaged: []string{"a"}}
 	m.WatchLag(l, "erp")
+	m.WatchStore(l.Status)
 	ep := &host.Endpoint{Tenant: "acme", Name: "pay", Provider: "ottu"}
 	m.Callback(host.Observation{Endpoint: ep, Verdict: host.Accept, Took: time.Millisecond, Receipt: host.Receipt{
 		Events: []host.Disposition{host.Stored, host.Conflicted}, Aside: []host.Disposition{host.SetAside},
@@ -313,6 +330,17 @@ func TestMetrics(t *testing.T) {
 		`postern_ingest_duration_seconds_count{provider="ottu"} 2`,
 		`postern_sink_lag_records{sink="erp"} 4`,
 		`postern_sink_deliveries{sink="erp",state="dead"} 1`,
+		`postern_sink_deliveries{sink="erp",state="parked"} 2`,
+		`postern_sink_paused{sink="erp"} 1`,
+		`postern_sink_replay_records{sink="erp"} 5`,
+		`postern_sink_lag_records{sink="left"} 4`,
+		`postern_store_bytes 4096`,
+		`postern_store_free_bytes 0`,
+		`postern_store_full 1`,
+		`postern_store_segments 3`,
+		`postern_store_kept_callbacks 1`,
+		`postern_store_quarantined_callbacks 12`,
+		`postern_store_damaged 1`,
 		`postern_build_info{goversion="`,
 		`go_goroutines `,
 	} {
@@ -321,8 +349,28 @@ func TestMetrics(t *testing.T) {
 		}
 	}
 	l.err = errors.New("the store is closed")
-	if got := scrape(t, m); strings.Contains(got, "postern_sink_lag_records{") || !strings.Contains(got, "postern_callbacks_total{") {
+	if got := scrape(t, m); strings.Contains(got, "postern_sink_lag_records{") || strings.Contains(got, "\npostern_store_full") || !strings.Contains(got, "postern_callbacks_total{") {
 		t.Error("an unknown lag must be a gap, and nothing else be missing")
+	}
+}
+
+// What an engine does not know is a gap.
+func TestMetrics_unknown(t *testing.T) {
+	t.Parallel()
+	m, l := NewMetrics("1"), newLedger()
+	m.WatchLag(l, "erp")
+	m.WatchStore(l.Status)
+	l.lag.Replay = &host.Replay{At: "17", To: "23"}
+	got := scrape(t, m)
+	l.lag.Replay = &host.Replay{At: host.CursorAt(4, 0)}
+	got += scrape(t, m)
+	for _, unknown := range []string{"postern_sink_replay_records{", "\npostern_store_bytes ", "\npostern_store_free_bytes "} {
+		if strings.Contains(got, unknown) {
+			t.Errorf("%q is among the metrics", unknown)
+		}
+	}
+	if !strings.Contains(got, "\npostern_store_full 0\n") {
+		t.Error("no postern_store_full 0 in the metrics")
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"runtime"
+	"slices"
 	"strconv"
 	"time"
 
@@ -120,8 +121,8 @@ func (m *Metrics) Delivery(sink string, outcome host.Outcome, took, age time.Dur
 	}
 }
 
-// WatchLag adds how far each sink is behind, read from the queue when asked.
-// Call it once.
+// WatchLag adds how far each of these sinks is behind, and each that the store
+// knows beside them, read from the queue when asked. Call it once.
 func (m *Metrics) WatchLag(q Queue, sinks ...string) {
 	m.registry.MustRegister(&lagCollector{queue: q, sinks: sinks})
 }
@@ -176,15 +177,45 @@ func (c sinkCollector) Collect(ch chan<- prometheus.Metric) {
 	}
 }
 
+// WatchStore adds how the store is doing, read from status when asked. Call it
+// once.
+func (m *Metrics) WatchStore(status func(context.Context) (host.Status, error)) {
+	m.registry.MustRegister(storeCollector(status))
+}
+
+func desc(name, help string, labels ...string) *prometheus.Desc {
+	return prometheus.NewDesc("postern_"+name, help, labels, nil)
+}
+
 var (
-	lagRecords = prometheus.NewDesc("postern_sink_lag_records",
-		"Records the sink has not yet looked at, at most.", []string{"sink"}, nil)
-	lagDeliveries = prometheus.NewDesc("postern_sink_deliveries",
-		"Deliveries that are leased, waiting for a retry, or dead.", []string{"sink", "state"}, nil)
+	lagRecords    = desc("sink_lag_records", "Records the sink has not yet looked at, at most.", "sink")
+	lagDeliveries = desc("sink_deliveries",
+		"Deliveries that are leased, waiting for a retry, parked behind an earlier one of their subject, or dead.", "sink", "state")
+	lagPaused = desc("sink_paused", "1 while nothing is leased to the sink until it is resumed.", "sink")
+	lagReplay = desc("sink_replay_records", "Records that the replay under way has not yet looked at, at most; 0 without one.", "sink")
+
+	storeBytes       = desc("store_bytes", "What the store takes up on the disk.")
+	storeFree        = desc("store_free_bytes", "What the disk has left for the store.")
+	storeFull        = desc("store_full", "1 while nothing can be appended and callbacks are answered 503.")
+	storeSegments    = desc("store_segments", "The parts of the log.")
+	storeKept        = desc("store_kept_callbacks", "Callbacks kept as they came, waiting to be run again.")
+	storeQuarantined = desc("store_quarantined_callbacks", "Refused callbacks in quarantine.")
+	storeDamaged     = desc("store_damaged", "Files found damaged and moved aside.")
 )
 
-// lagTimeout bounds the reading of one sink's lag.
-const lagTimeout = 2 * time.Second
+// watchTimeout bounds one reading of the store.
+const watchTimeout = 2 * time.Second
+
+func gauge(ch chan<- prometheus.Metric, d *prometheus.Desc, v float64, labels ...string) {
+	ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
+}
+
+func oneIf(b bool) float64 {
+	if b {
+		return 1
+	}
+	return 0
+}
 
 type lagCollector struct {
 	queue Queue
@@ -193,26 +224,88 @@ type lagCollector struct {
 
 // Describe implements [prometheus.Collector].
 func (c *lagCollector) Describe(ch chan<- *prometheus.Desc) {
-	ch <- lagRecords
-	ch <- lagDeliveries
+	for _, d := range []*prometheus.Desc{lagRecords, lagDeliveries, lagPaused, lagReplay} {
+		ch <- d
+	}
 }
 
 // Collect implements [prometheus.Collector]. It asks the queue.
 func (c *lagCollector) Collect(ch chan<- prometheus.Metric) {
-	for _, sink := range c.sinks {
-		ctx, cancel := context.WithTimeout(context.Background(), lagTimeout)
+	for _, sink := range c.all() {
+		ctx, cancel := context.WithTimeout(context.Background(), watchTimeout)
 		lag, err := c.queue.Lag(ctx, sink)
 		cancel()
 		if err != nil {
 			// A gap in the series says it; zero would be a lie.
 			continue
 		}
-		gauge := func(d *prometheus.Desc, v float64, labels ...string) {
-			ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
+		gauge(ch, lagRecords, float64(lag.Records), sink)
+		gauge(ch, lagDeliveries, float64(lag.Leased), sink, "leased")
+		gauge(ch, lagDeliveries, float64(lag.Retrying), sink, "retrying")
+		gauge(ch, lagDeliveries, float64(lag.Parked), sink, "parked")
+		gauge(ch, lagDeliveries, float64(lag.Dead), sink, "dead")
+		gauge(ch, lagPaused, oneIf(lag.Paused), sink)
+		if n, ok := remaining(lag.Replay); ok {
+			gauge(ch, lagReplay, n, sink)
 		}
-		gauge(lagRecords, float64(lag.Records), sink)
-		gauge(lagDeliveries, float64(lag.Leased), sink, "leased")
-		gauge(lagDeliveries, float64(lag.Retrying), sink, "retrying")
-		gauge(lagDeliveries, float64(lag.Dead), sink, "dead")
 	}
+}
+
+// all are the sinks of the configuration, and those that are only subscribed.
+func (c *lagCollector) all() []string {
+	ctx, cancel := context.WithTimeout(context.Background(), watchTimeout)
+	defer cancel()
+	// Without an answer those of the configuration are still shown.
+	subscribed, _ := c.queue.Sinks(ctx)
+	all := slices.Concat(c.sinks, subscribed)
+	slices.Sort(all)
+	return slices.Compact(all)
+}
+
+// remaining is how many records are between a replay's place and its end, where
+// the engine's cursors tell.
+func remaining(r *host.Replay) (records float64, known bool) {
+	if r == nil {
+		return 0, true
+	}
+	at, _, errAt := r.At.At()
+	to, _, errTo := r.To.At()
+	if errAt != nil || errTo != nil || r.To == "" {
+		return 0, false
+	}
+	return float64(to) - float64(min(at, to)), true
+}
+
+// storeCollector reads the status of a store.
+type storeCollector func(context.Context) (host.Status, error)
+
+// Describe implements [prometheus.Collector].
+func (storeCollector) Describe(ch chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{
+		storeBytes, storeFree, storeFull, storeSegments, storeKept, storeQuarantined, storeDamaged,
+	} {
+		ch <- d
+	}
+}
+
+// Collect implements [prometheus.Collector]. It asks the store.
+func (c storeCollector) Collect(ch chan<- prometheus.Metric) {
+	ctx, cancel := context.WithTimeout(context.Background(), watchTimeout)
+	defer cancel()
+	status, err := c(ctx)
+	if err != nil {
+		return
+	}
+	// Zero is what an engine says that does not know.
+	if status.Bytes > 0 {
+		gauge(ch, storeBytes, float64(status.Bytes))
+	}
+	if status.Free > 0 || status.Full != "" {
+		gauge(ch, storeFree, float64(status.Free))
+	}
+	gauge(ch, storeFull, oneIf(status.Full != ""))
+	gauge(ch, storeSegments, float64(status.Segments))
+	gauge(ch, storeKept, float64(status.Kept))
+	gauge(ch, storeQuarantined, float64(status.Quarantined))
+	gauge(ch, storeDamaged, float64(len(status.Damaged)))
 }

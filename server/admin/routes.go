@@ -31,6 +31,17 @@ func (a *Admin) endpoints(*http.Request) (any, error) {
 	return map[string]any{"endpoints": list(a.o.Endpoints())}, nil
 }
 
+func (a *Admin) status(r *http.Request) (any, error) {
+	if _, err := readQuery(r.URL.RawQuery); err != nil {
+		return nil, err
+	}
+	status, err := a.o.Status(r.Context())
+	if err != nil {
+		return nil, fmt.Errorf("read the store's status: %w", err)
+	}
+	return status, nil
+}
+
 // list is s, empty and not null.
 func list[T any](s []T) []T {
 	if s == nil {
@@ -65,24 +76,39 @@ func (a *Admin) events(r *http.Request) (any, error) {
 	return map[string]any{"events": out, "next": next}, nil
 }
 
+// readQuery reads the parameters of a route that takes the known ones.
+func readQuery(rawQuery string, known ...string) (map[string]string, error) {
+	query, err := url.ParseQuery(rawQuery)
+	if err != nil {
+		return nil, invalid("the query cannot be parsed; encode it as a form")
+	}
+	if len(query) > 0 && len(known) == 0 {
+		return nil, invalid("this route takes no parameters")
+	}
+	given := make(map[string]string, len(query))
+	for name, values := range query {
+		if !slices.Contains(known, name) {
+			slices.Sort(known)
+			return nil, invalid("parameter %q is unknown; known here: %s", name, strings.Join(known, ", "))
+		}
+		if len(values) > 1 {
+			return nil, invalid("parameter %q stands there twice; give it once", name)
+		}
+		given[name] = values[0]
+	}
+	return given, nil
+}
+
 // readPage reads the query of a list: after, limit and what else is known.
 func readPage(rawQuery string, known ...string) (host.Page, error) {
 	// Operators see everything; what is held back from sinks is marked.
 	page := host.Page{Limit: defaultLimit, Filter: host.Filter{Unverified: true, Conflicts: true}}
-	query, err := url.ParseQuery(rawQuery)
+	given, err := readQuery(rawQuery, append(known, "after", "limit")...)
 	if err != nil {
-		return page, invalid("the query cannot be parsed; encode it as a form")
+		return page, err
 	}
-	known = append(known, "after", "limit")
-	for name, values := range query {
-		if !slices.Contains(known, name) {
-			slices.Sort(known)
-			return page, invalid("parameter %q is unknown; known here: %s", name, strings.Join(known, ", "))
-		}
-		if len(values) > 1 {
-			return page, invalid("parameter %q stands there twice; give it once", name)
-		}
-		if err := readParameter(&page, name, values[0]); err != nil {
+	for name, value := range given {
+		if err := readParameter(&page, name, value); err != nil {
 			return page, err
 		}
 	}
@@ -136,8 +162,8 @@ type callback struct {
 }
 
 func (a *Admin) event(r *http.Request) (any, error) {
-	if r.URL.RawQuery != "" {
-		return nil, invalid("this route takes no parameters")
+	if _, err := readQuery(r.URL.RawQuery); err != nil {
+		return nil, err
 	}
 	found, err := a.o.Reader.Event(r.Context(), r.PathValue("id"))
 	if errors.Is(err, host.ErrNotFound) {
@@ -175,67 +201,25 @@ func describe(rec *host.Record) callback {
 	return out
 }
 
-func (a *Admin) sinks(r *http.Request) (any, error) {
-	type lagging struct {
-		Sink
-		Lag host.Lag `json:"lag"`
-	}
-	out := make([]lagging, len(a.o.Sinks))
-	for i, s := range a.o.Sinks {
-		lag, err := a.o.Queue.Lag(r.Context(), s.Name)
-		if err != nil && !errors.Is(err, host.ErrNotFound) {
-			return nil, ofSink("read the lag", s.Name, err)
-		}
-		out[i] = lagging{s, lag}
-	}
-	return map[string]any{"sinks": out}, nil
-}
-
-// ofSink wraps an error of the queue about one sink.
-func ofSink(doing, sink string, err error) error {
-	if errors.Is(err, host.ErrNotFound) {
-		return notFound("no sink has this name")
-	}
-	return fmt.Errorf("%s of sink %s: %w", doing, sink, err)
-}
-
-func (a *Admin) deadLetters(r *http.Request) (any, error) {
-	sink := r.PathValue("sink")
-	page, err := readPage(r.URL.RawQuery)
-	if err != nil {
-		return nil, err
-	}
-	letters, next, err := a.o.Queue.DeadLetters(r.Context(), sink, page.After, page.Limit)
-	if err != nil {
-		return nil, ofSink("read the dead letters", sink, err)
-	}
-	return map[string]any{"deadletters": list(letters), "next": next}, nil
-}
-
-func (a *Admin) redrive(r *http.Request) (any, error) {
-	sink := r.PathValue("sink")
-	var wanted struct {
-		IDs []string `json:"ids"`
-	}
+// readBody decodes the body of a request strictly. An empty one changes nothing.
+func readBody(r *http.Request, into any, form string) error {
 	dec := json.NewDecoder(r.Body)
 	dec.DisallowUnknownFields()
-	if err := dec.Decode(&wanted); err != nil && !errors.Is(err, io.EOF) {
-		return nil, invalid(`the body is not of the form {"ids":["…"]}`)
+	if err := dec.Decode(into); err != nil && !errors.Is(err, io.EOF) {
+		return invalid("the body is not of the form %s", form)
 	}
 	if dec.More() {
-		return nil, invalid("more than one JSON value stands in the body")
+		return invalid("more than one JSON value stands in the body")
 	}
-	for _, id := range wanted.IDs {
-		if _, err := host.ParseID(id); err != nil {
-			return nil, invalid("ids: %v", err)
-		}
+	return nil
+}
+
+// bare refuses parameters and a body where a route takes neither.
+func bare(r *http.Request) error {
+	if _, err := readQuery(r.URL.RawQuery); err != nil {
+		return err
 	}
-	n, err := a.o.Queue.Redrive(r.Context(), sink, wanted.IDs...)
-	if err != nil {
-		return nil, ofSink("redrive the dead letters", sink, err)
-	}
-	a.o.Wake()
-	return map[string]int{"redriven": n}, nil
+	return readBody(r, &struct{}{}, "{}: this route takes nothing")
 }
 
 // refusal is an error that the caller can do something about.
@@ -251,6 +235,11 @@ func invalid(format string, args ...any) error {
 }
 
 func badCursor() error { return invalid("after is no cursor; take one from an earlier answer") }
+
+// conflict refuses what cannot be done as things are; code says which things.
+func conflict(code, format string, args ...any) error {
+	return &refusal{http.StatusConflict, code, fmt.Sprintf(format, args...)}
+}
 
 func notFound(text string) error {
 	return &refusal{http.StatusNotFound, "not-found", text}

@@ -27,6 +27,11 @@ type shelf struct {
 	record    host.Record
 	dead      []host.DeadLetter
 	redrove   [][]string
+	// told is what the operators' commands asked of the store, a line each.
+	told     []string
+	replay   *host.Replay
+	rejected []host.Rejected
+	status   host.Status
 }
 
 var at = time.Date(2026, 11, 21, 9, 30, 0, 0, time.UTC)
@@ -164,9 +169,6 @@ func (s *shelf) Redrive(_ context.Context, sink string, ids ...string) (int, err
 	return 1, nil
 }
 
-// Lag implements [admin.Queue].
-func (s *shelf) Lag(context.Context, string) (host.Lag, error) { return host.Lag{}, nil }
-
 // serving serves the routes over the shelf on the socket of a data directory
 // and returns the directory.
 func serving(t *testing.T, s *shelf) string {
@@ -181,7 +183,7 @@ func serving(t *testing.T, s *shelf) string {
 		t.Fatal(err)
 	}
 	srv := admin.NewServer(admin.New(admin.Options{
-		Version: "1.2.3", Reader: s, Queue: s,
+		Version: "1.2.3", Reader: s, Queue: s, Quarantine: s, Status: s.Status,
 		Sinks: []admin.Sink{{Name: "archive", Type: "file"}, {Name: "never-seen", Type: "file"}, {Name: "orders", Type: "webhook"}},
 	}).Handler(), slog.New(slog.DiscardHandler))
 	done := make(chan error, 1)

@@ -1,0 +1,259 @@
+package admin
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"regexp"
+	"time"
+
+	"github.com/postern/postern/host"
+)
+
+// listAtOnce is how many rejected callbacks are asked of the store at a time:
+// each comes with its body. maxBatch is how many one request may act on, so
+// that it ends in time.
+const (
+	listAtOnce = 20
+	maxBatch   = 100
+)
+
+// rejected is a callback in quarantine, without what was in it.
+type rejected struct {
+	ID       string `json:"id"`
+	Kept     bool   `json:"kept"`
+	Reason   string `json:"reason"`
+	Detail   string `json:"detail,omitempty"`
+	Tenant   string `json:"tenant"`
+	Endpoint string `json:"endpoint"`
+	Provider string `json:"provider"`
+	Plugin   string `json:"plugin"`
+	// Count is how often the like came, First and Last when.
+	Count uint64    `json:"count"`
+	First time.Time `json:"first"`
+	Last  time.Time `json:"last"`
+	// Bytes is how long the body is.
+	Bytes int `json:"bytes"`
+}
+
+func outline(r *host.Rejected) rejected {
+	return rejected{
+		ID: r.ID, Kept: r.Kept, Reason: r.Reason, Detail: r.Detail,
+		Tenant: r.Tenant, Endpoint: r.Endpoint, Provider: r.Provider, Plugin: r.Plugin,
+		Count: r.Count, First: r.Callback.Received.UTC(), Last: r.Last.UTC(), Bytes: len(r.Callback.Body),
+	}
+}
+
+func (a *Admin) quarantine(r *http.Request) (any, error) {
+	given, err := readQuery(r.URL.RawQuery, "tenant", "endpoint", "reason", "after", "limit")
+	if err != nil {
+		return nil, err
+	}
+	page := host.Page{Limit: defaultLimit}
+	for _, name := range []string{"after", "limit"} {
+		if value, ok := given[name]; ok {
+			if err := readParameter(&page, name, value); err != nil {
+				return nil, err
+			}
+		}
+	}
+	want := host.Wanted{Tenant: given["tenant"], Endpoint: given["endpoint"], Reason: given["reason"]}
+	out := []rejected{}
+	next, err := a.walkQuarantine(r.Context(), want, page.After, page.Limit, func(r *host.Rejected) {
+		out = append(out, outline(r))
+	})
+	if err != nil {
+		return nil, err
+	}
+	return map[string]any{"quarantine": out, "next": next}, nil
+}
+
+// walkQuarantine visits at most n of what is wanted, and returns the cursor to
+// go on from, empty at the end.
+func (a *Admin) walkQuarantine(ctx context.Context, want host.Wanted, after host.Cursor, n int, visit func(*host.Rejected)) (host.Cursor, error) {
+	for n > 0 {
+		found, next, err := a.o.Quarantine.List(ctx, want, after, min(n, listAtOnce))
+		if err != nil {
+			return "", fmt.Errorf("read the quarantine: %w", err)
+		}
+		for i := range found {
+			visit(&found[i])
+		}
+		n, after = n-len(found), next
+		if next == "" || len(found) == 0 {
+			return "", nil
+		}
+	}
+	return after, nil
+}
+
+// rejectedID is the form of the ids that stores give.
+var rejectedID = regexp.MustCompile(`^[a-z0-9-]{1,64}$`)
+
+func (a *Admin) rejected(r *http.Request) (any, error) {
+	if _, err := readQuery(r.URL.RawQuery); err != nil {
+		return nil, err
+	}
+	found, err := a.o.Quarantine.Get(r.Context(), r.PathValue("id"))
+	if err != nil {
+		return nil, ofQuarantine("read", err)
+	}
+	shown := describe(&host.Record{
+		Detail: found.Detail, Plugin: found.Plugin, Callback: found.Callback, Evidence: found.Evidence,
+	})
+	shown.Kind = "rejected"
+	if found.Kept {
+		shown.Kind = host.Kept.String()
+	}
+	return struct {
+		rejected
+		Callback callback `json:"callback"`
+	}{outline(found), shown}, nil
+}
+
+func ofQuarantine(doing string, err error) error {
+	if errors.Is(err, host.ErrNotFound) {
+		return notFound("nothing in quarantine has this id")
+	}
+	return fmt.Errorf("%s from the quarantine: %w", doing, err)
+}
+
+func (a *Admin) dropRejected(r *http.Request) (any, error) {
+	id := r.PathValue("id")
+	if err := bare(r); err != nil {
+		return nil, err
+	}
+	if err := a.o.Quarantine.Drop(r.Context(), id); err != nil {
+		return nil, ofQuarantine("discard", err)
+	}
+	return map[string]string{"id": id, "result": resultDiscarded}, nil
+}
+
+// chosen says which callbacks in quarantine a request is about: exactly one of
+// IDs, a Filter with a condition in it, and All.
+type chosen struct {
+	IDs    []string `json:"ids"`
+	Filter *struct {
+		Tenant   string `json:"tenant"`
+		Endpoint string `json:"endpoint"`
+		Reason   string `json:"reason"`
+	} `json:"filter"`
+	All bool `json:"all"`
+	// After goes on behind an earlier answer's next; not with IDs.
+	After host.Cursor `json:"after"`
+}
+
+const chosenForm = `{"ids":["…"]}, {"filter":{"tenant":"…","endpoint":"…","reason":"…"}} or {"all":true}`
+
+func readChosen(r *http.Request) (*chosen, error) {
+	var c chosen
+	if _, err := readQuery(r.URL.RawQuery); err != nil {
+		return nil, err
+	}
+	if err := readBody(r, &c, chosenForm); err != nil {
+		return nil, err
+	}
+	ways := 0
+	for _, given := range []bool{len(c.IDs) > 0, c.want() != host.Wanted{}, c.All} {
+		if given {
+			ways++
+		}
+	}
+	switch {
+	case ways != 1:
+		return nil, invalid(`give "ids", a "filter" with a condition in it, or "all": true (one of the three)`)
+	case len(c.IDs) > maxBatch:
+		return nil, invalid("ids: there are %d, at most %d may stand in one request", len(c.IDs), maxBatch)
+	case len(c.IDs) > 0 && c.After != "":
+		return nil, invalid("after goes with a filter or all, not with ids")
+	case len(c.After) > maxCursor:
+		return nil, badCursor()
+	}
+	for _, id := range c.IDs {
+		if !rejectedID.MatchString(id) {
+			return nil, invalid("ids: %q is no id of the quarantine", id)
+		}
+	}
+	return &c, nil
+}
+
+func (c *chosen) want() host.Wanted {
+	if c.Filter == nil {
+		return host.Wanted{}
+	}
+	return host.Wanted{Tenant: c.Filter.Tenant, Endpoint: c.Filter.Endpoint, Reason: c.Filter.Reason}
+}
+
+// What came of one callback in quarantine.
+const (
+	resultDiscarded = "discarded"
+	resultNotFound  = "not-found"
+	resultLeft      = "left"
+	resultFailed    = "failed"
+)
+
+// result is what came of one of them.
+type result struct {
+	ID     string `json:"id"`
+	Result string `json:"result"`
+	// Detail says why it was left or failed.
+	Detail string `json:"detail,omitempty"`
+}
+
+// failed is the result of an error.
+func failed(id string, err error) result {
+	if errors.Is(err, host.ErrNotFound) {
+		return result{ID: id, Result: resultNotFound}
+	}
+	return result{ID: id, Result: resultFailed, Detail: err.Error()}
+}
+
+// each acts on what a request is about, one after the other, and goes on over
+// those that fail. A filter is followed for one batch; next, if not empty, is
+// where the following one begins.
+func (a *Admin) each(r *http.Request, act func(ctx context.Context, c *chosen, id string, kept bool) result) (any, error) {
+	c, err := readChosen(r)
+	if err != nil {
+		return nil, err
+	}
+	type one struct {
+		id   string
+		kept bool
+	}
+	var all []one
+	for _, id := range c.IDs {
+		all = append(all, one{id: id})
+	}
+	var next host.Cursor
+	if len(c.IDs) == 0 {
+		next, err = a.walkQuarantine(r.Context(), c.want(), c.After, maxBatch, func(r *host.Rejected) {
+			all = append(all, one{r.ID, r.Kept})
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	results := make([]result, 0, len(all))
+	for _, o := range all {
+		if err := r.Context().Err(); err != nil {
+			return nil, fmt.Errorf("interrupted after %d of %d: %w", len(results), len(all), err)
+		}
+		results = append(results, act(r.Context(), c, o.id, o.kept))
+	}
+	return map[string]any{"results": results, "next": next}, nil
+}
+
+// discardRejected drops what was chosen. What was kept was acknowledged and may
+// be the only copy of a fact: that takes its id, or its reason.
+func (a *Admin) discardRejected(r *http.Request) (any, error) {
+	return a.each(r, func(ctx context.Context, c *chosen, id string, kept bool) result {
+		if kept && c.want().Reason == "" {
+			return result{id, resultLeft, "it was kept, and acknowledged: name its id or its reason to discard it"}
+		}
+		if err := a.o.Quarantine.Drop(ctx, id); err != nil {
+			return failed(id, err)
+		}
+		return result{ID: id, Result: resultDiscarded}
+	})
+}
