@@ -12,6 +12,7 @@ import (
 	"github.com/postern/postern/config"
 	"github.com/postern/postern/server"
 	"github.com/postern/postern/server/cli/internal/screen"
+	"github.com/postern/postern/server/cli/internal/show"
 )
 
 func (p *program) configCommand() *cobra.Command {
@@ -72,14 +73,14 @@ func (p *program) printChecked(cfg *config.Config, problems error) error {
 	}
 	if problems != nil {
 		printError(p.stderr, problems)
-		return fmt.Errorf("%s: %s", p.configFile, count(len(out.Problems), "problem"))
+		return fmt.Errorf("%s: %s", p.configFile, show.Count(len(out.Problems), "problem"))
 	}
 	endpoints := 0
 	for _, t := range cfg.Tenants {
 		endpoints += len(t.Endpoints)
 	}
 	s.Printf("%s: %s (%s, %s)\n", p.configFile, s.Paint(screen.Good, "no problems"),
-		count(endpoints, "endpoint"), count(len(cfg.Sinks), "sink"))
+		show.Count(endpoints, "endpoint"), show.Count(len(cfg.Sinks), "sink"))
 	return nil
 }
 

@@ -10,6 +10,7 @@ import (
 
 	"github.com/postern/postern/server/cli/internal/client"
 	"github.com/postern/postern/server/cli/internal/screen"
+	"github.com/postern/postern/server/cli/internal/show"
 )
 
 func (p *program) deadLettersCommand() *cobra.Command {
@@ -94,7 +95,7 @@ func (p *program) printLetters(c *cobra.Command, all []client.Letter) error {
 	}}
 	for i := range all {
 		l := &all[i]
-		t.Add(screen.Text(l.Fact.ID), screen.Text(l.Sink), screen.Text(age(p.now().Sub(l.Died))).In(screen.Faint),
+		t.Add(screen.Text(l.Fact.ID), screen.Text(l.Sink), screen.Text(show.Age(p.now().Sub(l.Died))).In(screen.Faint),
 			screen.Text(strconv.Itoa(l.Attempts)), screen.Text(l.Reason).In(screen.Bad))
 	}
 	s := p.screen()
@@ -142,20 +143,12 @@ func (p *program) printRedriven(cl *client.Client, sink string, n, asked int) er
 		return jsonLine(p.stdout, map[string]any{"sink": sink, "redriven": n})
 	}
 	s := p.screen()
-	s.Printf("%s of sink %s due again\n", count(n, "dead letter"), screen.Clean(sink))
+	s.Printf("%s of sink %s due again\n", show.Count(n, "dead letter"), screen.Clean(sink))
 	if asked > n {
-		s.Printf("%d of the %s name no dead letter of it\n", asked-n, count(asked, "id"))
+		s.Printf("%d of the %s name no dead letter of it\n", asked-n, show.Count(asked, "id"))
 	}
 	if n > 0 && !cl.Live() {
 		s.Printf("no server is running: they go out when one is\n")
 	}
 	return nil
-}
-
-// count is "1 event", "2 events".
-func count(n int, one string) string {
-	if n == 1 {
-		return "1 " + one
-	}
-	return strconv.Itoa(n) + " " + one + "s"
 }

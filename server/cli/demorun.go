@@ -17,6 +17,7 @@ import (
 	"github.com/postern/postern/server/cli/internal/client"
 	"github.com/postern/postern/server/cli/internal/outgoing"
 	"github.com/postern/postern/server/cli/internal/screen"
+	"github.com/postern/postern/server/cli/internal/show"
 )
 
 // demoResult is what became of one case.
@@ -204,7 +205,7 @@ func (p *program) printDemo(results []demoResult, plugins string) error {
 		p.demoTable(results)
 	}
 	if unmet > 0 {
-		return fmt.Errorf("%d of %s not as it must be", unmet, count(len(results), "callback"))
+		return fmt.Errorf("%d of %s not as it must be", unmet, show.Count(len(results), "callback"))
 	}
 	if !p.asJSON {
 		p.screen().Command("next: ", p.nextAfterDemo(plugins))
@@ -252,10 +253,10 @@ func (p *program) demoTable(results []demoResult) {
 	s := p.screen()
 	t.Print(s)
 	s.Printf("\n%s, %d of them refused, %d kept as they came, %d ignored\n",
-		count(len(results), "callback"), totals[refusedOutcome], totals[host.Kept.String()], totals[ignoredOutcome])
+		show.Count(len(results), "callback"), totals[refusedOutcome], totals[host.Kept.String()], totals[ignoredOutcome])
 	s.Printf("%s stored, %d in the sink; %s, %s, %d set aside\n",
-		count(totals[host.Stored.String()], "event"), delivered, count(totals[host.Duplicate.String()], "duplicate"),
-		count(totals[host.Conflicted.String()], "conflict"), totals[host.SetAside.String()])
+		show.Count(totals[host.Stored.String()], "event"), delivered, show.Count(totals[host.Duplicate.String()], "duplicate"),
+		show.Count(totals[host.Conflicted.String()], "conflict"), totals[host.SetAside.String()])
 	for i := range results {
 		if r := &results[i]; !r.OK {
 			s.Printf("%s\n  want %s\n  got  %s\n", s.Paint(screen.Bad, r.Provider+": "+r.Case), r.Want, r.Got)

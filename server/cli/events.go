@@ -2,43 +2,12 @@ package cli
 
 import (
 	"fmt"
-	"slices"
-	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/postern/postern/server/cli/internal/client"
-	"github.com/postern/postern/server/cli/internal/screen"
+	"github.com/postern/postern/server/cli/internal/show"
 )
-
-func amount(f *client.Fact) string {
-	if f.Data.Amount.Value == "" {
-		return ""
-	}
-	return f.Data.Amount.Value + " " + f.Data.Amount.Currency
-}
-
-// kind is the type with its mark, in the colour of both.
-func kind(f *client.Fact) screen.Cell {
-	switch {
-	case f.Conflict:
-		// First, so that no narrow screen cuts it off.
-		return screen.Text("! " + f.Type).In(screen.Odd)
-	case f.Data.Status == "succeeded":
-		return screen.Text(f.Type).In(screen.Good)
-	case f.Data.Status == "failed":
-		return screen.Text(f.Type).In(screen.Bad)
-	}
-	return screen.Text(f.Type)
-}
-
-// where is the endpoint without its leading slash, as it is written in --endpoint.
-func where(f *client.Fact) string {
-	if f.Source != "" && f.Source[0] == '/' {
-		return f.Source[1:]
-	}
-	return f.Source
-}
 
 func (p *program) eventsCommand() *cobra.Command {
 	c := group("events", "Look at what is stored", p.eventsList(), p.eventsShow(), p.eventsTail())
@@ -94,41 +63,6 @@ func (p *program) printEvents(got []client.Stored) error {
 		}
 		return nil
 	}
-	if len(got) == 0 {
-		p.screen().Printf("no events\n")
-		return nil
-	}
-	t := screen.Table{Columns: []screen.Column{
-		{Title: "ID"},
-		{Title: "AGE", Right: true},
-		{Title: "ENDPOINT", Least: 14},
-		{Title: "TYPE", Least: 19},
-		{Title: "AMOUNT", Right: true, Drop: true},
-		{Title: "SUBJECT", Least: 8, Drop: true},
-	}}
-	for i := range got {
-		f := &got[i].Fact
-		t.Add(screen.Text(f.ID), screen.Text(age(p.now().Sub(f.Received))).In(screen.Faint),
-			screen.Text(where(f)), kind(f), screen.Text(amount(f)), screen.Text(f.Subject))
-	}
-	s := p.screen()
-	t.Print(s)
-	if slices.ContainsFunc(got, func(e client.Stored) bool { return e.Fact.Conflict }) {
-		s.Printf("! conflict: an event with the same dedup key and other content came before it\n")
-	}
+	show.Events(p.screen(), p.now(), got)
 	return nil
-}
-
-// age is a time span in its largest whole unit.
-func age(d time.Duration) string {
-	d = max(d, 0)
-	switch {
-	case d < 2*time.Minute:
-		return fmt.Sprintf("%ds", d/time.Second)
-	case d < 2*time.Hour:
-		return fmt.Sprintf("%dm", d/time.Minute)
-	case d < 48*time.Hour:
-		return fmt.Sprintf("%dh", d/time.Hour)
-	}
-	return fmt.Sprintf("%dd", d/(24*time.Hour))
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/postern/postern/server/cli/internal/client"
 	"github.com/postern/postern/server/cli/internal/screen"
+	"github.com/postern/postern/server/cli/internal/show"
 )
 
 // tailEvery is how often the tail asks for what is new.
@@ -90,9 +91,9 @@ func (p *program) tailLine(s *client.Stored) error {
 		return jsonLine(p.stdout, s)
 	}
 	f, out := &s.Fact, p.screen()
-	line := fmt.Sprintf("  %-14s  ", screen.Clean(where(f)))
-	out.Printf("%s  %s%s%s", out.Paint(screen.Faint, f.Received.UTC().Format("15:04:05")), f.ID, line, out.Show(kind(f)))
-	if a := amount(f); a != "" {
+	line := fmt.Sprintf("  %-14s  ", screen.Clean(show.Where(f)))
+	out.Printf("%s  %s%s%s", out.Paint(screen.Faint, f.Received.UTC().Format("15:04:05")), f.ID, line, out.Show(show.Kind(f)))
+	if a := show.Amount(f); a != "" {
 		out.Printf("  %s", screen.Clean(a))
 	}
 	out.Printf("\n")

@@ -18,6 +18,7 @@ import (
 	"github.com/postern/postern/config"
 	"github.com/postern/postern/host"
 	"github.com/postern/postern/server/cli/internal/client"
+	"github.com/postern/postern/server/cli/internal/show"
 )
 
 // hangUp has the server that this process runs read its configuration again,
@@ -320,7 +321,7 @@ func checkStored(t *testing.T, data string, old, next map[string]string) {
 			t.Fatal(err)
 		}
 		for _, r := range rotated {
-			if !strings.HasSuffix(where(&whole.Fact), "/"+r.endpoint) {
+			if !strings.HasSuffix(show.Where(&whole.Fact), "/"+r.endpoint) {
 				continue
 			}
 			id := idIn(whole.Callback.Body, r.endpoint)

@@ -21,6 +21,7 @@ import (
 	"github.com/postern/postern/server/cli/internal/client"
 	"github.com/postern/postern/server/cli/internal/outgoing"
 	"github.com/postern/postern/server/cli/internal/screen"
+	"github.com/postern/postern/server/cli/internal/show"
 )
 
 // sendFlags are what "send" takes beside the plugin or file.
@@ -205,7 +206,7 @@ func watch(ctx context.Context, dir, endpoint string) (live bool, since func(con
 		if err != nil {
 			return nil
 		}
-		return slices.DeleteFunc(got.Events, func(s client.Stored) bool { return where(&s.Fact) != endpoint })
+		return slices.DeleteFunc(got.Events, func(s client.Stored) bool { return show.Where(&s.Fact) != endpoint })
 	}
 }
 
@@ -246,7 +247,7 @@ func (p *program) printSent(s *sender, got answer, live bool, events []client.St
 	}
 	for i := range events {
 		f := &events[i].Fact
-		sc.Printf("event %s  %s  %s\n", f.ID, sc.Show(kind(f)), screen.Clean(amount(f)))
+		sc.Printf("event %s  %s  %s\n", f.ID, sc.Show(show.Kind(f)), screen.Clean(show.Amount(f)))
 	}
 	switch {
 	case got.Status/100 == 3:

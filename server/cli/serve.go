@@ -17,6 +17,7 @@ import (
 	"github.com/postern/postern/server"
 	"github.com/postern/postern/server/admin"
 	"github.com/postern/postern/server/cli/internal/screen"
+	"github.com/postern/postern/server/cli/internal/show"
 )
 
 func (p *program) serveCommand() *cobra.Command {
@@ -96,7 +97,7 @@ var meanings = map[string]string{
 func (p *program) warn(log *slog.Logger, cfg *config.Config) {
 	warnings := cfg.Warnings()
 	if cfg.Log.Format == "text" && len(warnings) > 1 {
-		log.Warn("the configuration has "+count(len(warnings), "warning"),
+		log.Warn("the configuration has "+show.Count(len(warnings), "warning"),
 			"see", p.command(append([]string{"config", "check"}, p.sameConfig()...)...))
 		return
 	}
