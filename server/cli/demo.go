@@ -21,6 +21,7 @@ import (
 	"github.com/postern/postern/host/wasm"
 	"github.com/postern/postern/server"
 	"github.com/postern/postern/server/cli/internal/client"
+	"github.com/postern/postern/server/cli/internal/first"
 )
 
 // demoConfig is the configuration of the demo's server.
@@ -216,7 +217,7 @@ func (d *demo) senders(ctx context.Context, address, secrets *config.Config) (ma
 
 // config makes a configuration with fresh random secrets.
 func (from demoFrom) config() (*config.Config, error) {
-	t, err := template.New("demo").Funcs(template.FuncMap{"random": randomHex}).Parse(demoConfig)
+	t, err := template.New("demo").Funcs(template.FuncMap{"random": first.Token}).Parse(demoConfig)
 	if err != nil {
 		return nil, err
 	}
