@@ -11,6 +11,7 @@ import (
 
 	"github.com/postern/postern/config"
 	"github.com/postern/postern/server"
+	"github.com/postern/postern/server/cli/internal/outgoing"
 	"github.com/postern/postern/server/cli/internal/screen"
 	"github.com/postern/postern/server/cli/internal/show"
 )
@@ -87,7 +88,7 @@ func (p *program) printChecked(cfg *config.Config, problems error) error {
 // checkPlugins loads each plugin that an endpoint names, once, and binds it to
 // each of its endpoints. The error joins every problem.
 func checkPlugins(ctx context.Context, cfg *config.Config) error {
-	rt, err := openRuntime(ctx, cfg)
+	rt, err := outgoing.OpenRuntime(ctx, cfg)
 	if err != nil {
 		return err
 	}

@@ -20,8 +20,10 @@ import (
 	"github.com/postern/postern/host"
 	"github.com/postern/postern/host/wasm"
 	"github.com/postern/postern/server"
+	"github.com/postern/postern/server/cli/internal/cases"
 	"github.com/postern/postern/server/cli/internal/client"
 	"github.com/postern/postern/server/cli/internal/first"
+	"github.com/postern/postern/server/cli/internal/outgoing"
 )
 
 // demoConfig is the configuration of the demo's server.
@@ -42,13 +44,13 @@ from the store, and from the file that its sink writes. Exit code 1 if anything
 is not as it must be.`,
 		Args: takes(0, 0),
 		RunE: func(c *cobra.Command, _ []string) error {
-			cases := demoCases()
+			all := cases.All()
 			if expect != "" {
-				if err := changeWants(cases, expect); err != nil {
+				if err := changeWants(all, expect); err != nil {
 					return err
 				}
 			}
-			results, err := p.demo(c.Context(), from, cases)
+			results, err := p.demo(c.Context(), from, all)
 			if err != nil && c.Context().Err() != nil {
 				return errors.New("interrupted")
 			}
@@ -92,7 +94,7 @@ type demoFrom struct {
 
 // changeWants replaces what is expected of some cases, so that a test can see
 // the demo fail.
-func changeWants(cases []demoCase, file string) error {
+func changeWants(all []cases.Case, file string) error {
 	text, err := os.ReadFile(file) //nolint:gosec // the operator names the file
 	if err != nil {
 		return fmt.Errorf("read expectations: %w", err)
@@ -101,15 +103,15 @@ func changeWants(cases []demoCase, file string) error {
 	if err := json.Unmarshal(text, &others); err != nil {
 		return fmt.Errorf("read expectations: %w", err)
 	}
-	for i := range cases {
-		other, ok := others[cases[i].String()]
+	for i := range all {
+		other, ok := others[all[i].String()]
 		if !ok {
 			continue
 		}
-		if err := json.Unmarshal(other, &cases[i].want); err != nil {
+		if err := json.Unmarshal(other, &all[i].Want); err != nil {
 			return fmt.Errorf("read expectations: %w", err)
 		}
-		delete(others, cases[i].String())
+		delete(others, all[i].String())
 	}
 	for name := range others {
 		return fmt.Errorf("read expectations: there is no case %q", name)
@@ -125,7 +127,7 @@ type demo struct {
 	rt  *wasm.Runtime
 	// genuine have the endpoints' secrets, forgers others, and strangers do not
 	// even know the URLs; by provider.
-	genuine, forgers, strangers map[string]*sender
+	genuine, forgers, strangers map[string]*outgoing.Sender
 	stored                      *client.Client
 	// seen is what the server saw of each callback, in order.
 	seen chan host.Observation
@@ -135,7 +137,7 @@ type demo struct {
 
 // demo runs the cases and returns what became of each. Everything it made on
 // the disk is gone when it returns.
-func (p *program) demo(ctx context.Context, from demoFrom, cases []demoCase) (results []demoResult, err error) {
+func (p *program) demo(ctx context.Context, from demoFrom, all []cases.Case) (results []cases.Result, err error) {
 	if from.Dir, err = os.MkdirTemp("", "postern-demo-"); err != nil {
 		return nil, fmt.Errorf("make the demo's directory: %w", err)
 	}
@@ -147,13 +149,13 @@ func (p *program) demo(ctx context.Context, from demoFrom, cases []demoCase) (re
 	}
 	if !p.asJSON {
 		s := p.screen()
-		s.Printf("A server of its own on %s, real callbacks over HTTP,\n", baseOf(d.srv.Addr().String()))
+		s.Printf("A server of its own on %s, real callbacks over HTTP,\n", outgoing.BaseOf(d.srv.Addr().String()))
 		s.Printf("signed as the providers sign. What became of each, by its store and its sink:\n\n")
 	}
-	for i := range cases {
-		r, err := d.try(ctx, &cases[i])
+	for i := range all {
+		r, err := d.try(ctx, &all[i])
 		if err != nil {
-			return nil, fmt.Errorf("%s: %w", &cases[i], err)
+			return nil, fmt.Errorf("%s: %w", &all[i], err)
 		}
 		results = append(results, r)
 	}
@@ -177,7 +179,7 @@ func (d *demo) start(ctx context.Context, version string) error {
 	}
 	d.stored = client.Socket(d.cfg.Store.Path)
 	// With the server's own cache nothing is compiled twice.
-	if d.rt, err = openRuntime(ctx, d.cfg); err != nil {
+	if d.rt, err = outgoing.OpenRuntime(ctx, d.cfg); err != nil {
 		return err
 	}
 	// The forgers know everything but the secrets.
@@ -197,19 +199,19 @@ func (d *demo) start(ctx context.Context, version string) error {
 
 // senders make one sender for each endpoint: its address from one
 // configuration, its secrets from another.
-func (d *demo) senders(ctx context.Context, address, secrets *config.Config) (map[string]*sender, error) {
-	all := map[string]*sender{}
+func (d *demo) senders(ctx context.Context, address, secrets *config.Config) (map[string]*outgoing.Sender, error) {
+	all := map[string]*outgoing.Sender{}
 	for path, e := range endpointsOf(secrets) {
-		plugin, err := bindSigner(ctx, d.rt, secrets, e)
+		plugin, err := outgoing.BindSigner(ctx, d.rt, secrets, e)
 		if err != nil {
 			return nil, err
 		}
 		where := shortName(path)
 		tenant, name, _ := strings.Cut(where, "/")
 		at := address.Tenants[tenant].Endpoints[name]
-		all[e.Plugin] = &sender{
-			where: where, endpoint: &at, plugin: plugin,
-			base: baseOf(d.srv.Addr().String()), http: &http.Client{Timeout: 30 * time.Second},
+		all[e.Plugin] = &outgoing.Sender{
+			Where: where, Endpoint: &at, Plugin: plugin,
+			Base: outgoing.BaseOf(d.srv.Addr().String()), HTTP: &http.Client{Timeout: 30 * time.Second},
 		}
 	}
 	return all, nil

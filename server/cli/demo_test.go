@@ -6,6 +6,8 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/postern/postern/server/cli/internal/cases"
 )
 
 var port = regexp.MustCompile(`127\.0\.0\.1:[0-9]+`)
@@ -32,7 +34,7 @@ func TestDemo_failsWhenUnmet(t *testing.T) {
 	}
 	var wrong []string
 	for line := range strings.Lines(got.stdout) {
-		var r demoResult
+		var r cases.Result
 		if err := json.Unmarshal([]byte(line), &r); err != nil {
 			t.Fatalf("demo --json wrote %q: %v", line, err)
 		}
@@ -48,9 +50,9 @@ func TestDemo_failsWhenUnmet(t *testing.T) {
 func TestDemo_showsWhatIsUnmet(t *testing.T) {
 	var out strings.Builder
 	p := &program{stdout: &out, environ: narrow}
-	err := p.printDemo([]demoResult{
-		{Provider: "ottu", Case: "it is paid", Events: []string{"x"}, Got: stored200("payment.succeeded"), Want: stored200("payment.succeeded"), OK: true},
-		{Provider: "ottu", Case: "forged signature", Events: []string{"y"}, Got: stored200("payment.succeeded"), Want: refused4xx(401)},
+	err := p.printDemo([]cases.Result{
+		{Provider: "ottu", Case: "it is paid", Events: []string{"x"}, Got: cases.Stored200("payment.succeeded"), Want: cases.Stored200("payment.succeeded"), OK: true},
+		{Provider: "ottu", Case: "forged signature", Events: []string{"y"}, Got: cases.Stored200("payment.succeeded"), Want: cases.Refused4xx(401)},
 	}, defaultPlugins)
 	if err == nil {
 		t.Error("printDemo = nil, want an error")

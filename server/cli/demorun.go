@@ -9,57 +9,30 @@ import (
 	"io/fs"
 	"os"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
-	"github.com/postern/postern/host"
+	"github.com/postern/postern/server/cli/internal/cases"
 	"github.com/postern/postern/server/cli/internal/client"
 	"github.com/postern/postern/server/cli/internal/outgoing"
-	"github.com/postern/postern/server/cli/internal/screen"
 	"github.com/postern/postern/server/cli/internal/show"
 )
 
-// demoResult is what became of one case.
-type demoResult struct {
-	Provider string `json:"provider"`
-	Case     string `json:"case"`
-	// Events are the ids of the new ones.
-	Events []string `json:"events,omitempty"`
-	Got    outcome  `json:"got"`
-	Want   outcome  `json:"want"`
-	OK     bool     `json:"ok"`
-}
-
-// in reports whether there are new events and all are among ids.
-func (r *demoResult) in(ids map[string]bool) bool {
-	for _, id := range r.Events {
-		if !ids[id] {
-			return false
-		}
-	}
-	return len(r.Events) > 0
-}
-
 // try sends one callback and reads from the store what became of it.
-func (d *demo) try(ctx context.Context, c *demoCase) (demoResult, error) {
-	r := demoResult{Provider: c.provider, Case: c.name, Want: c.want}
-	text, err := demoRequests.ReadFile("demo/" + c.file)
+func (d *demo) try(ctx context.Context, c *cases.Case) (cases.Result, error) {
+	r := cases.Result{Provider: c.Provider, Case: c.Name, Want: c.Want}
+	cb, err := c.Callback()
 	if err != nil {
 		return r, err
 	}
-	cb, err := outgoing.Parse(text)
-	if err != nil {
-		return r, fmt.Errorf("read %s: %w", c.file, err)
-	}
-	got, err := d.sender(c).send(ctx, cb)
+	got, err := d.sender(c).Send(ctx, cb)
 	if err != nil {
 		return r, err
 	}
-	r.Got.Status, r.Got.Became = got.Status, refusedOutcome
+	r.Got.Status, r.Got.Became = got.Status, cases.Refused
 	select {
 	case seen := <-d.seen: // it came before the answer
-		r.Got.Became = became(seen)
+		r.Got.Became = cases.Became(seen)
 	default: // the intake did not let it in
 	}
 	page, err := d.stored.Since(ctx, client.Filter{}, d.after)
@@ -77,45 +50,19 @@ func (d *demo) try(ctx context.Context, c *demoCase) (demoResult, error) {
 	return r, nil
 }
 
-// became is what the host saw become of a callback.
-func became(o host.Observation) string {
-	switch {
-	case o.Kept:
-		return host.Kept.String()
-	case o.Failed:
-		return refusedOutcome
-	case o.Verdict == host.Ignore:
-		return ignoredOutcome
-	}
-	var all []string
-	number := map[string]int{}
-	for _, d := range slices.Concat(o.Receipt.Events, o.Receipt.Aside) {
-		if number[d.String()]++; number[d.String()] == 1 {
-			all = append(all, d.String())
-		}
-	}
-	if len(all) == 1 && number[all[0]] == 1 {
-		return all[0]
-	}
-	for i, d := range all {
-		all[i] = fmt.Sprintf("%d %s", number[d], d)
-	}
-	return strings.Join(all, ", ")
-}
-
-func (d *demo) sender(c *demoCase) *sender {
-	switch c.from {
-	case fromForger:
-		return d.forgers[c.provider]
-	case fromStranger:
-		return d.strangers[c.provider]
-	case fromNobody:
-		s := *d.genuine[c.provider]
-		s.plugin = nil
+func (d *demo) sender(c *cases.Case) *outgoing.Sender {
+	switch c.From {
+	case cases.FromForger:
+		return d.forgers[c.Provider]
+	case cases.FromStranger:
+		return d.strangers[c.Provider]
+	case cases.FromNobody:
+		s := *d.genuine[c.Provider]
+		s.Plugin = nil
 		return &s
-	case fromProvider:
+	case cases.FromProvider:
 	}
-	return d.genuine[c.provider]
+	return d.genuine[c.Provider]
 }
 
 // How long the demo waits for the sink, and how often it looks.
@@ -126,7 +73,7 @@ const (
 
 // collect waits for what must be delivered, stops the server, so that nothing
 // more comes, and reads what the sink's file has.
-func (d *demo) collect(ctx context.Context, results []demoResult) error {
+func (d *demo) collect(ctx context.Context, results []cases.Result) error {
 	ctx, cancel := context.WithTimeout(ctx, sinkTimeout)
 	defer cancel()
 	ticker := time.NewTicker(sinkEvery)
@@ -138,7 +85,7 @@ func (d *demo) collect(ctx context.Context, results []demoResult) error {
 		}
 		waiting = false
 		for i := range results {
-			waiting = waiting || results[i].Want.Delivered && len(results[i].Events) > 0 && !results[i].in(ids)
+			waiting = waiting || results[i].Want.Delivered && len(results[i].Events) > 0 && !results[i].In(ids)
 		}
 		select {
 		case <-ctx.Done():
@@ -155,7 +102,7 @@ func (d *demo) collect(ctx context.Context, results []demoResult) error {
 	}
 	for i := range results {
 		r := &results[i]
-		r.Got.Delivered = r.in(ids)
+		r.Got.Delivered = r.In(ids)
 		r.OK = r.Got == r.Want
 	}
 	return nil
@@ -188,7 +135,7 @@ func (d *demo) delivered() (map[string]bool, error) {
 }
 
 // printDemo shows the results; one that is not as it must be fails the command.
-func (p *program) printDemo(results []demoResult, plugins string) error {
+func (p *program) printDemo(results []cases.Result, plugins string) error {
 	unmet := 0
 	for i := range results {
 		if !results[i].OK {
@@ -202,7 +149,7 @@ func (p *program) printDemo(results []demoResult, plugins string) error {
 			}
 		}
 	} else {
-		p.demoTable(results)
+		cases.Show(p.screen(), results)
 	}
 	if unmet > 0 {
 		return fmt.Errorf("%d of %s not as it must be", unmet, show.Count(len(results), "callback"))
@@ -211,92 +158,4 @@ func (p *program) printDemo(results []demoResult, plugins string) error {
 		p.screen().Command("next: ", p.nextAfterDemo(plugins))
 	}
 	return nil
-}
-
-func (p *program) demoTable(results []demoResult) {
-	t := screen.Table{Columns: []screen.Column{
-		{Title: "CALLBACK", Least: 12},
-		{Title: "ANSWER"},
-		{Title: "BECAME"},
-		{Title: "EVENT", Least: 12},
-		{Title: "SINK"},
-		{Title: ""},
-	}}
-	totals := map[string]int{}
-	delivered := 0
-	for i := range results {
-		r := &results[i]
-		tally(totals, r.Got.Became)
-		in := "-"
-		if r.Got.Delivered {
-			in = "yes"
-			delivered += len(r.Events)
-		} else if len(r.Events) > 0 {
-			in = "no"
-		}
-		mark := screen.Text("ok").In(screen.Good)
-		if !r.OK {
-			mark = screen.Text("WRONG").In(screen.Bad)
-		}
-		kind := r.Got.Type
-		if kind == "" {
-			kind = "-"
-		}
-		if i == 0 || results[i-1].Provider != r.Provider {
-			heading := make([]screen.Cell, len(t.Columns))
-			heading[0] = screen.Text(r.Provider).In(screen.Bold)
-			t.Add(heading...)
-		}
-		t.Add(screen.Text("  "+r.Case), screen.Text(strconv.Itoa(r.Got.Status)),
-			screen.Text(r.Got.Became).In(toneOf(r.Got.Became)), screen.Text(kind), screen.Text(in), mark)
-	}
-	s := p.screen()
-	t.Print(s)
-	s.Printf("\n%s, %d of them refused, %d kept as they came, %d ignored\n",
-		show.Count(len(results), "callback"), totals[refusedOutcome], totals[host.Kept.String()], totals[ignoredOutcome])
-	s.Printf("%s stored, %d in the sink; %s, %s, %d set aside\n",
-		show.Count(totals[host.Stored.String()], "event"), delivered, show.Count(totals[host.Duplicate.String()], "duplicate"),
-		show.Count(totals[host.Conflicted.String()], "conflict"), totals[host.SetAside.String()])
-	for i := range results {
-		if r := &results[i]; !r.OK {
-			s.Printf("%s\n  want %s\n  got  %s\n", s.Paint(screen.Bad, r.Provider+": "+r.Case), r.Want, r.Got)
-		}
-	}
-}
-
-// tally adds what became of a callback, as [became] writes it.
-func tally(totals map[string]int, what string) {
-	for part := range strings.SplitSeq(what, ", ") {
-		number, disposition, several := strings.Cut(part, " ")
-		if n, err := strconv.Atoi(number); several && err == nil {
-			totals[disposition] += n
-			continue
-		}
-		totals[part]++
-	}
-}
-
-// String is the outcome in words.
-func (o outcome) String() string {
-	parts := []string{strconv.Itoa(o.Status), o.Became}
-	if o.Type != "" {
-		parts = append(parts, o.Type)
-		if o.Delivered {
-			parts = append(parts, "in the sink")
-		} else {
-			parts = append(parts, "not in the sink")
-		}
-	}
-	return strings.Join(parts, ", ")
-}
-
-// toneOf is the colour of what became of a callback.
-func toneOf(what string) screen.Tone {
-	switch what {
-	case host.Stored.String():
-		return screen.Good
-	case host.Conflicted.String():
-		return screen.Odd
-	}
-	return screen.Faint
 }

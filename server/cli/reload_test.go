@@ -18,6 +18,7 @@ import (
 	"github.com/postern/postern/config"
 	"github.com/postern/postern/host"
 	"github.com/postern/postern/server/cli/internal/client"
+	"github.com/postern/postern/server/cli/internal/outgoing"
 	"github.com/postern/postern/server/cli/internal/show"
 )
 
@@ -131,24 +132,24 @@ type fleet struct {
 // each endpoint.
 func (f *fleet) start(cfg *config.Config, base, phase string) {
 	f.t.Helper()
-	rt, err := openRuntime(f.t.Context(), cfg)
+	rt, err := outgoing.OpenRuntime(f.t.Context(), cfg)
 	if err != nil {
 		f.t.Fatal(err)
 	}
 	f.t.Cleanup(func() { _ = rt.Close(f.t.Context()) })
 	for _, r := range rotated {
 		e := cfg.Tenants["main"].Endpoints[r.endpoint]
-		plugin, err := bindSigner(f.t.Context(), rt, cfg, &e)
+		plugin, err := outgoing.BindSigner(f.t.Context(), rt, cfg, &e)
 		if err != nil {
 			f.t.Fatal(err)
 		}
 		for c := range 2 {
-			s := &sender{
-				where: "main/" + r.endpoint, endpoint: &e, plugin: plugin, base: base,
-				http: &http.Client{Timeout: time.Minute, Transport: &http.Transport{}},
+			s := &outgoing.Sender{
+				Where: "main/" + r.endpoint, Endpoint: &e, Plugin: plugin, Base: base,
+				HTTP: &http.Client{Timeout: time.Minute, Transport: &http.Transport{}},
 			}
 			f.running.Go(func() {
-				defer s.http.CloseIdleConnections()
+				defer s.HTTP.CloseIdleConnections()
 				for n := 0; ; n++ {
 					select {
 					case <-f.stop:
@@ -156,7 +157,7 @@ func (f *fleet) start(cfg *config.Config, base, phase string) {
 					default:
 					}
 					id := fmt.Sprintf("%s-%s-%d-%d", r.endpoint, phase, c, n)
-					got, err := s.send(f.t.Context(), &host.Callback{Method: "POST", Body: fmt.Appendf(nil, r.body, id)})
+					got, err := s.Send(f.t.Context(), &host.Callback{Method: "POST", Body: fmt.Appendf(nil, r.body, id)})
 					if err != nil || got.Status/100 != 2 {
 						f.t.Errorf("%s: %d (%v), signed with a value that is valid", id, got.Status, err)
 						return
@@ -271,7 +272,7 @@ tenants:
 // refusedNow sends one callback to each endpoint and returns the statuses.
 func refusedNow(t *testing.T, cfg *config.Config, base string) map[string]int {
 	t.Helper()
-	rt, err := openRuntime(t.Context(), cfg)
+	rt, err := outgoing.OpenRuntime(t.Context(), cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -279,12 +280,12 @@ func refusedNow(t *testing.T, cfg *config.Config, base string) map[string]int {
 	statuses := map[string]int{}
 	for _, r := range rotated {
 		e := cfg.Tenants["main"].Endpoints[r.endpoint]
-		plugin, err := bindSigner(t.Context(), rt, cfg, &e)
+		plugin, err := outgoing.BindSigner(t.Context(), rt, cfg, &e)
 		if err != nil {
 			t.Fatal(err)
 		}
-		s := &sender{where: "main/" + r.endpoint, endpoint: &e, plugin: plugin, base: base, http: &http.Client{}}
-		got, err := s.send(t.Context(), &host.Callback{Method: "POST", Body: fmt.Appendf(nil, r.body, "late")})
+		s := &outgoing.Sender{Where: "main/" + r.endpoint, Endpoint: &e, Plugin: plugin, Base: base, HTTP: &http.Client{}}
+		got, err := s.Send(t.Context(), &host.Callback{Method: "POST", Body: fmt.Appendf(nil, r.body, "late")})
 		if err != nil {
 			t.Fatal(err)
 		}

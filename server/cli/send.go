@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -63,34 +62,34 @@ func (p *program) send(c *cobra.Command, what string, f *sendFlags) error {
 	if err != nil {
 		return err
 	}
-	cb, err := p.callback(what, f, pluginFile(cfg.Plugins.Path, s.endpoint.Plugin))
+	cb, err := p.callback(what, f, pluginFile(cfg.Plugins.Path, s.Endpoint.Plugin))
 	if err != nil {
 		return err
 	}
 	ctx := c.Context()
 	if !f.unsigned {
-		rt, plugin, err := signerFor(ctx, cfg, s.endpoint)
+		rt, plugin, err := outgoing.SignerFor(ctx, cfg, s.Endpoint)
 		if err != nil {
 			return err
 		}
 		defer func() { _ = rt.Close(ctx) }()
-		s.plugin = plugin
+		s.Plugin = plugin
 	}
-	if s.base = strings.TrimSuffix(f.url, "/"); s.base == "" {
-		s.base = intakeURL(&cfg.Intake, cfg.Intake.Listen)
+	if s.Base = strings.TrimSuffix(f.url, "/"); s.Base == "" {
+		s.Base = outgoing.IntakeURL(&cfg.Intake, cfg.Intake.Listen)
 	}
-	if cfg.Intake.TLS.On() && (f.url == "" || outgoing.Here(s.base)) {
-		if s.http, err = outgoing.Trusting(cfg.Intake.TLS.Cert); err != nil {
+	if cfg.Intake.TLS.On() && (f.url == "" || outgoing.Here(s.Base)) {
+		if s.HTTP, err = outgoing.Trusting(cfg.Intake.TLS.Cert); err != nil {
 			return err
 		}
 	}
-	before, after := watch(ctx, cfg.Store.Path, s.where)
-	got, err := s.send(ctx, cb)
+	before, after := watch(ctx, cfg.Store.Path, s.Where)
+	got, err := s.Send(ctx, cb)
 	if errors.Is(err, syscall.ECONNREFUSED) && f.url == "" {
 		return fmt.Errorf("%w\nno server is running there; start one: %s", err,
 			p.command(append([]string{"serve"}, p.sameConfig()...)...))
 	}
-	if err != nil && cfg.Intake.TLS.ClientCA != "" && strings.HasPrefix(s.base, "https:") {
+	if err != nil && cfg.Intake.TLS.ClientCA != "" && strings.HasPrefix(s.Base, "https:") {
 		return fmt.Errorf("%w\nthe server asks for a client's certificate (intake.tls.client_ca) and send has none to show: "+
 			"post with a client that has one, or take client_ca out to try things", err)
 	}
@@ -161,15 +160,15 @@ func pluginIn(what string) string {
 
 // choose finds the endpoint: the one that is named, or the only one with the
 // plugin, or the only one there is.
-func choose(cfg *config.Config, where, plugin string) (*sender, error) {
-	var fit []*sender
+func choose(cfg *config.Config, where, plugin string) (*outgoing.Sender, error) {
+	var fit []*outgoing.Sender
 	var all []string
 	for path, e := range endpointsOf(cfg) {
 		name := shortName(path)
 		all = append(all, name)
 		named := name == where
 		if named || where == "" && (plugin == "" || e.Plugin == plugin) {
-			fit = append(fit, &sender{where: name, endpoint: e, http: outgoing.Client(nil)})
+			fit = append(fit, &outgoing.Sender{Where: name, Endpoint: e, HTTP: outgoing.Client(nil)})
 		}
 	}
 	known := strings.Join(all, ", ")
@@ -220,14 +219,14 @@ type sent struct {
 
 // printSent shows the answer; one that is no success is a failure of the
 // command. look are the flags with which the events are found again.
-func (p *program) printSent(s *sender, got answer, live bool, events []client.Stored, look []string) error {
-	out := sent{Endpoint: s.where, Status: got.Status, Body: string(got.Body), Events: []string{}}
+func (p *program) printSent(s *outgoing.Sender, got outgoing.Answer, live bool, events []client.Stored, look []string) error {
+	out := sent{Endpoint: s.Where, Status: got.Status, Body: string(got.Body), Events: []string{}}
 	for i := range events {
 		out.Events = append(out.Events, events[i].Fact.ID)
 	}
 	var failed error
 	if got.Status/100 != 2 {
-		failed = fmt.Errorf("%s answered %d", s.where, got.Status)
+		failed = fmt.Errorf("%s answered %d", s.Where, got.Status)
 	}
 	if p.asJSON {
 		if err := jsonLine(p.stdout, out); err != nil || failed == nil {
@@ -241,7 +240,7 @@ func (p *program) printSent(s *sender, got answer, live bool, events []client.St
 	}
 	sc := p.screen()
 	sc.Printf("%s  %s  %s\n", sc.Paint(t, fmt.Sprintf("%d %s", got.Status, http.StatusText(got.Status))),
-		s.base+"/in/"+s.where+mask(s), got.Took.Round(100*time.Microsecond))
+		s.Base+"/in/"+s.Where+mask(s), got.Took.Round(100*time.Microsecond))
 	if len(got.Body) > 0 {
 		sc.Printf("%s\n", screen.Clean(string(got.Body)))
 	}
@@ -264,18 +263,9 @@ func (p *program) printSent(s *sender, got answer, live bool, events []client.St
 }
 
 // mask is the path's token as it is shown.
-func mask(s *sender) string {
-	if len(s.endpoint.Token) == 0 {
+func mask(s *outgoing.Sender) string {
+	if len(s.Endpoint.Token) == 0 {
 		return ""
 	}
 	return "/{token}"
-}
-
-// cause is the reason of a failed request without its URL.
-func cause(err error) error {
-	var outer *url.Error
-	if errors.As(err, &outer) {
-		return outer.Err
-	}
-	return err
 }

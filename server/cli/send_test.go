@@ -36,7 +36,7 @@ func TestChoose(t *testing.T) {
 			if err == nil || err.Error() != tt.err {
 				t.Errorf("choose(%q, %q) = %v, want %q", tt.where, tt.plugin, err, tt.err)
 			}
-		case err != nil || got.where != tt.want:
+		case err != nil || got.Where != tt.want:
 			t.Errorf("choose(%q, %q) = %v, %v; want %q", tt.where, tt.plugin, got, err, tt.want)
 		}
 	}

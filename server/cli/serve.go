@@ -16,6 +16,7 @@ import (
 	"github.com/postern/postern/config"
 	"github.com/postern/postern/server"
 	"github.com/postern/postern/server/admin"
+	"github.com/postern/postern/server/cli/internal/outgoing"
 	"github.com/postern/postern/server/cli/internal/screen"
 	"github.com/postern/postern/server/cli/internal/show"
 )
@@ -173,7 +174,7 @@ func (p *program) announce(c *cobra.Command, cfg *config.Config, srv *server.Ser
 	if writesToStdout(cfg) {
 		s = screen.New(p.stderr, p.getenv)
 	}
-	base := intakeURL(&cfg.Intake, srv.Addr().String())
+	base := outgoing.IntakeURL(&cfg.Intake, srv.Addr().String())
 	s.Printf("%s on %s\n\n", s.Paint(screen.Bold, "postern takes callbacks in"), base)
 	t := screen.Table{Columns: []screen.Column{{Title: "ENDPOINT"}, {Title: "PLUGIN", Least: 8}, {Title: "URL"}}}
 	for _, e := range srv.Endpoints() {

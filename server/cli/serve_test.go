@@ -143,7 +143,7 @@ func TestServe(t *testing.T) {
 	if carried.code != exitDone || !strings.Contains(carried.stdout, "\nevent ") {
 		t.Errorf("send of what the plugin carries = %+v, want an event", carried)
 	}
-	fromFile := postern(t, serveEnviron, "send", filepath.Join("demo", "ottu-pending.http"), "--config", file, "--header", "X-Extra: 1")
+	fromFile := postern(t, serveEnviron, "send", filepath.Join("internal", "cases", "demo", "ottu-pending.http"), "--config", file, "--header", "X-Extra: 1")
 	if fromFile.code != exitDone || !strings.Contains(fromFile.stdout, "payment.pending") {
 		t.Errorf("send of a file = %+v, want an event", fromFile)
 	}

@@ -1,5 +1,5 @@
 // Package outgoing makes the callbacks that the command line sends or tries: from
-// a file, from what a plugin carries, and signed.
+// a file, from what a plugin carries, signed and posted.
 package outgoing
 
 import (

@@ -1,4 +1,4 @@
-package cli
+package outgoing
 
 import (
 	"testing"
@@ -8,7 +8,7 @@ import (
 )
 
 func TestAddress(t *testing.T) {
-	s := &sender{where: "main/ottu", endpoint: &config.Endpoint{
+	s := &Sender{Where: "main/ottu", Endpoint: &config.Endpoint{
 		PublicURL: "https://hooks.example.com",
 		Token:     []config.Secret{config.NewSecret("new"), config.NewSecret("old")},
 	}}
@@ -34,8 +34,8 @@ func TestBaseOf(t *testing.T) {
 		"[::1]:80":       "http://[::1]:80",
 		"example:80":     "http://example:80",
 	} {
-		if got := baseOf(in); got != want {
-			t.Errorf("baseOf(%q) = %q, want %q", in, got, want)
+		if got := BaseOf(in); got != want {
+			t.Errorf("BaseOf(%q) = %q, want %q", in, got, want)
 		}
 	}
 }
