@@ -83,6 +83,12 @@ type Options struct {
 	// answers that the engine does not support it.
 	Quarantine Quarantine
 	Status     func(context.Context) (host.Status, error)
+	// Reprocess runs one callback in quarantine through its plugin again, and takes
+	// it out once something became of it: became says what, in the words of
+	// [host.Disposition] and [host.Kind], and is empty where the callback was
+	// rejected again; why is the plugin's remark. Nil, where no plugin is loaded,
+	// refuses every retry.
+	Reprocess func(ctx context.Context, r *host.Rejected) (became, why string, err error)
 	// Endpoints are what is served now; it is asked each time.
 	Endpoints func() []Endpoint
 	Sinks     []Sink
@@ -165,6 +171,7 @@ func (a *Admin) routes() map[string]func(*http.Request) (any, error) {
 		"GET /admin/v1/quarantine":          a.quarantine,
 		"GET /admin/v1/quarantine/{id}":     a.rejected,
 		"DELETE /admin/v1/quarantine/{id}":  a.dropRejected,
+		"POST /admin/v1/quarantine/retry":   a.retryRejected,
 		"POST /admin/v1/quarantine/discard": a.discardRejected,
 
 		"/admin/v1/": func(*http.Request) (any, error) {

@@ -195,9 +195,10 @@ const (
 
 // result is what came of one of them.
 type result struct {
-	ID     string `json:"id"`
+	ID string `json:"id"`
+	// Result is one of the above or, of a retry, what the callback became.
 	Result string `json:"result"`
-	// Detail says why it was left or failed.
+	// Detail says why, of what was left or failed.
 	Detail string `json:"detail,omitempty"`
 }
 
@@ -256,4 +257,28 @@ func (a *Admin) discardRejected(r *http.Request) (any, error) {
 		}
 		return result{ID: id, Result: resultDiscarded}
 	})
+}
+
+// retryRejected runs what was chosen through the plugins again. What is left is
+// still in quarantine.
+func (a *Admin) retryRejected(r *http.Request) (any, error) {
+	if a.o.Reprocess == nil {
+		return nil, conflict("server.missing", "a retry needs plugins, which only a running server has; start the server and ask it")
+	}
+	answer, err := a.each(r, func(ctx context.Context, _ *chosen, id string, _ bool) result {
+		rejected, err := a.o.Quarantine.Get(ctx, id)
+		if err != nil {
+			return failed(id, err)
+		}
+		became, why, err := a.o.Reprocess(ctx, rejected)
+		if err != nil {
+			return failed(id, err)
+		}
+		if became == "" {
+			return result{id, resultLeft, why}
+		}
+		return result{id, became, why}
+	})
+	a.o.Wake()
+	return answer, err
 }

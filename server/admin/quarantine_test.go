@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"net/http/httptest"
@@ -86,6 +87,36 @@ func TestQuarantine_discard(t *testing.T) {
 			t.Errorf("%s %s: dropped (-want +got):\n%s", c.request, c.body, diff)
 		}
 	}
+}
+
+func TestQuarantine_retry(t *testing.T) {
+	t.Parallel()
+	const retry = "POST /admin/v1/quarantine/retry"
+	l, woken := quarantined(), 0
+	o := options(l)
+	o.Wake = func() { woken++ }
+	var tried []string
+	o.Reprocess = func(_ context.Context, r *host.Rejected) (string, string, error) {
+		tried = append(tried, r.ID)
+		switch r.ID {
+		case "q-1":
+			return "", "not-verified: signature differs", nil
+		case "k-2":
+			return "stored", "", nil
+		}
+		return "", "", host.Errorf(host.PluginFailed, "plugin ottu@1 trapped")
+	}
+	h := New(o).Handler()
+	call(t, h, retry, `{"ids":["k-2","gone"]}`, 200, `{"next":"","results":[{"id":"k-2","result":"stored"},{"id":"gone","result":"not-found"}]}`)
+	call(t, h, retry, `{"all":true}`, 200, `{"next":"","results":[{"id":"q-1","result":"left","detail":"not-verified: signature differs"},
+		{"id":"k-2","result":"stored"},{"id":"q-3","result":"failed","detail":"plugin ottu@1 trapped"}]}`)
+	if diff := cmp.Diff([]string{"k-2", "q-1", "k-2", "q-3"}, tried); diff != "" || woken != 2 {
+		t.Errorf("woken %d times, tried (-want +got):\n%s", woken, diff)
+	}
+	// It is the server that has the plugins.
+	o.Reprocess = nil
+	call(t, New(o).Handler(), retry, `{"all":true}`, 409, `{"error":{"code":"server.missing",
+		"message":"a retry needs plugins, which only a running server has; start the server and ask it"}}`)
 }
 
 // One request acts on a bounded number, and says where the next one begins.

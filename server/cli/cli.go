@@ -121,7 +121,8 @@ provider's plugin, keeps the events durably and hands them on to sinks.
 	root.PersistentFlags().BoolVar(&p.asJSON, "json", false, "write JSON for programs")
 	root.AddCommand(
 		p.initCommand(), p.serveCommand(), p.demoCommand(), p.sendCommand(),
-		p.eventsCommand(), p.deadLettersCommand(), p.pluginCommand(), p.configCommand(), p.versionCommand(),
+		p.eventsCommand(), p.sinksCommand(), p.deadLettersCommand(), p.quarantineCommand(), p.replayCommand(),
+		p.storeCommand(), p.pluginCommand(), p.configCommand(), p.versionCommand(),
 	)
 	return root
 }
@@ -220,4 +221,14 @@ func jsonLine(w io.Writer, v any) error {
 	enc := json.NewEncoder(w)
 	enc.SetEscapeHTML(false)
 	return enc.Encode(v)
+}
+
+// jsonLines writes each of several as one line of JSON.
+func jsonLines[T any](p *program, all []T) error {
+	for i := range all {
+		if err := jsonLine(p.stdout, &all[i]); err != nil {
+			return err
+		}
+	}
+	return nil
 }

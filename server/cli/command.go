@@ -52,6 +52,11 @@ func (p *program) samePlace(c *cobra.Command) []string {
 	return p.sameConfig()
 }
 
+// onward is a command that looks at the same store as this one.
+func (p *program) onward(c *cobra.Command, words ...string) string {
+	return p.command(append(words, p.samePlace(c)...)...)
+}
+
 // overridden reports whether a key came from a flag or a variable, which may
 // have been given to this call alone.
 func (p *program) overridden(c *cobra.Command, key string) bool {

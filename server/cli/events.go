@@ -56,12 +56,7 @@ func (p *program) eventsList() *cobra.Command {
 
 func (p *program) printEvents(got []client.Stored) error {
 	if p.asJSON {
-		for i := range got {
-			if err := jsonLine(p.stdout, &got[i]); err != nil {
-				return err
-			}
-		}
-		return nil
+		return jsonLines(p, got)
 	}
 	show.Events(p.screen(), p.now(), got)
 	return nil

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/postern/postern/config"
+	"github.com/postern/postern/server/admin"
 	"github.com/postern/postern/server/cli/internal/client"
 )
 
@@ -56,15 +57,19 @@ var index = regexp.MustCompile(`\.[0-9]+$`)
 // place finds the store.
 func (p *program) place(c *cobra.Command) (client.Place, error) {
 	if dir, err := c.Flags().GetString("data"); err == nil && dir != "" {
-		return client.Place{Dir: dir, Engine: config.EngineBolt, Version: p.version.Version}, nil
+		return client.Place{Dir: dir, Engine: config.EngineBolt, SinksUnknown: true, Version: p.version.Version}, nil
 	}
 	cfg, err := p.lookConfig(c)
 	if err != nil {
 		return client.Place{}, err
 	}
-	return client.Place{
-		Dir: cfg.Store.Path, Engine: cfg.Store.Engine, Sinks: slices.Sorted(maps.Keys(cfg.Sinks)), Version: p.version.Version,
-	}, nil
+	at := client.Place{
+		Dir: cfg.Store.Path, Engine: cfg.Store.Engine, SinksUnknown: p.configFile == "", Version: p.version.Version,
+	}
+	for _, name := range slices.Sorted(maps.Keys(cfg.Sinks)) {
+		at.Sinks = append(at.Sinks, admin.Sink{Name: name, Type: cfg.Sinks[name].Type, Filter: cfg.Sinks[name].Filter})
+	}
+	return at, nil
 }
 
 // lookConfig reads the configuration, or the defaults where there is none, for

@@ -32,6 +32,8 @@ type shelf struct {
 	replay   *host.Replay
 	rejected []host.Rejected
 	status   host.Status
+	// reprocess answers a retry.
+	reprocess func(id string) (became, why string, err error)
 }
 
 var at = time.Date(2026, 11, 21, 9, 30, 0, 0, time.UTC)
@@ -77,6 +79,18 @@ func newShelf() *shelf {
 			Sink: "orders", Event: s.events[i].Event, Attempts: 12 + i, First: at, Died: at.Add(time.Hour),
 			Reason: "post to orders.example.com: answered 500 Internal Server Error, twelve times in seven days",
 		})
+	}
+	s.dead[0].Answer = "{\"error\":\"out of memory\"}\x1b[2J"
+	for i, reason := range []string{"not-verified", "not-verified", "malformed", "kept"} {
+		s.rejected = append(s.rejected, host.Rejected{
+			ID: fmt.Sprintf("refused-%d", i+1), Kept: reason == "kept", Reason: reason, Detail: "the signature is not that of the body\x1b[2J",
+			Tenant: "main", Endpoint: []string{"ottu", "wowpe"}[i/2], Provider: "ottu", Plugin: s.record.Plugin,
+			Evidence: s.record.Evidence[:i/3], Callback: s.record.Callback, Count: uint64(1 + 40*i), Last: at.Add(time.Hour),
+		})
+	}
+	s.status = host.Status{
+		Engine: "bolt", Full: "the disk has 12 MiB left, 256 MiB stay free", Bytes: 5 << 30, Free: 12 << 20, Segments: 6,
+		Oldest: at.Add(-150 * time.Hour), Kept: 1, Quarantined: 3, Damaged: []string{"seg/00000000000003e8.db: 400 records are lost"},
 	}
 	return s
 }
@@ -184,7 +198,8 @@ func serving(t *testing.T, s *shelf) string {
 	}
 	srv := admin.NewServer(admin.New(admin.Options{
 		Version: "1.2.3", Reader: s, Queue: s, Quarantine: s, Status: s.Status,
-		Sinks: []admin.Sink{{Name: "archive", Type: "file"}, {Name: "never-seen", Type: "file"}, {Name: "orders", Type: "webhook"}},
+		Reprocess: func(_ context.Context, r *host.Rejected) (string, string, error) { return s.reprocess(r.ID) },
+		Sinks:     []admin.Sink{{Name: "archive", Type: "file"}, {Name: "never-seen", Type: "file"}, {Name: "orders", Type: "webhook"}},
 	}).Handler(), slog.New(slog.DiscardHandler))
 	done := make(chan error, 1)
 	go func() { done <- srv.Serve(ln) }()

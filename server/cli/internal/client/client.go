@@ -34,8 +34,10 @@ type Client struct {
 type Place struct {
 	// Dir is the data directory, Engine the store's.
 	Dir, Engine string
-	// Sinks are the names of the configured ones, for an answer without a server.
-	Sinks []string
+	// Sinks are the configured ones, for an answer without a server; SinksUnknown
+	// says that there is no configuration to know them from.
+	Sinks        []admin.Sink
+	SinksUnknown bool
 	// Version is what an answer without a server calls this program.
 	Version string
 }

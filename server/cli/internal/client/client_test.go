@@ -70,7 +70,7 @@ func opened(t *testing.T, at Place) *Client {
 // The same questions must have the same answers with and without a server.
 func TestOpen(t *testing.T) {
 	dir, ids := shelved(t, 2*perPage+10)
-	at := Place{Dir: dir, Engine: config.EngineBolt, Version: "1.2.3", Sinks: []string{"orders"}}
+	at := Place{Dir: dir, Engine: config.EngineBolt, Version: "1.2.3", Sinks: []admin.Sink{{Name: "orders"}}}
 	c := opened(t, at)
 	asked(t, c, ids)
 	if c.Live() {
@@ -87,7 +87,7 @@ func TestOpen(t *testing.T) {
 		t.Fatal(err)
 	}
 	srv := admin.NewServer(admin.New(admin.Options{
-		Version: "1.2.3", Reader: store, Queue: store, Sinks: []admin.Sink{{Name: "orders"}},
+		Version: "1.2.3", Reader: store, Queue: store, Status: store.Status, Sinks: []admin.Sink{{Name: "orders"}},
 	}).Handler(), slog.New(slog.DiscardHandler))
 	done := make(chan error, 1)
 	go func() { done <- srv.Serve(ln) }()
@@ -133,7 +133,7 @@ func asked(t *testing.T, c *Client, ids []string) {
 	if _, err := c.Event(ctx, host.Hash{9, 9, 9}.ID()); !NotFound(err) {
 		t.Errorf("Event that is not there = %v, want not found", err)
 	}
-	if sinks, err := c.Sinks(ctx); err != nil || len(sinks) != 1 || sinks[0] != "orders" {
+	if sinks, err := c.Sinks(ctx); err != nil || len(sinks) != 1 || sinks[0].Name != "orders" {
 		t.Errorf("Sinks = %v, %v; want orders", sinks, err)
 	}
 	if _, err := c.DeadLetters(ctx, "nowhere", 1); !NotFound(err) {
@@ -199,6 +199,89 @@ func TestDeadLetters_pages(t *testing.T) {
 		"GET /admin/v1/sinks/o%2Fr/deadletters?after=c2&limit=3",
 		`POST /admin/v1/sinks/o/deadletters/redrive {"ids":["1","2"]}`,
 		`POST /admin/v1/sinks/o/deadletters/redrive {"ids":[]}`,
+	}
+	if diff := cmp.Diff(want, *asked); diff != "" {
+		t.Errorf("asked (-want +got):\n%s", diff)
+	}
+}
+
+func TestQuarantine_pages(t *testing.T) {
+	c, asked := answering(
+		`{"quarantine":[{"id":"q-1"},{"id":"q-2"}],"next":"c2"}`, `{"quarantine":[{"id":"q-3"}],"next":""}`,
+		`{"results":[{"id":"q-1","result":"discarded"}],"next":"c9"}`, `{"results":[{"id":"q-2","result":"failed"}],"next":""}`,
+		`{"results":[],"next":""}`, `{"results":[],"next":""}`)
+	got, err := c.Quarantine(t.Context(), Wanted{Endpoint: "pay"}, 5)
+	if err != nil || len(got) != 3 || got[2].ID != "q-3" {
+		t.Errorf("Quarantine = %+v, %v; want three", got, err)
+	}
+	var came []Result
+	each := func(r Result) error {
+		came = append(came, r)
+		return nil
+	}
+	if err := c.Quarantined(t.Context(), "discard", Chosen{Filter: Wanted{Reason: "malformed"}}, each); err != nil || len(came) != 2 {
+		t.Errorf("Quarantined by filter = %+v, %v; want two", came, err)
+	}
+	if err := c.Quarantined(t.Context(), "retry", Chosen{All: true}, each); err != nil {
+		t.Errorf("Quarantined of all = %v", err)
+	}
+	if err := c.Quarantined(t.Context(), "retry", Chosen{IDs: []string{"q-1"}}, each); err != nil {
+		t.Errorf("Quarantined by id = %v", err)
+	}
+	want := []string{
+		"GET /admin/v1/quarantine?endpoint=pay&limit=5",
+		"GET /admin/v1/quarantine?after=c2&endpoint=pay&limit=3",
+		`POST /admin/v1/quarantine/discard {"filter":{"reason":"malformed"}}`,
+		`POST /admin/v1/quarantine/discard {"after":"c9","filter":{"reason":"malformed"}}`,
+		`POST /admin/v1/quarantine/retry {"all":true}`,
+		`POST /admin/v1/quarantine/retry {"ids":["q-1"]}`,
+	}
+	if diff := cmp.Diff(want, *asked); diff != "" {
+		t.Errorf("asked (-want +got):\n%s", diff)
+	}
+}
+
+// Hundreds of ids are asked about a hundred at a time, and all of it ends at
+// the first answer that is an error.
+func TestQuarantined_ids(t *testing.T) {
+	c, asked := answering(`{"results":[{"id":"a"}]}`, `{"results":[{"id":"b"},{"id":"c"}]}`)
+	n, stop := 0, errors.New("stop")
+	err := c.Quarantined(t.Context(), "retry", Chosen{IDs: make([]string, 2*maxBatch+1)}, func(Result) error {
+		if n++; n == 2 {
+			return stop
+		}
+		return nil
+	})
+	if !errors.Is(err, stop) || n != 2 || len(*asked) != 2 {
+		t.Errorf("Quarantined = %v after %d results of %d answers, want it stopped after 2 of 2", err, n, len(*asked))
+	}
+}
+
+func TestSinks_asked(t *testing.T) {
+	c, asked := answering(`{}`, `{}`, `{"lag":{"dead":2}}`, `{"sink":"o","from":"a","to":"b"}`, `{"replay":{"taken":4}}`, `{"discarded":2}`, `{"discarded":3}`)
+	ctx := t.Context()
+	if err := errors.Join(c.Pause(ctx, "o"), c.Resume(ctx, "o")); err != nil {
+		t.Error(err)
+	}
+	if lag, err := c.Forget(ctx, "o/r"); err != nil || lag.Dead != 2 {
+		t.Errorf("Forget = %+v, %v; want 2 dead", lag, err)
+	}
+	if from, to, err := c.Replay(ctx, "o", Range{Since: "2h"}); err != nil || from != "a" || to != "b" {
+		t.Errorf("Replay = %s, %s, %v; want a, b", from, to, err)
+	}
+	if r, err := c.StopReplay(ctx, "o"); err != nil || r.Taken != 4 {
+		t.Errorf("StopReplay = %+v, %v; want 4 taken", r, err)
+	}
+	if n, err := c.Discard(ctx, "o", "x"); err != nil || n != 2 {
+		t.Errorf("Discard = %d, %v; want 2", n, err)
+	}
+	if n, err := c.Discard(ctx, "o"); err != nil || n != 3 {
+		t.Errorf("Discard of all = %d, %v; want 3", n, err)
+	}
+	want := []string{
+		"POST /admin/v1/sinks/o/pause", "POST /admin/v1/sinks/o/resume", "DELETE /admin/v1/sinks/o%2Fr",
+		`POST /admin/v1/sinks/o/replay {"since":"2h"}`, "DELETE /admin/v1/sinks/o/replay",
+		`POST /admin/v1/sinks/o/deadletters/discard {"ids":["x"]}`, `POST /admin/v1/sinks/o/deadletters/discard {"all":true}`,
 	}
 	if diff := cmp.Diff(want, *asked); diff != "" {
 		t.Errorf("asked (-want +got):\n%s", diff)

@@ -17,6 +17,8 @@ type Letter struct {
 	First    time.Time       `json:"first_attempt"`
 	Died     time.Time       `json:"died"`
 	Reason   string          `json:"reason"`
+	// Answer is what the other side last said, empty for nothing.
+	Answer string `json:"answer,omitempty"`
 	// Fact is what is read of Event.
 	Fact Fact `json:"-"`
 }
@@ -27,23 +29,6 @@ type letters struct {
 	Next        string   `json:"next"`
 }
 
-// Sinks are the names of all sinks.
-func (c *Client) Sinks(ctx context.Context) ([]string, error) {
-	var got struct {
-		Sinks []struct {
-			Name string `json:"name"`
-		} `json:"sinks"`
-	}
-	if err := c.get(ctx, "/sinks", nil, &got); err != nil {
-		return nil, err
-	}
-	names := make([]string, len(got.Sinks))
-	for i, s := range got.Sinks {
-		names[i] = s.Name
-	}
-	return names, nil
-}
-
 // DeadLetters are at most n of a sink, the oldest first. See [NotFound].
 func (c *Client) DeadLetters(ctx context.Context, sink string, n int) ([]Letter, error) {
 	var all []Letter
@@ -51,7 +36,7 @@ func (c *Client) DeadLetters(ctx context.Context, sink string, n int) ([]Letter,
 	for {
 		q.Set("limit", strconv.Itoa(min(n-len(all), perPage)))
 		var got letters
-		err := c.get(ctx, "/sinks/"+url.PathEscape(sink)+"/deadletters", q, &got)
+		err := c.get(ctx, ofSink(sink, "/deadletters"), q, &got)
 		if err != nil {
 			return nil, err
 		}
@@ -76,6 +61,29 @@ func (c *Client) Redrive(ctx context.Context, sink string, ids ...string) (int, 
 		Redriven int `json:"redriven"`
 	}
 	body := map[string][]string{"ids": append([]string{}, ids...)}
-	err := c.do(ctx, http.MethodPost, "/sinks/"+url.PathEscape(sink)+"/deadletters/redrive", body, &got)
+	err := c.do(ctx, http.MethodPost, ofSink(sink, "/deadletters/redrive"), body, &got)
 	return got.Redriven, err
+}
+
+// DeadLetter is the dead letter of a sink with this event id. See [NotFound].
+func (c *Client) DeadLetter(ctx context.Context, sink, id string) (*Letter, error) {
+	var l Letter
+	if err := c.get(ctx, ofSink(sink, "/deadletters/"+url.PathEscape(id)), nil, &l); err != nil {
+		return nil, err
+	}
+	return &l, l.Fact.read(l.Event)
+}
+
+// Discard drops dead letters of a sink for good, those of the events with these
+// ids, or all if none is named, and returns how many. See [NotFound].
+func (c *Client) Discard(ctx context.Context, sink string, ids ...string) (int, error) {
+	var got struct {
+		Discarded int `json:"discarded"`
+	}
+	body := map[string]any{"all": true}
+	if len(ids) > 0 {
+		body = map[string]any{"ids": ids}
+	}
+	err := c.do(ctx, http.MethodPost, ofSink(sink, "/deadletters/discard"), body, &got)
+	return got.Discarded, err
 }

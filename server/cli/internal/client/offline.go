@@ -2,6 +2,7 @@ package client
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -36,15 +37,17 @@ func openDirectory(at Place) (*Client, error) {
 type readable interface {
 	host.Reader
 	admin.Queue
+	admin.Quarantine
+	Status(ctx context.Context) (host.Status, error)
 	Close() error
 }
 
 // overStore is a client of the admin routes over a store that this process has
 // open; closing it closes the store.
 func overStore(store readable, at Place) *Client {
-	o := admin.Options{Version: at.Version, Reader: store, Queue: store}
-	for _, name := range at.Sinks {
-		o.Sinks = append(o.Sinks, admin.Sink{Name: name})
+	o := admin.Options{
+		Version: at.Version, Reader: store, Queue: store, Quarantine: store, Status: store.Status,
+		Sinks: at.Sinks, SinksUnknown: at.SinksUnknown,
 	}
 	return &Client{
 		http:  &http.Client{Transport: inProcess{admin.New(o).Handler()}},

@@ -5,6 +5,7 @@ package show
 import (
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -22,10 +23,26 @@ func Age(d time.Duration) string {
 	return fmt.Sprintf("%dd", d/(24*time.Hour))
 }
 
-// Count is "1 event", "2 events".
+// Count is "1 event", "2 events", "2 retries".
 func Count(n int, one string) string {
 	if n == 1 {
 		return "1 " + one
 	}
+	if stem, ok := strings.CutSuffix(one, "y"); ok {
+		return strconv.Itoa(n) + " " + stem + "ies"
+	}
 	return strconv.Itoa(n) + " " + one + "s"
+}
+
+// size is a number of bytes in its largest unit, to a tenth.
+func size(n int64) string {
+	for _, u := range []struct {
+		name string
+		exp  int
+	}{{"TiB", 40}, {"GiB", 30}, {"MiB", 20}, {"KiB", 10}} {
+		if n >= 1<<u.exp {
+			return fmt.Sprintf("%.1f %s", float64(n)/float64(int64(1)<<u.exp), u.name)
+		}
+	}
+	return Count(int(n), "byte")
 }
