@@ -137,12 +137,14 @@ func (w *terminal) text() string {
 	return w.b.String()
 }
 
-// TestDocs_readmes types the commands of README.md, and then those of each
-// plugin's, in a fresh copy of the tree, in order, and compares what they print.
+// TestDocs_readmes types the commands of README.md, then those of operations.md
+// and of each plugin's page, in a fresh copy of the tree, in order, and compares
+// what they print.
 // `make run` goes on in the background until the end.
 func TestDocs_readmes(t *testing.T) {
 	dir := copyTree(t)
 	typed(t, "README.md", dir, 4)
+	typed(t, "docs/operations.md", dir, 4)
 	plugins, err := filepath.Glob("plugins/*/README.md")
 	if err != nil || len(plugins) < 5 {
 		t.Fatalf("plugins' READMEs: %v, %v", plugins, err)
