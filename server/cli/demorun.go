@@ -21,9 +21,13 @@ import (
 // try sends one callback and reads from the store what became of it.
 func (d *demo) try(ctx context.Context, c *cases.Case) (cases.Result, error) {
 	r := cases.Result{Provider: c.Provider, Case: c.Name, Want: c.Want}
-	cb, err := c.Callback()
+	text, err := c.Text()
 	if err != nil {
 		return r, err
+	}
+	cb, err := outgoing.Parse(text)
+	if err != nil {
+		return r, fmt.Errorf("read the case: %w", err)
 	}
 	got, err := d.sender(c).Send(ctx, cb)
 	if err != nil {
@@ -149,7 +153,7 @@ func (p *program) printDemo(results []cases.Result, plugins string) error {
 			}
 		}
 	} else {
-		cases.Show(p.screen(), results)
+		show.Demo(p.screen(), results)
 	}
 	if unmet > 0 {
 		return fmt.Errorf("%d of %s not as it must be", unmet, show.Count(len(results), "callback"))

@@ -1,13 +1,10 @@
-// Package cases has the callbacks of the demo, what must become of each, and how
-// that is shown.
+// Package cases has the callbacks of the demo and what must become of each.
 package cases
 
 import (
 	"embed"
-	"fmt"
 
 	"github.com/postern/postern/host"
-	"github.com/postern/postern/server/cli/internal/outgoing"
 )
 
 // requests are the demo's callbacks, unsigned; like those of real
@@ -56,7 +53,7 @@ type Outcome struct {
 // What becomes of a callback that was not taken, and of one of no interest.
 const (
 	Refused = "refused"
-	ignored = "ignored"
+	Ignored = "ignored"
 )
 
 // Stored200 is what becomes of a callback whose events of this type are new.
@@ -64,7 +61,7 @@ func Stored200(kind string) Outcome {
 	return Outcome{Status: 200, Became: host.Stored.String(), Type: kind, Delivered: true}
 }
 
-func ignored200() Outcome { return Outcome{Status: 200, Became: ignored} }
+func ignored200() Outcome { return Outcome{Status: 200, Became: Ignored} }
 
 // kept200 is what becomes of a callback that is not understood and is its
 // provider's without doubt.
@@ -122,15 +119,5 @@ func All() []Case {
 	}
 }
 
-// Callback reads the case's callback.
-func (c *Case) Callback() (*host.Callback, error) {
-	text, err := requests.ReadFile("demo/" + c.file)
-	if err != nil {
-		return nil, err
-	}
-	cb, err := outgoing.Parse(text)
-	if err != nil {
-		return nil, fmt.Errorf("read %s: %w", c.file, err)
-	}
-	return cb, nil
-}
+// Text reads the case's callback, a .http file.
+func (c *Case) Text() ([]byte, error) { return requests.ReadFile("demo/" + c.file) }

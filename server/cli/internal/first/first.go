@@ -12,10 +12,10 @@ import (
 	"slices"
 	"strings"
 	"text/template"
+	"unicode"
 
 	"github.com/postern/postern/host"
 	"github.com/postern/postern/host/wasm"
-	"github.com/postern/postern/server/cli/internal/screen"
 )
 
 // firstConfig is the text of the first configuration.
@@ -189,8 +189,16 @@ func describeSettings(schema []byte, partners map[string]string) ([]Setting, err
 	return all, nil
 }
 
-// oneLine makes text fit for a comment.
-func oneLine(text string) string { return screen.Clean(strings.Join(strings.Fields(text), " ")) }
+// oneLine makes text fit for a comment: what is no printable character is left
+// out.
+func oneLine(text string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsPrint(r) {
+			return r
+		}
+		return -1
+	}, strings.Join(strings.Fields(text), " "))
+}
 
 // envName is the variable proposed for a provider's secret.
 func envName(provider, secret string) string {
