@@ -165,6 +165,48 @@ func TestOpen_refuses(t *testing.T) {
 	}
 }
 
+// Looking into a directory removes nothing of it, however old that is by the
+// store's own defaults.
+func TestOpen_expiresNothing(t *testing.T) {
+	dir, err := os.MkdirTemp("", "client")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	var ids []string
+	for _, days := range []int{100, 90} {
+		ago := time.Duration(days) * 24 * time.Hour
+		store, err := bolt.Open(dir, bolt.Options{
+			Now: func() time.Time { return time.Now().Add(-ago) }, SegmentAge: time.Hour, Retention: forEver, Window: forEver,
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		rec := &host.Record{Kind: host.Accepted, Tenant: "main", Endpoint: "ottu", Provider: "ottu", Events: []host.Event{{
+			Key: host.Hash{byte(days)}, Source: "/main/ottu", Type: "payment.failed", Tenant: "main", Endpoint: "ottu", Data: []byte(`{}`),
+		}}}
+		ids = append(ids, rec.Events[0].ID())
+		if _, err := store.Append(t.Context(), rec); err != nil {
+			t.Fatal(err)
+		}
+		if err := store.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c := opened(t, Place{Dir: dir, Engine: config.EngineBolt})
+	for range 100 {
+		if e, err := c.Event(t.Context(), ids[0]); err != nil || e.Fact.ID != ids[0] {
+			t.Fatalf("Event = %v, %v; want the oldest", e, err)
+		}
+	}
+	if err := c.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if all, err := filepath.Glob(filepath.Join(dir, "seg", "*.db")); err != nil || len(all) != 2 {
+		t.Errorf("segments after a look: %q, %v; want both", all, err)
+	}
+}
+
 // answering is a client of a server that gives answers in turn, and notes what
 // it was asked.
 func answering(answers ...string) (*Client, *[]string) {

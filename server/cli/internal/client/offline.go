@@ -7,9 +7,11 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"math"
 	"net/http"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/postern/postern/host"
 	"github.com/postern/postern/host/store/bolt"
@@ -23,7 +25,8 @@ func openDirectory(at Place) (*Client, error) {
 	if _, err := os.Stat(filepath.Join(at.Dir, "LOCK")); errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("there is no data in %s; --data or store.path names the directory", at.Dir)
 	}
-	store, err := bolt.Open(at.Dir, bolt.Options{})
+	// Nothing may expire by another retention than the server's.
+	store, err := bolt.Open(at.Dir, bolt.Options{Retention: forEver, Window: forEver})
 	if errors.Is(err, bolt.ErrLocked) {
 		return nil, fmt.Errorf("%w, and does not answer on its admin socket: it is just starting or ending, or serves from elsewhere", err)
 	}
@@ -32,6 +35,9 @@ func openDirectory(at Place) (*Client, error) {
 	}
 	return overStore(store, at), nil
 }
+
+// forEver is longer than any retention.
+const forEver = time.Duration(math.MaxInt64)
 
 // readable is what the admin routes need of a store.
 type readable interface {
