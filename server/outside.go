@@ -38,18 +38,21 @@ type runtime interface {
 func outside(o Options) parts {
 	return parts{
 		runtime: openRuntime,
-		store:   openStore,
-		sink:    func(c config.Sink) (host.Sink, error) { return makeSink(c, o) },
+		store: func(_ context.Context, c *config.Config, log *slog.Logger) (host.Store, error) {
+			return openStore(&c.Store, o.Cursors, log)
+		},
+		sink: func(c config.Sink) (host.Sink, error) { return makeSink(c, o) },
 	}
 }
 
 // openStore opens the store and, whatever the engine, makes the data directory:
 // the admin socket is there.
-func openStore(_ context.Context, cfg *config.Config, log *slog.Logger) (host.Store, error) {
-	c := &cfg.Store
+func openStore(c *config.Store, cursors host.From, log *slog.Logger) (host.Store, error) {
 	switch c.Engine {
 	case config.EngineBolt:
-		return bolt.Open(c.Path, boltOptions(c, log))
+		o := boltOptions(c, log)
+		o.Cursors = cursors
+		return bolt.Open(c.Path, o)
 	case config.EngineMem:
 		if err := os.MkdirAll(c.Path, 0o700); err != nil {
 			return nil, fmt.Errorf("make the data directory: %w", err)

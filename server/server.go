@@ -37,6 +37,10 @@ type Options struct {
 	// Observe, if not nil, is told what became of each callback, before its
 	// answer goes out. It must not block.
 	Observe func(host.Observation)
+	// Cursors, if not empty, starts also where the store has lost what it knew of
+	// its sinks: they begin at the oldest event or after the newest. It changes
+	// nothing for a store that is whole.
+	Cursors host.From
 }
 
 // Server is a running Postern. Make one with [Start].

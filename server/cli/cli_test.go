@@ -86,6 +86,7 @@ func TestMain_usage(t *testing.T) {
 		{"events list --limt 3", `postern: unknown flag: --limt; see "postern events list --help"`},
 		{"events list --limit 0", "postern: --limit 0: must be 1 or more"},
 		{"events show nonsense", `postern: event id "nonsense" is not 26 characters of a-z and 2-7`},
+		{"serve --cursors newest", "postern: --cursors newest: must be oldest or now"},
 		{"deadletters redrive events", "postern: name the events' ids, or say --all (one of the two)"},
 		{"deadletters redrive events --all abc", "postern: name the events' ids, or say --all (one of the two)"},
 	} {

@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/postern/postern/config"
+	"github.com/postern/postern/host"
 	"github.com/postern/postern/server"
 	"github.com/postern/postern/server/admin"
 	"github.com/postern/postern/server/cli/internal/outgoing"
@@ -22,6 +23,7 @@ import (
 )
 
 func (p *program) serveCommand() *cobra.Command {
+	var cursors string
 	c := &cobra.Command{
 		Use:   "serve",
 		Short: "Take callbacks in, keep them and hand them on",
@@ -39,11 +41,16 @@ everything, and a variable, which goes over the file: intake.listen is
 --intake.listen and POSTERN__INTAKE__LISTEN.`,
 		Args: takes(0, 0),
 		RunE: func(c *cobra.Command, _ []string) error {
+			switch host.From(cursors) {
+			case "", host.FromOldest, host.FromNow:
+			default:
+				return usageError{fmt.Errorf("--cursors %s: must be oldest or now", cursors)}
+			}
 			cfg, err := p.loadConfig(c)
 			if err != nil {
 				return err
 			}
-			return p.serve(c, cfg)
+			return p.serve(c, cfg, host.From(cursors))
 		},
 	}
 	config.AddFlags(c.Flags())
@@ -53,6 +60,7 @@ everything, and a variable, which goes over the file: intake.listen is
 			f.DefValue = "" // an empty list is no default to show
 		}
 	})
+	c.Flags().StringVar(&cursors, "cursors", "", "where sinks begin if a damaged state.db lost it: `oldest` or now")
 	return c
 }
 
@@ -109,7 +117,7 @@ func (p *program) warn(log *slog.Logger, cfg *config.Config) {
 
 // serve runs a server until ctx ends, and then until it has drained, or until
 // it fails by itself.
-func (p *program) serve(c *cobra.Command, cfg *config.Config) error {
+func (p *program) serve(c *cobra.Command, cfg *config.Config, cursors host.From) error {
 	ctx := c.Context()
 	log := p.logger(cfg.Log)
 	p.warn(log, cfg)
@@ -117,7 +125,7 @@ func (p *program) serve(c *cobra.Command, cfg *config.Config) error {
 	hangups := make(chan os.Signal, 1)
 	signal.Notify(hangups, syscall.SIGHUP)
 	defer signal.Stop(hangups)
-	srv, err := server.Start(ctx, cfg, server.Options{Version: p.version.Version, Log: log, Stdout: p.stdout})
+	srv, err := server.Start(ctx, cfg, server.Options{Version: p.version.Version, Log: log, Stdout: p.stdout, Cursors: cursors})
 	if err != nil {
 		return err
 	}
