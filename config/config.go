@@ -129,8 +129,8 @@ type Store struct {
 	// Retention is how long a closed segment stays. What is not delivered yet
 	// stays however old it is. Default 7d, never 0.
 	Retention time.Duration `json:"retention"`
-	// DedupWindow is how long a dedup key is remembered, whatever Retention is.
-	// Default 45d, never 0.
+	// DedupWindow is how long a dedup key is remembered, and never shorter than the
+	// log is kept. Default 45d, never 0.
 	DedupWindow time.Duration `json:"dedup_window"`
 	// Reserve is how many bytes of the file system stay free: with less nothing
 	// is taken in. 0, the default, means 256MiB or 2 %, whichever is more.
