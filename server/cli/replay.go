@@ -101,7 +101,7 @@ delivered, unless it was never leased.`,
 			if p.asJSON {
 				return jsonLine(p.stdout, map[string]any{"sink": sink, "replay": replay})
 			}
-			p.screen().Printf("the replay to sink %s is stopped; %s of it were taken\n", screen.Clean(sink), show.Count(int(replay.Taken), "event"))
+			p.screen().Printf("the replay to sink %s is stopped; %s of it were taken\n", screen.Clean(sink), show.Count(replay.Taken, "event"))
 			return nil
 		})
 }

@@ -142,5 +142,5 @@ new one.`,
 // went is what was lost with a sink.
 func went(lag *host.Lag) string {
 	return show.Count(lag.Leased+lag.Retrying+lag.Parked, "delivery") + " under way and " +
-		show.Count(lag.Dead, "dead letter") + ", and " + show.Count(int(lag.Records), "record") + " it had not seen"
+		show.Count(lag.Dead, "dead letter") + ", and " + show.Count(lag.Records, "record") + " it had not seen"
 }

@@ -4,7 +4,6 @@ package show
 
 import (
 	"fmt"
-	"strconv"
 	"strings"
 	"time"
 )
@@ -24,14 +23,14 @@ func Age(d time.Duration) string {
 }
 
 // Count is "1 event", "2 events", "2 retries".
-func Count(n int, one string) string {
+func Count[T int | int64 | uint64](n T, one string) string {
 	if n == 1 {
 		return "1 " + one
 	}
 	if stem, ok := strings.CutSuffix(one, "y"); ok {
-		return strconv.Itoa(n) + " " + stem + "ies"
+		one = stem + "ie"
 	}
-	return strconv.Itoa(n) + " " + one + "s"
+	return fmt.Sprint(n) + " " + one + "s"
 }
 
 // size is a number of bytes in its largest unit, to a tenth.
@@ -44,5 +43,5 @@ func size(n int64) string {
 			return fmt.Sprintf("%.1f %s", float64(n)/float64(int64(1)<<u.exp), u.name)
 		}
 	}
-	return Count(int(n), "byte")
+	return Count(n, "byte")
 }

@@ -1,6 +1,7 @@
 package show
 
 import (
+	"fmt"
 	"strconv"
 	"time"
 
@@ -26,11 +27,11 @@ func state(s *client.Sink) screen.Cell {
 }
 
 // number is a count, nothing being faint.
-func number(n int) screen.Cell {
+func number[T int | uint64](n T) screen.Cell {
 	if n == 0 {
 		return screen.Text("0").In(screen.Faint)
 	}
-	return screen.Text(strconv.Itoa(n))
+	return screen.Text(fmt.Sprint(n))
 }
 
 // Sinks writes sinks and how far each is behind, a line each.
@@ -59,7 +60,7 @@ func Sinks(s *screen.Screen, all []client.Sink) {
 		if lag.Replay != nil {
 			replay = screen.Text(strconv.FormatUint(lag.Replay.Taken, 10))
 		}
-		t.Add(screen.Text(sink.Name), screen.Text(sink.Type), state(sink), number(int(lag.Records)),
+		t.Add(screen.Text(sink.Name), screen.Text(sink.Type), state(sink), number(lag.Records),
 			number(lag.Leased), number(lag.Retrying), number(lag.Parked), dead, replay)
 	}
 	t.Print(s)
@@ -71,10 +72,10 @@ func Replay(s *screen.Screen, sink string, r *host.Replay) {
 	s.Field("from", screen.Text(Bound(string(r.From), "the oldest event")))
 	s.Field("to", screen.Text(Bound(string(r.To), "the newest event")))
 	s.Field("at", screen.Text(Bound(string(r.At), "the beginning")))
-	s.Field("taken", screen.Text(Count(int(r.Taken), "event")))
+	s.Field("taken", screen.Text(Count(r.Taken, "event")))
 	at, _, errAt := r.At.At()
 	if to, _, err := r.To.At(); err == nil && errAt == nil && r.To != "" {
-		s.Field("left", screen.Text("at most "+Count(int(to-min(at, to)), "record")))
+		s.Field("left", screen.Text("at most "+Count(to-min(at, to), "record")))
 	}
 }
 
