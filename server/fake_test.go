@@ -37,6 +37,8 @@ type world struct {
 	mem      *mem.Store
 	failed   chan struct{}
 	appendAs error
+	// mended has the plugin accept what it rejected before.
+	mended atomic.Bool
 	// full, if set, is why the store says that it is full.
 	full atomic.Pointer[string]
 	// plugin and deliver, if set, are called within a plugin's and a sink's
@@ -169,6 +171,9 @@ func (p fakePlugin) Handle(_ context.Context, cb *host.Callback) (host.Result, e
 	verb, key, _ := strings.Cut(string(cb.Body), " ")
 	if p.w.plugin != nil {
 		p.w.plugin(key)
+	}
+	if verb == "reject" && p.w.mended.Load() {
+		verb = "accept"
 	}
 	switch verb {
 	case "accept":

@@ -53,6 +53,7 @@ type Server struct {
 	admin    *http.Server
 	sinks    []namedSink
 	dispatch *dispatch.Dispatch
+	host     *host.Host
 	intake   *intake.Server
 	metrics  *admin.Metrics
 	// table is what the intake looks up in and operators are shown.
@@ -137,13 +138,14 @@ func (s *Server) open(ctx context.Context, o Options, p parts) error {
 	}
 	s.table.Store(first)
 	s.dispatch = dispatch.New(s.store, s.log, s.observe, s.deliveries()...)
+	s.host = s.newHost(o)
 	if err := s.serveAdmin(ctx, o.Version); err != nil {
 		return err
 	}
 	if err := s.subscribe(ctx); err != nil {
 		return err
 	}
-	if err := s.serveIntake(ctx, o); err != nil {
+	if err := s.serveIntake(ctx); err != nil {
 		return err
 	}
 	s.startDispatch(ctx)
@@ -224,6 +226,7 @@ func (s *Server) serveAdmin(ctx context.Context, version string) error {
 	s.metrics.WatchStore(s.store.Status)
 	a := admin.New(admin.Options{
 		Version: version, Reader: s.store, Queue: s.store, Quarantine: s.store, Status: s.store.Status,
+		Reprocess: s.reprocess,
 		Endpoints: s.Endpoints, Sinks: sinks, Wake: s.dispatch.Wake, Metrics: s.metrics,
 		Checks: map[string]func() error{"store": s.checkStore, "intake": s.checkIntake},
 	})
@@ -261,7 +264,7 @@ func (s *Server) serveAdmin(ctx context.Context, version string) error {
 // which step a forgery failed.
 const refusal = 2 * time.Millisecond
 
-func (s *Server) serveIntake(ctx context.Context, o Options) error {
+func (s *Server) newHost(o Options) *host.Host {
 	h := &host.Host{Store: s.store, Log: s.log, Wake: s.dispatch.Wake, Observe: s.metrics.Callback, Refusal: refusal, Pause: pause.For}
 	if o.Observe != nil {
 		h.Observe = func(seen host.Observation) {
@@ -269,6 +272,20 @@ func (s *Server) serveIntake(ctx context.Context, o Options) error {
 			o.Observe(seen)
 		}
 	}
+	return h
+}
+
+// reprocess runs a callback in quarantine through the plugin of its endpoint, as
+// that is served now.
+func (s *Server) reprocess(ctx context.Context, r *host.Rejected) (host.Reprocessed, error) {
+	route, ok := s.lookup(r.Tenant, r.Endpoint)
+	if !ok {
+		return host.Reprocessed{}, host.Errorf(host.EndpointUnknown, "endpoint %s/%s is not configured any more; configure it to run its callbacks again", r.Tenant, r.Endpoint)
+	}
+	return s.host.Reprocess(ctx, route.Endpoint, r)
+}
+
+func (s *Server) serveIntake(ctx context.Context) error {
 	c := &s.cfg.Intake
 	in, err := intake.New(intake.Options{
 		Limits: intake.Limits{
@@ -276,7 +293,7 @@ func (s *Server) serveIntake(ctx context.Context, o Options) error {
 			Idle: c.IdleTimeout, Connections: c.MaxConnections,
 		},
 		TrustedProxies: c.TrustedProxies,
-		Lookup:         s.lookup, Ingest: h.Ingest, Log: s.log, Refused: s.metrics.Refused,
+		Lookup:         s.lookup, Ingest: s.host.Ingest, Log: s.log, Refused: s.metrics.Refused,
 	})
 	if err != nil {
 		return err

@@ -131,6 +131,56 @@ func TestServer_fullStore(t *testing.T) {
 	}
 }
 
+// What was refused is run again by the plugins of the running server, becomes an
+// event once they are mended, and is delivered.
+func TestServer_retry(t *testing.T) {
+	t.Parallel()
+	w := newWorld()
+	cfg := testConfig(t)
+	s := w.running(t, cfg)
+	if status, _, err := post(s, "/in/acme/pay", "reject 7"); err != nil || status != 401 {
+		t.Fatalf("a forgery = %d (%v), want 401", status, err)
+	}
+	retry := func() string {
+		t.Helper()
+		status, body := overSocket(t, cfg.Store.Path, "POST", "/admin/v1/quarantine/retry", `{"filter":{"endpoint":"pay"}}`)
+		if status != 200 {
+			t.Fatalf("retry = %d %s", status, body)
+		}
+		return body
+	}
+	if got, want := retry(), `"result":"left","detail":"not-verified"`; !strings.Contains(got, want) {
+		t.Errorf("retry before anything is mended = %s, want %s in it", got, want)
+	}
+	w.mended.Store(true)
+	if got, want := retry(), `"result":"accepted","detail":"1 stored","events":["`; !strings.Contains(got, want) {
+		t.Errorf("retry = %s, want %s in it", got, want)
+	}
+	until(t, "the event is delivered", func() bool { return slices.Contains(w.traced(), "delivered 7") })
+	if got, want := retry(), "{\"next\":\"\",\"results\":[]}\n"; got != want {
+		t.Errorf("another retry = %s, want %s", got, want)
+	}
+}
+
+// An endpoint that is gone has no plugin to run its callbacks.
+func TestServer_retryOfNoEndpoint(t *testing.T) {
+	t.Parallel()
+	w := newWorld()
+	cfg := testConfig(t)
+	s := w.running(t, cfg)
+	if _, _, err := post(s, "/in/acme/pay", "reject 7"); err != nil {
+		t.Fatal(err)
+	}
+	without := with(cfg, func(all map[string]config.Endpoint) { delete(all, "pay") })
+	if err := s.Reload(t.Context(), without); err != nil {
+		t.Fatal(err)
+	}
+	status, body := overSocket(t, cfg.Store.Path, "POST", "/admin/v1/quarantine/retry", `{"all":true}`)
+	if want := `"result":"failed","detail":"endpoint acme/pay is not configured any more; configure it to run its callbacks again"`; status != 200 || !strings.Contains(body, want) {
+		t.Errorf("retry = %d %s, want %s in it", status, body, want)
+	}
+}
+
 // Invariant 8: the token in the path is in nothing that is kept or shown.
 func TestInvariant8_pathTokenIsMasked(t *testing.T) {
 	t.Parallel()

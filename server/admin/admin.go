@@ -83,12 +83,9 @@ type Options struct {
 	// answers that the engine does not support it.
 	Quarantine Quarantine
 	Status     func(context.Context) (host.Status, error)
-	// Reprocess runs one callback in quarantine through its plugin again, and takes
-	// it out once something became of it: became says what, in the words of
-	// [host.Disposition] and [host.Kind], and is empty where the callback was
-	// rejected again; why is the plugin's remark. Nil, where no plugin is loaded,
-	// refuses every retry.
-	Reprocess func(ctx context.Context, r *host.Rejected) (became, why string, err error)
+	// Reprocess runs one callback in quarantine through its endpoint's plugin again:
+	// [host.Host.Reprocess]. Nil, where no plugin is loaded, refuses every retry.
+	Reprocess func(ctx context.Context, r *host.Rejected) (host.Reprocessed, error)
 	// Endpoints are what is served now; it is asked each time.
 	Endpoints func() []Endpoint
 	Sinks     []Sink

@@ -37,7 +37,7 @@ func (a *Admin) deadLetter(r *http.Request) (any, error) {
 				return &letters[i], nil
 			}
 		}
-		if next == "" || len(letters) == 0 {
+		if next == "" || next == after {
 			return nil, notFound("no dead letter of this sink has this event id")
 		}
 		after = next

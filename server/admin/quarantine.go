@@ -4,8 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"regexp"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/postern/postern/host"
@@ -80,10 +83,11 @@ func (a *Admin) walkQuarantine(ctx context.Context, want host.Wanted, after host
 		for i := range found {
 			visit(&found[i])
 		}
-		n, after = n-len(found), next
-		if next == "" || len(found) == 0 {
+		// A page may have fewer, or none, and not be the last.
+		if next == "" || next == after {
 			return "", nil
 		}
+		n, after = n-len(found), next
 	}
 	return after, nil
 }
@@ -196,10 +200,13 @@ const (
 // result is what came of one of them.
 type result struct {
 	ID string `json:"id"`
-	// Result is one of the above or, of a retry, what the callback became.
+	// Result is one of the above or, of a retry, the [host.Kind] of what the
+	// callback became.
 	Result string `json:"result"`
-	// Detail says why, of what was left or failed.
+	// Detail says why it was left or failed, or what the store did with the events.
 	Detail string `json:"detail,omitempty"`
+	// Events are the ids of the events that it became.
+	Events []string `json:"events,omitempty"`
 }
 
 // failed is the result of an error.
@@ -250,7 +257,7 @@ func (a *Admin) each(r *http.Request, act func(ctx context.Context, c *chosen, i
 func (a *Admin) discardRejected(r *http.Request) (any, error) {
 	return a.each(r, func(ctx context.Context, c *chosen, id string, kept bool) result {
 		if kept && c.want().Reason == "" {
-			return result{id, resultLeft, "it was kept, and acknowledged: name its id or its reason to discard it"}
+			return result{ID: id, Result: resultLeft, Detail: "it was kept, and acknowledged: name its id or its reason to discard it"}
 		}
 		if err := a.o.Quarantine.Drop(ctx, id); err != nil {
 			return failed(id, err)
@@ -270,15 +277,28 @@ func (a *Admin) retryRejected(r *http.Request) (any, error) {
 		if err != nil {
 			return failed(id, err)
 		}
-		became, why, err := a.o.Reprocess(ctx, rejected)
+		out, err := a.o.Reprocess(ctx, rejected)
 		if err != nil {
 			return failed(id, err)
 		}
-		if became == "" {
-			return result{id, resultLeft, why}
-		}
-		return result{id, became, why}
+		return reprocessed(id, &out)
 	})
 	a.o.Wake()
 	return answer, err
+}
+
+// reprocessed is the result of a callback that was run again.
+func reprocessed(id string, out *host.Reprocessed) result {
+	if out.Kind == 0 {
+		return result{ID: id, Result: resultLeft, Detail: strings.Trim(out.Reason+": "+out.Detail, ": ")}
+	}
+	number := map[string]int{}
+	for _, d := range slices.Concat(out.Receipt.Events, out.Receipt.Aside) {
+		number[d.String()]++
+	}
+	var dispositions []string
+	for _, d := range slices.Sorted(maps.Keys(number)) {
+		dispositions = append(dispositions, fmt.Sprintf("%d %s", number[d], d))
+	}
+	return result{ID: id, Result: out.Kind.String(), Detail: strings.Join(dispositions, ", "), Events: out.Events}
 }

@@ -92,31 +92,48 @@ func TestQuarantine_discard(t *testing.T) {
 func TestQuarantine_retry(t *testing.T) {
 	t.Parallel()
 	const retry = "POST /admin/v1/quarantine/retry"
+	const became = `{"id":"k-2","result":"accepted","detail":"1 duplicate, 1 set-aside, 2 stored","events":["a","b","c"]}`
 	l, woken := quarantined(), 0
 	o := options(l)
 	o.Wake = func() { woken++ }
 	var tried []string
-	o.Reprocess = func(_ context.Context, r *host.Rejected) (string, string, error) {
+	o.Reprocess = func(_ context.Context, r *host.Rejected) (host.Reprocessed, error) {
 		tried = append(tried, r.ID)
 		switch r.ID {
 		case "q-1":
-			return "", "not-verified: signature differs", nil
+			return host.Reprocessed{Verdict: host.Reject, Reason: "not-verified", Detail: "signature differs"}, nil
 		case "k-2":
-			return "stored", "", nil
+			return host.Reprocessed{Kind: host.Accepted, Events: []string{"a", "b", "c"}, Receipt: host.Receipt{
+				Events: []host.Disposition{host.Stored, host.Duplicate, host.Stored}, Aside: []host.Disposition{host.SetAside},
+			}}, nil
+		case "i-4":
+			return host.Reprocessed{Kind: host.Ignored}, nil
 		}
-		return "", "", host.Errorf(host.PluginFailed, "plugin ottu@1 trapped")
+		return host.Reprocessed{}, host.Errorf(host.PluginBusy, "no instance is free")
 	}
+	l.rejected = append(l.rejected, refused("i-4", "out", "malformed"))
 	h := New(o).Handler()
-	call(t, h, retry, `{"ids":["k-2","gone"]}`, 200, `{"next":"","results":[{"id":"k-2","result":"stored"},{"id":"gone","result":"not-found"}]}`)
+	call(t, h, retry, `{"ids":["k-2","gone"]}`, 200, `{"next":"","results":[`+became+`,{"id":"gone","result":"not-found"}]}`)
 	call(t, h, retry, `{"all":true}`, 200, `{"next":"","results":[{"id":"q-1","result":"left","detail":"not-verified: signature differs"},
-		{"id":"k-2","result":"stored"},{"id":"q-3","result":"failed","detail":"plugin ottu@1 trapped"}]}`)
-	if diff := cmp.Diff([]string{"k-2", "q-1", "k-2", "q-3"}, tried); diff != "" || woken != 2 {
+		`+became+`,{"id":"q-3","result":"failed","detail":"no instance is free"},{"id":"i-4","result":"ignored"}]}`)
+	if diff := cmp.Diff([]string{"k-2", "q-1", "k-2", "q-3", "i-4"}, tried); diff != "" || woken != 2 {
 		t.Errorf("woken %d times, tried (-want +got):\n%s", woken, diff)
 	}
 	// It is the server that has the plugins.
 	o.Reprocess = nil
 	call(t, New(o).Handler(), retry, `{"all":true}`, 409, `{"error":{"code":"server.missing",
 		"message":"a retry needs plugins, which only a running server has; start the server and ask it"}}`)
+}
+
+// A page that ends early hides nothing of what is behind it.
+func TestQuarantine_shortPages(t *testing.T) {
+	t.Parallel()
+	l := newLedger()
+	l.rejected = []host.Rejected{
+		refused("damaged-1", "pay", "kept"), refused("q-2", "pay", "malformed"), refused("damaged-3", "pay", "kept"), refused("q-4", "pay", "malformed"),
+	}
+	call(t, New(options(l)).Handler(), "POST /admin/v1/quarantine/discard", `{"all":true}`, 200,
+		`{"next":"","results":[{"id":"q-2","result":"discarded"},{"id":"q-4","result":"discarded"}]}`)
 }
 
 // One request acts on a bounded number, and says where the next one begins.

@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/postern/postern/host"
 )
 
 func TestQuarantineList(t *testing.T) {
@@ -108,26 +110,29 @@ func TestSinksForget_needsTheConfiguration(t *testing.T) {
 
 func TestQuarantineRetry(t *testing.T) {
 	s := newShelf()
-	s.reprocess = func(id string) (string, string, error) {
-		switch id {
+	id := s.events[0].Event.ID()
+	s.reprocess = func(rejected string) (host.Reprocessed, error) {
+		switch rejected {
 		case "refused-1":
-			return "stored", "", nil
+			return host.Reprocessed{
+				Kind: host.Accepted, Receipt: host.Receipt{Events: []host.Disposition{host.Stored}}, Events: []string{id},
+			}, nil
 		case "refused-2":
-			return "", "not-verified: the signature is not that of the body\x1b[2J", nil
+			return host.Reprocessed{Reason: "not-verified", Detail: "the signature is not that of the body\x1b[2J"}, nil
 		}
-		return "", "", errors.New("plugin ottu@0.1.0 trapped")
+		return host.Reprocessed{}, errors.New("no instance is free")
 	}
 	dir := serving(t, s)
 	for _, tt := range []struct {
 		args, want string
 		code       int
 	}{
-		{"refused-1", "refused-1  stored\n1 callback, 1 stored\n", exitDone},
+		{"refused-1", "refused-1  accepted  1 stored\n  event " + id + "\n1 callback, 1 accepted\n", exitDone},
 		{
-			"--endpoint main/ottu", "refused-1  stored\nrefused-2  left  not-verified: the signature is not that of the body\\x1b[2J\n" +
-				"2 callbacks, 1 stored, 1 left\n", exitDone,
+			"--endpoint main/ottu", "refused-1  accepted  1 stored\n  event " + id + "\nrefused-2  left  not-verified: the signature is not that of the body\\x1b[2J\n" +
+				"2 callbacks, 1 accepted, 1 left\n", exitDone,
 		},
-		{"--reason kept", "refused-4  failed  plugin ottu@0.1.0 trapped\n1 callback, 1 failed\n", exitFailed},
+		{"--reason kept", "refused-4  failed  no instance is free\n1 callback, 1 failed\n", exitFailed},
 	} {
 		got := postern(t, nil, append([]string{"quarantine", "retry", "--data", dir}, strings.Fields(tt.args)...)...)
 		if want := (result{tt.code, tt.want, ""}); got != want {

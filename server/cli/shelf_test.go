@@ -33,7 +33,7 @@ type shelf struct {
 	rejected []host.Rejected
 	status   host.Status
 	// reprocess answers a retry.
-	reprocess func(id string) (became, why string, err error)
+	reprocess func(id string) (host.Reprocessed, error)
 }
 
 var at = time.Date(2026, 11, 21, 9, 30, 0, 0, time.UTC)
@@ -198,7 +198,7 @@ func serving(t *testing.T, s *shelf) string {
 	}
 	srv := admin.NewServer(admin.New(admin.Options{
 		Version: "1.2.3", Reader: s, Queue: s, Quarantine: s, Status: s.Status,
-		Reprocess: func(_ context.Context, r *host.Rejected) (string, string, error) { return s.reprocess(r.ID) },
+		Reprocess: func(_ context.Context, r *host.Rejected) (host.Reprocessed, error) { return s.reprocess(r.ID) },
 		Sinks:     []admin.Sink{{Name: "archive", Type: "file"}, {Name: "never-seen", Type: "file"}, {Name: "orders", Type: "webhook"}},
 	}).Handler(), slog.New(slog.DiscardHandler))
 	done := make(chan error, 1)

@@ -99,9 +99,12 @@ const (
 // Result is what came of one callback in quarantine.
 type Result struct {
 	ID string `json:"id"`
-	// Result is what was done, "discarded", or one of the above.
+	// Result is what was done, "discarded", or of a retry what the callback became,
+	// or one of the above.
 	Result string `json:"result"`
 	Detail string `json:"detail,omitempty"`
+	// Events are the ids of the events that it became.
+	Events []string `json:"events,omitempty"`
 }
 
 // maxBatch is how many the routes take at a time.

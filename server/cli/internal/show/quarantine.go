@@ -70,4 +70,7 @@ func Result(s *screen.Screen, r client.Result) {
 		s.Printf("  %s", screen.Clean(r.Detail))
 	}
 	s.Printf("\n")
+	for _, id := range r.Events {
+		s.Printf("  event %s\n", screen.Clean(id))
+	}
 }
