@@ -125,7 +125,13 @@ func checkAdmin(ps *problems, c *Config) {
 }
 
 func checkStore(ps *problems, s *Store) {
-	ps.choice("store.engine", s.Engine, EngineBolt, EngineMem)
+	ps.choice("store.engine", s.Engine, EngineBolt, EnginePostgres, EngineMem)
+	switch dsn := s.DSN.Reveal() != ""; {
+	case s.Engine == EnginePostgres && !dsn && !ps.below("store.dsn"):
+		ps.add("store.dsn", "is missing for engine postgres", "write env:NAME, with postgres://user:password@host:5432/database in it")
+	case s.Engine != EnginePostgres && dsn:
+		ps.add("store.dsn", fmt.Sprintf("is for engine postgres, and the engine is %q", s.Engine), "remove it, or set store.engine")
+	}
 	if s.Path == "" {
 		ps.add("store.path", "is empty", "name a directory, for example ./data")
 	}

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -72,6 +73,10 @@ func TestLoad_refuses(t *testing.T) {
 		{"%", "store: {quarantine: {ring_entries: 0}}", "store.quarantine.ring_entries: 0 is not positive"},
 		{"%", "store: {quarantine: {ring_bytes: -1}}", "store.quarantine.ring_bytes: -1 is not positive"},
 		{"%", "store: {quarantine: {rings: 1}}", "store.quarantine.rings: unknown key"},
+		{"%", "store: {engine: postgres}", "store.dsn: is missing"},
+		{"%", "store: {engine: postgres, dsn: ''}", "store.dsn: is missing"},
+		{"%", "store: {engine: postgres, dsn: 'env:POSTERN_TEST_UNSET'}", "store.dsn: environment variable \"POSTERN_TEST_UNSET\" is not set"},
+		{"%", "store: {dsn: 'value:postgres://127.0.0.1/x'}", "store.dsn: is for engine postgres, and the engine is \"bolt\""},
 		{"%", "plugins: {path: ''}", "plugins.path: is empty"},
 		{"%", "plugins: {max_memory: 100KiB}", "plugins.max_memory: 100KiB is not"},
 		{"%", "plugins: {max_memory: 128MiB}", "plugins.max_memory: 128MiB is not"},
@@ -287,6 +292,33 @@ func TestWarnings_openWithoutTLS(t *testing.T) {
 		all := strings.Join(mustLoad(t, "intake: "+text).Warnings(), "\n")
 		if got := strings.Contains(all, "intake.listen: is open to other machines without TLS"); got != want {
 			t.Errorf("%s: warned %t, want %t:\n%s", text, got, want, all)
+		}
+	}
+}
+
+// Invariant 8: a dsn holds a password.
+func TestDSN_isASecret(t *testing.T) {
+	t.Parallel()
+	const dsn = "postgres://someone:pass@db.example.com/postern"
+	for text, want := range map[string]string{
+		"store: {engine: postgres, dsn: 'value:" + dsn + "'}": "store.dsn: is written in the configuration itself",
+		"store: {engine: postgres, dsn: env:DSN}":             "",
+		"store: {engine: postgres}":                           "",
+	} {
+		environ := []string{"DSN=" + dsn}
+		if !strings.Contains(text, "dsn") {
+			environ = append(environ, "POSTERN__STORE__DSN=value:"+dsn)
+		}
+		cfg := mustLoad(t, text, environ...)
+		if got := cfg.Store.DSN.Reveal(); got != dsn {
+			t.Errorf("%s: dsn %q, want %q", text, got, dsn)
+		}
+		all := strings.Join(cfg.Warnings(), "\n")
+		if warned := strings.Contains(all, "store.dsn: "); warned != (want != "") || !strings.Contains(all, want) {
+			t.Errorf("%s: warnings %s, want %q", text, all, want)
+		}
+		if shown := fmt.Sprintf("%+v %s", cfg, all); strings.Contains(shown, "someone") || strings.Contains(shown, "pass@") {
+			t.Errorf("the dsn is shown: %s", shown)
 		}
 	}
 }

@@ -108,14 +108,18 @@ type Log struct {
 
 // Engines of a store.
 const (
-	EngineBolt = "bolt" // bbolt files under Store.Path
-	EngineMem  = "mem"  // memory: gone with the process, for trying things out
+	EngineBolt     = "bolt"     // bbolt files under Store.Path
+	EngineMem      = "mem"      // memory: gone with the process, for trying things out
+	EnginePostgres = "postgres" // a PostgreSQL database that several nodes share
 )
 
 // Store is where events live.
 type Store struct {
-	// Engine is EngineBolt, the default, or EngineMem.
+	// Engine is EngineBolt, the default, EnginePostgres or EngineMem.
 	Engine string `json:"engine"`
+	// DSN names the server and the database of EnginePostgres, a URL or libpq's
+	// key=value text. Empty, the default, for the other engines; no flag sets it.
+	DSN Secret `json:"dsn"`
 	// Path is the data directory. Default ./data, never empty.
 	Path string `json:"path"`
 	// MaxKept is how many callbacks may be kept unjudged before the answer is

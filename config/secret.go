@@ -13,8 +13,8 @@ import (
 )
 
 // Secret is a value that nobody may see. Whatever prints it prints "***"; only
-// [Secret.Reveal] gives the value. The zero Secret is empty; Load never yields
-// one.
+// [Secret.Reveal] gives the value. The zero Secret is empty; Load yields one only
+// where a key says that it may be left out.
 type Secret struct {
 	// text is behind a pointer because fmt calls no methods on the unexported
 	// fields of other types, but prints no more than a pointer's address there.

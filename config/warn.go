@@ -136,6 +136,7 @@ func (c *Config) plainSecrets() (secrets, tokens []string) {
 			*to = append(*to, path)
 		}
 	}
+	collect(&secrets, "store.dsn", []Secret{c.Store.DSN})
 	for path, e := range c.endpoints() {
 		for _, name := range slices.Sorted(maps.Keys(e.Secrets)) {
 			collect(&secrets, path+".secrets."+name, e.Secrets[name])

@@ -18,6 +18,7 @@ import (
 	"github.com/postern/postern/host/sink/webhook"
 	"github.com/postern/postern/host/store/bolt"
 	"github.com/postern/postern/host/store/mem"
+	ledger "github.com/postern/postern/host/store/postgres"
 	"github.com/postern/postern/host/wasm"
 )
 
@@ -38,8 +39,8 @@ type runtime interface {
 func outside(o Options) parts {
 	return parts{
 		runtime: openRuntime,
-		store: func(_ context.Context, c *config.Config, log *slog.Logger) (host.Store, error) {
-			return openStore(&c.Store, o.Cursors, log)
+		store: func(ctx context.Context, c *config.Config, log *slog.Logger) (host.Store, error) {
+			return openStore(ctx, &c.Store, o.Cursors, log)
 		},
 		sink: func(c config.Sink) (host.Sink, error) { return makeSink(c, o) },
 	}
@@ -47,7 +48,7 @@ func outside(o Options) parts {
 
 // openStore opens the store and, whatever the engine, makes the data directory:
 // the admin socket is there.
-func openStore(c *config.Store, cursors host.From, log *slog.Logger) (host.Store, error) {
+func openStore(ctx context.Context, c *config.Store, cursors host.From, log *slog.Logger) (host.Store, error) {
 	switch c.Engine {
 	case config.EngineBolt:
 		o := boltOptions(c, log)
@@ -58,6 +59,11 @@ func openStore(c *config.Store, cursors host.From, log *slog.Logger) (host.Store
 			return nil, fmt.Errorf("make the data directory: %w", err)
 		}
 		return mem.New(mem.Options{MaxKept: c.MaxKept}), nil
+	case config.EnginePostgres:
+		if err := os.MkdirAll(c.Path, 0o700); err != nil {
+			return nil, fmt.Errorf("make the data directory: %w", err)
+		}
+		return ledger.Open(ctx, c.DSN.Reveal(), ledger.Options{Log: log, MaxKept: c.MaxKept})
 	}
 	return nil, &config.Problem{Path: "store.engine", Text: fmt.Sprintf("%q is unknown", c.Engine)}
 }

@@ -40,7 +40,7 @@ func TestOpenStore_cursors(t *testing.T) {
 	c, log := config.Default().Store, slog.New(slog.DiscardHandler)
 	c.Path = t.TempDir()
 	reopen := func(cursors host.From) error {
-		store, err := openStore(&c, cursors, log)
+		store, err := openStore(t.Context(), &c, cursors, log)
 		if err != nil {
 			return err
 		}

@@ -92,7 +92,7 @@ func withoutSecrets(err error) []string {
 	var environ []string
 	for _, problem := range problemsIn(err) {
 		key := index.ReplaceAllString(problem.Path, "")
-		if strings.Contains(key, ".secrets") || strings.HasSuffix(key, ".token") {
+		if strings.Contains(key, ".secrets") || strings.HasSuffix(key, ".token") || key == "store.dsn" {
 			environ = append(environ, config.EnvName(key)+"="+unneeded)
 		}
 	}

@@ -57,6 +57,9 @@ func Open(ctx context.Context, at Place) (*Client, error) {
 	if at.Engine == config.EngineMem {
 		return nil, fmt.Errorf("no server is running on %s, and what engine %q holds goes with it", at.Dir, at.Engine)
 	}
+	if at.Engine == config.EnginePostgres {
+		return nil, fmt.Errorf("no server is running on %s, and only one reaches what engine %q holds: ask one that runs", at.Dir, at.Engine)
+	}
 	return openDirectory(at)
 }
 

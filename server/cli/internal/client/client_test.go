@@ -147,8 +147,9 @@ func asked(t *testing.T, c *Client, ids []string) {
 func TestOpen_refuses(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "data")
 	for engine, want := range map[string]string{
-		config.EngineBolt: "there is no data in " + dir,
-		config.EngineMem:  "no server is running on " + dir,
+		config.EngineBolt:     "there is no data in " + dir,
+		config.EngineMem:      "no server is running on " + dir,
+		config.EnginePostgres: "only one reaches what engine \"postgres\" holds",
 	} {
 		if _, err := Open(t.Context(), Place{Dir: dir, Engine: engine}); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("Open with engine %s = %v, want %q", engine, err, want)
