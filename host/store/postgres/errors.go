@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"strings"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -42,14 +43,15 @@ func cause(err error) error {
 	var server *pgconn.PgError
 	var coded *host.Error
 	var network *net.OpError
-	var wrong untrusted
+	var connect *pgconn.ConnectError
+	var text safe
 	switch {
 	case err == nil:
 		return nil
 	case errors.As(err, &coded), errors.Is(err, host.ErrNotFound), errors.Is(err, host.ErrBusy):
 		return err
-	case errors.As(err, &wrong):
-		return wrong
+	case errors.As(err, &text):
+		return text
 	case errors.As(err, &server):
 		return fmt.Errorf("%s (SQLSTATE %s)", server.Message, server.Code)
 	case errors.Is(err, context.Canceled):
@@ -58,17 +60,17 @@ func cause(err error) error {
 		return context.DeadlineExceeded
 	case errors.As(err, &network):
 		return network
-	case isConnect(err):
-		return errors.New("cannot connect to the server")
+	case errors.As(err, &connect):
+		// Its own text names user and database.
+		return errors.New(strings.ReplaceAll(errors.Unwrap(connect).Error(), "\n", "; "))
 	}
 	return err
 }
 
-func isConnect(err error) bool {
-	var c *pgconn.ConnectError
-	var p *pgconn.ParseConfigError
-	return errors.As(err, &c) || errors.As(err, &p)
-}
+// safe is an error that names nothing of the dsn.
+type safe string
+
+func (s safe) Error() string { return string(s) }
 
 // coded gives an error its code: a full disk heals, and so does whatever else a
 // server may have to say.

@@ -100,7 +100,7 @@ func (s *Store) Subscribe(ctx context.Context, name string, sub host.Subscriptio
 
 func newSink(ctx context.Context, tx pgx.Tx, name string, filter []byte, ordered bool, from host.From) error {
 	if from != host.FromNow && from != host.FromOldest {
-		return untrusted(fmt.Sprintf("no such start %q", from))
+		return safe(fmt.Sprintf("no such start %q", from))
 	}
 	// Another node may do the same: then the one that comes second changes it.
 	_, err := tx.Exec(ctx, `insert into sinks (name, filter, ordered, seq)
@@ -207,7 +207,7 @@ func (r *sinkRow) ready(k *sink) error {
 		r.filter.Test = k.want.Test
 	}
 	if !r.filter.Ready() {
-		return untrusted(fmt.Sprintf("the expression %q is not compiled in this process", r.filter.Where))
+		return safe(fmt.Sprintf("the expression %q is not compiled in this process", r.filter.Where))
 	}
 	return nil
 }

@@ -41,7 +41,7 @@ func (s *Store) prepare(ctx context.Context) error {
 		}
 		// Invariant 10: what this version does not know it does not touch.
 		if found > version {
-			return untrusted(fmt.Sprintf("schema %s has version %d, this version of postern knows %d: run the later one", s.o.Schema, found, version))
+			return safe(fmt.Sprintf("schema %s has version %d, this version of postern knows %d: run the later one", s.o.Schema, found, version))
 		}
 		return nil
 	})

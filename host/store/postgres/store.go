@@ -183,20 +183,15 @@ func trust(ctx context.Context, c *pgx.Conn) error {
 // settings are what durability hangs on.
 type settings struct{ fsync, fullPageWrites, synchronousCommit string }
 
-// untrusted says which setting is wrong; it is no secret.
-type untrusted string
-
-func (u untrusted) Error() string { return string(u) }
-
 func (s settings) refuse() error {
 	const restart = " in postgresql.conf and reload the server"
 	switch off := "off"; off {
 	case s.fsync:
-		return untrusted("the server has fsync = off and loses what it has acknowledged: set fsync = on" + restart)
+		return safe("the server has fsync = off and loses what it has acknowledged: set fsync = on" + restart)
 	case s.fullPageWrites:
-		return untrusted("the server has full_page_writes = off and is damaged when its power fails: set full_page_writes = on" + restart)
+		return safe("the server has full_page_writes = off and is damaged when its power fails: set full_page_writes = on" + restart)
 	case s.synchronousCommit:
-		return untrusted("synchronous_commit is off and commits are acknowledged before they are on the disk: " +
+		return safe("synchronous_commit is off and commits are acknowledged before they are on the disk: " +
 			"set it to on" + restart + ", or for the role with ALTER ROLE, or leave it out of the dsn")
 	}
 	return nil
