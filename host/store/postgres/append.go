@@ -86,11 +86,13 @@ func (s *Store) commitAppends(all []*request) {
 	}
 }
 
-// write commits a batch, again where that is safe: another node was in its way,
-// or the connection was lost before the commit was asked for.
+// write commits a batch, again where another node was in its way or the
+// connection was lost.
 //
-// Invariant 1: once it was asked for, nobody knows what became of it. That is an
-// error, and what the provider then sends again is judged by what is stored.
+// Invariant 1: who loses a connection while it commits cannot know what became of
+// it, so it is tried again: what is stored by now is a duplicate then, and what
+// is kept or ignored, and has no key, may be stored twice. A failure would be
+// lost with a provider that does not send again.
 func (s *Store) write(live []*request) error {
 	ctx, cancel := context.WithTimeout(context.Background(), commitTimeout)
 	defer cancel()
@@ -112,7 +114,7 @@ func (s *Store) write(live []*request) error {
 			if err = s.addPartition(ctx, maxBatch); err == nil {
 				continue
 			}
-		case lost(err), !b.sealed && dropped(err):
+		case lost(err), dropped(err):
 			continue
 		}
 		return s.coded("append", err)
@@ -163,8 +165,6 @@ type batch struct {
 	// keys are those of events and items set aside, conflicts those of events
 	// whose key has other content.
 	keys, conflicts map[host.Hash]*key
-	// sealed: the commit was asked for.
-	sealed bool
 }
 
 // run commits the batch and fills the receipts.
@@ -282,7 +282,6 @@ func (b *batch) end(ctx context.Context, r rows) error {
 		}
 		return nil
 	})
-	b.sealed = true
 	if err := b.conn.SendBatch(ctx, &q).Close(); err != nil {
 		return err
 	}

@@ -227,6 +227,73 @@ func TestOrder_amongNodes(t *testing.T) {
 	}
 }
 
+// TestOrder_settledWhileTheNextIsParked has one node park an event behind another
+// one's in the moment in which that is settled: the lease is stopped between
+// looking and writing by a row that is not committed.
+func TestOrder_settledWhileTheNextIsParked(t *testing.T) {
+	both := nodes(t)
+	name := schema(t, t.Name())
+	subscribeBoth(t, both, host.Subscription{From: host.FromOldest, Order: host.OrderSubject})
+	fill(t, both[0], 0, 1, func(ev *host.Event, _ int) { ev.Subject = "one" })
+	first, err := both[0].Lease(t.Context(), "a", 1, ttl)
+	if err != nil || len(first.Deliveries) != 1 {
+		t.Fatalf("lease: %d deliveries, %v", len(first.Deliveries), err)
+	}
+	fill(t, both[0], 1, 1, func(ev *host.Event, _ int) { ev.Subject = "one" })
+	next, err := both[0].Event(t.Context(), storetest.SampleEvent(1, 0).Key.ID())
+	if err != nil {
+		t.Fatal(err)
+	}
+
+	blocker := connect(t)
+	if _, err := blocker.Exec(t.Context(), "begin; insert into "+name+".deliveries (sink, seq, idx, walk, due) values ('a', "+fmt.Sprint(next.Seq)+", 0, 0, 0)"); err != nil {
+		t.Fatal(err)
+	}
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		if got, err := both[1].Lease(t.Context(), "a", 1, ttl); err != nil || len(got.Deliveries) != 0 {
+			t.Errorf("lease while the first is leased: %d deliveries, %v, want none", len(got.Deliveries), err)
+		}
+	})
+	waiting := func(n int) bool {
+		var got int
+		err := blocker.QueryRow(t.Context(), "select count(distinct pid) from pg_locks where not granted and pid <> pg_backend_pid() and pid in "+
+			"(select pid from pg_locks where relation = $1::regclass)", name+".sinks").Scan(&got)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return got >= n
+	}
+	until(t, func() bool { return waiting(1) })
+	settled := make(chan error, 1)
+	wg.Go(func() {
+		settled <- both[0].Settle(t.Context(), "a", host.Settlement{Token: first.Deliveries[0].Token, Outcome: host.Done})
+	})
+	// It waits for the lease; with a lock that lets it pass it returns.
+	until(t, func() bool { return waiting(2) || len(settled) > 0 })
+	if _, err := blocker.Exec(t.Context(), "rollback"); err != nil {
+		t.Fatal(err)
+	}
+	wg.Wait()
+	if err := <-settled; err != nil {
+		t.Fatal(err)
+	}
+	if got, err := both[0].Lease(t.Context(), "a", 1, ttl); err != nil || len(got.Deliveries) != 1 {
+		t.Errorf("lease when the first is done: %d deliveries, %v, want the next", len(got.Deliveries), err)
+	}
+}
+
+// until waits for a condition on the server.
+func until(t *testing.T, met func() bool) {
+	t.Helper()
+	late := time.Now().Add(20 * time.Second)
+	for !met() {
+		if time.Now().After(late) {
+			t.Fatal("what is waited for has not come after 20 seconds")
+		}
+	}
+}
+
 // deliver has two goroutines on each node work until one says that all is done.
 func deliver(t *testing.T, both [2]*postgres.Store, work func(random *rand.Rand, s *postgres.Store) (done bool)) {
 	t.Helper()

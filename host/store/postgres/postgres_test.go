@@ -26,7 +26,18 @@ func server(t testing.TB) string {
 	return dsn
 }
 
-// exec runs sql on a connection of its own.
+// connect opens a session beside the store's own.
+func connect(t testing.TB) *pgx.Conn {
+	t.Helper()
+	c, err := pgx.Connect(context.Background(), server(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = c.Close(context.Background()) })
+	return c
+}
+
+// exec runs sql on a session of its own.
 func exec(t testing.TB, sql string, args ...any) {
 	t.Helper()
 	c, err := pgx.Connect(context.Background(), server(t))

@@ -115,11 +115,13 @@ func (s *Store) settle(ctx context.Context, tx pgx.Tx, name string, p settling, 
 	return unpark(ctx, tx, name, freed)
 }
 
-// unpark makes due what waited for deliveries of these subjects and waits no
-// more.
+// unpark makes due what waited for deliveries of these subjects and is the
+// earliest now: all others wait for it.
 func unpark(ctx context.Context, tx pgx.Tx, name string, subjects [][]byte) error {
 	_, err := tx.Exec(ctx, `update deliveries d set due = 0
-		where sink = $1 and subject = any($2::bytea[]) and due = $3 and not `+waits, name, subjects, int64(never))
+		from (select distinct subject from unnest($2::bytea[]) subject) s, lateral (
+			select seq, idx, walk from deliveries e where e.sink = $1 and e.subject = s.subject order by seq, idx, walk limit 1
+		) f where d.sink = $1 and (d.seq, d.idx, d.walk) = (f.seq, f.idx, f.walk) and d.due = $3`, name, subjects, int64(never))
 	return err
 }
 
