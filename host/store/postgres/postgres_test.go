@@ -75,10 +75,9 @@ func open(t testing.TB, o postgres.Options) *postgres.Store {
 	return s
 }
 
-func TestStore(t *testing.T) {
-	server(t)
+func engine() storetest.Engine {
 	const never = "it has no such index"
-	storetest.Run(t, storetest.Engine{
+	return storetest.Engine{
 		Open: func(t *testing.T, dir string, now func() time.Time) host.Store {
 			return open(t, postgres.Options{
 				Schema: schema(t, dir), Node: "one", Now: now, Poll: -1,
@@ -88,5 +87,15 @@ func TestStore(t *testing.T) {
 		Reopens:    true,
 		Kill:       func(_ *testing.T, s host.Store) { s.(*postgres.Store).Abandon() },
 		NoTimeline: never, NoSearch: never,
-	})
+	}
+}
+
+func TestStore(t *testing.T) {
+	server(t)
+	storetest.Run(t, engine())
+}
+
+func TestSimulate(t *testing.T) {
+	server(t)
+	storetest.SimulateSeeds(t, engine(), 4, 8000)
 }

@@ -74,6 +74,9 @@ func (s *Store) Subscribe(ctx context.Context, name string, sub host.Subscriptio
 		return errors.New("subscribe: a sink without a name")
 	}
 	ordered := sub.Order == host.OrderSubject
+	if !ordered && sub.Order != host.OrderNone && sub.Order != "" {
+		return fmt.Errorf("subscribe %s: no such order %q", name, sub.Order)
+	}
 	err = s.tx(ctx, false, func(tx pgx.Tx) error {
 		if _, err := tx.Exec(ctx, `select 1 from sinks where name = $1 for update`, name); err != nil {
 			return err
