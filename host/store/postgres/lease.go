@@ -19,7 +19,9 @@ import (
 const (
 	maxLease      = 256
 	maxLeaseBytes = 1 << 20
+	maxEvents     = 16 // read at once, of what is due
 	maxScan       = 4096
+	maxScanBytes  = 4 << 20
 	maxTaken      = 100_000
 	// parkFor is how long an event that cannot be read is left alone.
 	parkFor = time.Minute
@@ -182,22 +184,41 @@ func (l *leasing) due(ctx context.Context) error {
 	}
 	l.tokens += int64(len(all))
 	slices.SortFunc(all, func(a, b lease) int { return cmp.Or(cmp.Compare(a.due, b.due), a.compare(b.turn)) })
-	failed := l.s.readEvents(ctx, l.tx, all)
-	if failed != nil && !errors.Is(failed, record.ErrDamaged) {
-		return failed
-	}
-	for i := range all {
-		if all[i].event == nil {
-			_, err := l.tx.Exec(ctx, `update deliveries set token = 0, node = '', due = $3, attempts = attempts - 1 where sink = $1 and token = $2`,
-				l.name, all[i].token, l.row.now+int64(parkFor))
-			if err != nil {
+	return l.giveDue(ctx, all)
+}
+
+// giveDue gives out what is due, as far as there is room for its events. What
+// cannot be read is left alone for a while, so that it does not hold up the rest;
+// the error names it.
+func (l *leasing) giveDue(ctx context.Context, all []lease) (damage error) {
+	var back, at []int64
+	for chunk := range slices.Chunk(all, maxEvents) {
+		if l.bytes > 0 {
+			if err := l.s.readEvents(ctx, l.tx, chunk); errors.Is(err, record.ErrDamaged) {
+				damage = err
+			} else if err != nil {
 				return err
 			}
-			continue
 		}
-		l.give(all[i])
+		for i := range chunk {
+			switch d := &chunk[i]; {
+			case l.bytes <= 0:
+				back, at = append(back, d.token), append(at, d.due)
+			case d.event == nil:
+				back, at = append(back, d.token), append(at, l.row.now+int64(parkFor))
+			default:
+				l.give(*d)
+			}
+		}
 	}
-	return failed
+	if len(back) > 0 {
+		_, err := l.tx.Exec(ctx, `update deliveries d set token = 0, node = '', due = u.due, attempts = attempts - 1
+			from unnest($2::bigint[], $3::bigint[]) u (token, due) where d.sink = $1 and d.token = u.token`, l.name, back, at)
+		if err != nil {
+			return err
+		}
+	}
+	return damage
 }
 
 func (l *leasing) give(d lease) {
@@ -210,11 +231,13 @@ func (l *leasing) give(d lease) {
 // from the log. One that cannot be read stays nil; the error names it.
 func (s *Store) readEvents(ctx context.Context, tx pgx.Tx, all []lease) error {
 	var seqs []int64
+	wanted := make(map[turn]bool)
 	var failed error
 	for i := range all {
 		d := &all[i]
 		if d.copied == nil {
 			seqs = append(seqs, d.seq)
+			wanted[turn{seq: d.seq, idx: d.idx}] = true
 			continue
 		}
 		var err error
@@ -238,7 +261,9 @@ func (s *Store) readEvents(ctx context.Context, tx pgx.Tx, all []lease) error {
 			failed = named(seq, err)
 		}
 		for _, p := range places {
-			found[turn{seq: seq, idx: p.Index}] = p.Event
+			if at := (turn{seq: seq, idx: p.Index}); wanted[at] {
+				found[at] = owned(p.Event)
+			}
 		}
 		return nil
 	}); err != nil {
@@ -254,6 +279,13 @@ func (s *Store) readEvents(ctx context.Context, tx pgx.Tx, all []lease) error {
 		}
 	}
 	return failed
+}
+
+// owned gives an event memory of its own: its data lies in that of its whole
+// record.
+func owned(ev *host.Event) *host.Event {
+	ev.Data = slices.Clone(ev.Data)
+	return ev
 }
 
 // named says which record is damaged.

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -382,5 +383,41 @@ func TestLease_asksAgainForWhatOtherNodesDo(t *testing.T) {
 	// By this machine's clock, whatever the server's says.
 	if got.Next.Before(before) || got.Next.After(time.Now().Add(time.Second)) {
 		t.Errorf("next is %v after %v, want within a second", got.Next, before)
+	}
+}
+
+// TestLease_isBoundedInBytes: events of any size are given out a few at a time,
+// as new ones and as retries, and none is forgotten.
+func TestLease_isBoundedInBytes(t *testing.T) {
+	s := open(t, postgres.Options{Schema: schema(t, t.Name()), Poll: -1})
+	defer func() { _ = s.Close() }()
+	if err := s.Subscribe(t.Context(), "a", host.Subscription{From: host.FromOldest}); err != nil {
+		t.Fatal(err)
+	}
+	fill(t, s, 0, 7, func(ev *host.Event, _ int) {
+		ev.Data = fmt.Appendf(nil, `{"much":"%s"}`, strings.Repeat("x", 400<<10))
+	})
+	for _, round := range []string{"new", "retried"} {
+		var sizes []int
+		var all []host.Settlement
+		for {
+			got, err := s.Lease(t.Context(), "a", 100, ttl)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(got.Deliveries) == 0 {
+				break
+			}
+			sizes = append(sizes, len(got.Deliveries))
+			for i := range got.Deliveries {
+				all = append(all, host.Settlement{Token: got.Deliveries[i].Token, Outcome: host.Again})
+			}
+		}
+		if want := []int{3, 3, 1}; !slices.Equal(sizes, want) {
+			t.Errorf("%s: leases of %v deliveries, want %v", round, sizes, want)
+		}
+		if err := s.Settle(t.Context(), "a", all...); err != nil {
+			t.Fatal(err)
+		}
 	}
 }

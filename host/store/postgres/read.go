@@ -126,7 +126,7 @@ func (sc *scan) add(seq int64, events []byte) error {
 		slices.Reverse(places)
 	}
 	for _, p := range places {
-		ev := stored(seq, p)
+		ev := stored(seq, record.Place{Index: p.Index, Event: owned(p.Event)})
 		if sc.passed(ev.Cursor) || !sc.Filter.Match(&ev.Event) {
 			continue
 		}

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"errors"
+	"slices"
 
 	"github.com/jackc/pgx/v5"
 
@@ -37,7 +38,7 @@ func (l *leasing) log(ctx context.Context) (more bool, err error) {
 		return false, err
 	}
 	scanned := 0
-	if l.room > 0 {
+	if l.room > 0 && slices.ContainsFunc(walks, func(w *walk) bool { return !w.ended() }) {
 		if l.held, err = l.full(ctx); err != nil {
 			return false, err
 		}
@@ -111,20 +112,23 @@ func (l *leasing) moved(walks []*walk) {
 	}
 }
 
-// read looks at the next records of a walk and returns how many.
+// read looks at the next records of a walk, of about 4 MiB together, and returns
+// how many.
 //
 // Invariant 9: a damaged record is noted, and the rest is served.
 func (l *leasing) read(ctx context.Context, w *walk) (int, error) {
 	limit := min(max(2*l.room, 16), maxLease)
-	rows, err := l.tx.Query(ctx, `select seq, events from records where seq >= $1 and seq <= $2 order by seq limit $3`,
-		w.seq, w.to, limit)
+	rows, err := l.tx.Query(ctx, `select seq, events, n from (
+			select seq, events, count(*) over () as n, sum(octet_length(events)) over (order by seq) - octet_length(events) as before
+			from (select seq, events from records where seq >= $1 and seq <= $2 order by seq limit $3) a
+		) b where before < $4 order by seq`, w.seq, w.to, limit, maxScanBytes)
 	if err != nil {
 		return 0, err
 	}
-	n, damaged := 0, make(map[int64]error)
+	n, there, damaged := 0, 0, make(map[int64]error)
 	var seq int64
 	var coded []byte
-	if _, err := pgx.ForEachRow(rows, []any{&seq, &coded}, func() error {
+	if _, err := pgx.ForEachRow(rows, []any{&seq, &coded, &there}, func() error {
 		n++
 		w.read = seq + 1
 		places, err := record.Events(coded)
@@ -134,14 +138,14 @@ func (l *leasing) read(ctx context.Context, w *walk) (int, error) {
 		for _, p := range places {
 			from, to := seq == w.seq && p.Index < w.idx, seq == w.to && p.Index >= w.toIdx
 			if !from && !to && l.row.filter.Match(p.Event) {
-				w.found = append(w.found, lease{turn: turn{seq, p.Index, w.number}, event: p.Event})
+				w.found = append(w.found, lease{turn: turn{seq, p.Index, w.number}, event: owned(p.Event)})
 			}
 		}
 		return nil
 	}); err != nil {
 		return 0, err
 	}
-	if n < limit {
+	if n == there && n < limit {
 		w.read = w.to + 1
 	}
 	if len(w.found) == 0 {
