@@ -314,6 +314,9 @@ func TestDSN_isASecret(t *testing.T) {
 			t.Errorf("%s: dsn %q, want %q", text, got, dsn)
 		}
 		all := strings.Join(cfg.Warnings(), "\n")
+		if !strings.Contains(all, "store.engine: postgres keeps every record") {
+			t.Errorf("%s: no warning that nothing is removed", text)
+		}
 		if warned := strings.Contains(all, "store.dsn: "); warned != (want != "") || !strings.Contains(all, want) {
 			t.Errorf("%s: warnings %s, want %q", text, all, want)
 		}

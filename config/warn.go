@@ -82,6 +82,9 @@ func warnStore(say func(path, text string), s *Store, maxBody Size) {
 		say("store.quarantine.ring_bytes", fmt.Sprintf("%s is less than intake.max_body, %s: a refused callback of that size is not kept in quarantine",
 			s.Quarantine.RingBytes, maxBody))
 	}
+	if s.Engine == EnginePostgres {
+		say("store.engine", "postgres keeps every record and every dedup key: nothing is removed from it by age yet")
+	}
 }
 
 // loopback reports whether an address to listen on is reachable from this

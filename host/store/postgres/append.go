@@ -150,7 +150,8 @@ func dropped(err error) bool {
 		return class == "08" || server.Code == "57P01" || server.Code == "57P02"
 	}
 	var connect *pgconn.ConnectError
-	return !errors.As(err, &connect) && !errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, errNoCommit)
+	var told safe
+	return !errors.As(err, &connect) && !errors.As(err, &told) && !errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, errNoCommit)
 }
 
 // errNoCommit: the server answered a commit with something else.
@@ -200,15 +201,22 @@ func (b *batch) run(ctx context.Context) error {
 }
 
 // begin starts the transaction and puts the keys, as far as they are new.
+//
+// Invariant 1: it looks at the server's settings again, since a reload changes
+// them under a connection.
 func (b *batch) begin(ctx context.Context) error {
 	b.collect()
+	var set settings
 	var q pgx.Batch
 	q.Queue(`begin isolation level read committed`)
-	q.Queue(`select nextval('batch_ids')`).QueryRow(func(row pgx.Row) error { return row.Scan(&b.id) })
+	q.Queue(`select nextval('batch_ids'), ` + durability).QueryRow(func(row pgx.Row) error { return set.scan(row, &b.id) })
 	if len(b.keys) > 0 {
 		putKeys(&q, b.keys, `currval('batch_ids')`)
 	}
-	return b.conn.SendBatch(ctx, &q).Close()
+	if err := b.conn.SendBatch(ctx, &q).Close(); err != nil {
+		return err
+	}
+	return set.refuse()
 }
 
 // boundKept refuses what would be kept beyond the bound. It comes last before

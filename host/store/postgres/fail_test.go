@@ -33,6 +33,28 @@ func TestInvariant1_refusesAServerThatForgets(t *testing.T) {
 	}
 }
 
+// TestInvariant1_refusesAServerThatForgetsLater: a reload changes a setting under
+// the sessions that there are.
+func TestInvariant1_refusesAServerThatForgetsLater(t *testing.T) {
+	s := open(t, postgres.Options{Schema: schema(t, t.Name())})
+	defer func() { _ = s.Close() }()
+	for _, c := range []struct {
+		setting string
+		wrong   bool
+	}{{"off", true}, {"on", false}} {
+		if err := s.Configure(t.Context(), "set synchronous_commit = "+c.setting); err != nil {
+			t.Fatal(err)
+		}
+		got, err := s.Append(t.Context(), storetest.SampleRecord(1))
+		switch {
+		case c.wrong && (host.CodeOf(err) != host.StoreUnavailable || !strings.Contains(err.Error(), "synchronous_commit")):
+			t.Errorf("append with synchronous_commit %s: %v, want a 503 that names it", c.setting, err)
+		case !c.wrong && (err != nil || got.Events[0] != host.Stored):
+			t.Errorf("append with synchronous_commit %s: %+v, %v, want stored", c.setting, got, err)
+		}
+	}
+}
+
 func TestInvariant10_refusesALaterSchema(t *testing.T) {
 	name := schema(t, t.Name())
 	s := open(t, postgres.Options{Schema: name})

@@ -166,15 +166,11 @@ func (s *Store) connect(ctx context.Context, dsn string, most int32) (*pgxpool.P
 }
 
 // trust refuses a connection whose commits may be answered before they are on
-// the disk.
-//
-// Invariant 1: it is asked of every connection, because the server behind an
-// address changes when one takes over from another.
+// the disk: the server behind an address changes when one takes over from
+// another.
 func trust(ctx context.Context, c *pgx.Conn) error {
 	var set settings
-	err := c.QueryRow(ctx, `select current_setting('fsync'), current_setting('full_page_writes'), current_setting('synchronous_commit')`).
-		Scan(&set.fsync, &set.fullPageWrites, &set.synchronousCommit)
-	if err != nil {
+	if err := set.scan(c.QueryRow(ctx, `select `+durability)); err != nil {
 		return err
 	}
 	return set.refuse()
@@ -182,6 +178,14 @@ func trust(ctx context.Context, c *pgx.Conn) error {
 
 // settings are what durability hangs on.
 type settings struct{ fsync, fullPageWrites, synchronousCommit string }
+
+// durability selects the settings.
+const durability = `current_setting('fsync'), current_setting('full_page_writes'), current_setting('synchronous_commit')`
+
+// scan reads what was selected before the settings, and them.
+func (s *settings) scan(row pgx.Row, before ...any) error {
+	return row.Scan(append(before, &s.fsync, &s.fullPageWrites, &s.synchronousCommit)...)
+}
 
 func (s settings) refuse() error {
 	const restart = " in postgresql.conf and reload the server"
