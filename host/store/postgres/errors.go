@@ -87,16 +87,6 @@ func (s *Store) coded(what string, err error) error {
 	return host.Errorf(host.StoreUnavailable, "%s: %w", what, cause(err))
 }
 
-// again reports whether the same transaction may succeed at once: it lost against
-// another, or a connection that it got was dead from the beginning.
-func again(err error) bool {
-	switch state(err) {
-	case stateSerialization, stateDeadlock, "57P01", "57P02", "57P03", "08006", "08003":
-		return true
-	}
-	return pgconn.SafeToRetry(err)
-}
-
 // notFound turns pgx's absence of a row into the host's.
 func notFound(err error) error {
 	if errors.Is(err, pgx.ErrNoRows) {

@@ -153,10 +153,10 @@ func (b *batch) judge() rows {
 			continue
 		}
 		record.Seal(r.events, events, aside)
-		out.places = append(out.places, int32(place)) //nolint:gosec // a batch is bounded
+		out.places = append(out.places, int32(place))
 		out.events, out.raw = append(out.events, r.events), append(out.raw, r.raw)
 		if r.rec.Kind == host.Kept {
-			out.kept = append(out.kept, int32(place)) //nolint:gosec // a batch is bounded
+			out.kept = append(out.kept, int32(place))
 			out.received = append(out.received, nanos(r.rec.Callback.Received))
 			out.tenants = append(out.tenants, []byte(r.rec.Tenant))
 			out.endpoints = append(out.endpoints, []byte(r.rec.Endpoint))

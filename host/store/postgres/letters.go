@@ -18,9 +18,9 @@ const defaultLimit = 100
 const letterForm = "%016x%016x%04x%08x"
 
 // mustSink is ErrNotFound for a sink that is not subscribed.
-func mustSink(ctx context.Context, tx pgx.Tx, name, lock string) error {
+func mustSink(ctx context.Context, tx pgx.Tx, name string) error {
 	var one int
-	return notFound(tx.QueryRow(ctx, `select 1 from sinks where name = $1 `+lock, name).Scan(&one))
+	return notFound(tx.QueryRow(ctx, `select 1 from sinks where name = $1`, name).Scan(&one))
 }
 
 // DeadLetters implements [host.Queue].
@@ -38,7 +38,7 @@ func (s *Store) DeadLetters(ctx context.Context, name string, after host.Cursor,
 	var next host.Cursor
 	err := s.tx(ctx, true, func(tx pgx.Tx) error {
 		out, next = nil, ""
-		if err := mustSink(ctx, tx, name, ``); err != nil {
+		if err := mustSink(ctx, tx, name); err != nil {
 			return err
 		}
 		rows, err := tx.Query(ctx, `select died, seq, idx, walk, attempts, first, reason, answer, event from dead
@@ -80,8 +80,6 @@ func fromSortable(n uint64) int64 { return int64(n ^ 1<<63) }  //nolint:gosec //
 
 // Redrive implements [host.Queue].
 func (s *Store) Redrive(ctx context.Context, name string, ids ...string) (int, error) {
-	// The row of a sink is locked: what becomes due must be seen by a settlement
-	// that looks for what waits.
 	n, err := s.removeDead(ctx, name, ids, `with gone as (`+deleteDead+` returning *)
 		insert into deliveries (sink, seq, idx, walk, due, subject, event)
 		select sink, seq, idx, walk, $4, subject, event from gone`)

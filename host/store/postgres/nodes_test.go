@@ -141,7 +141,7 @@ func TestInvariant5_nodesNeverShareALease(t *testing.T) {
 	const events = 200
 	both := nodes(t)
 	subscribeBoth(t, both, host.Subscription{From: host.FromOldest})
-	fill(t, both[0], 0, events, func(ev *host.Event, n int) {})
+	fill(t, both[0], 0, events, func(*host.Event, int) {})
 	var mu sync.Mutex
 	held, done := make(map[string]bool), make(map[string]bool)
 	take := func(ds []host.Delivery) {
@@ -326,7 +326,6 @@ func subscribeBoth(t *testing.T, both [2]*postgres.Store, sub host.Subscription)
 // fill appends events first to first+n-1, each in a callback of its own.
 func fill(t *testing.T, s *postgres.Store, first, n int, change func(ev *host.Event, n int)) {
 	t.Helper()
-	var wg sync.WaitGroup
 	for i := first; i < first+n; i++ {
 		ev := storetest.SampleEvent(i, 0)
 		change(&ev, i)
@@ -334,7 +333,6 @@ func fill(t *testing.T, s *postgres.Store, first, n int, change func(ev *host.Ev
 			t.Errorf("append: %v", err)
 		}
 	}
-	wg.Wait()
 }
 
 func values(m map[string]bool) []bool {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"fmt"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -46,10 +45,6 @@ type place struct {
 	ring
 
 	body [sha256.Size]byte
-}
-
-func (a place) compare(b place) int {
-	return slices.Compare([]string{a.tenant, a.endpoint, a.reason, string(a.body[:])}, []string{b.tenant, b.endpoint, b.reason, string(b.body[:])})
 }
 
 // counted is a place's new callbacks: the first, how many, and when the last

@@ -23,7 +23,7 @@ const (
 // Callback implements [host.Reader].
 func (s *Store) Callback(ctx context.Context, seq uint64) (*host.Record, error) {
 	var events, raw []byte
-	err := s.pool.QueryRow(ctx, `select events, raw from records where seq = $1`, int64(min(seq, math.MaxInt64))).Scan(&events, &raw) //nolint:gosec // bounded
+	err := s.pool.QueryRow(ctx, `select events, raw from records where seq = $1`, int64(min(seq, math.MaxInt64))).Scan(&events, &raw)
 	if err != nil {
 		return nil, fmt.Errorf("read callback %d: %w", seq, cause(notFound(err)))
 	}
@@ -75,7 +75,7 @@ func (s *Store) Range(ctx context.Context, p host.Page) ([]host.StoredEvent, hos
 	if p.Newest && p.After == "" {
 		seq = math.MaxInt64
 	}
-	sc := scan{Page: p, next: int64(min(seq, math.MaxInt64)), cursor: p.After} //nolint:gosec // bounded
+	sc := scan{Page: p, next: int64(min(seq, math.MaxInt64)), cursor: p.After}
 	for !sc.full && !sc.end {
 		if err := sc.read(ctx, s); err != nil {
 			return nil, "", fmt.Errorf("read events: %w", cause(err))

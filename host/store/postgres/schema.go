@@ -55,7 +55,7 @@ func (s *Store) prepare(ctx context.Context) error {
 // transaction ends.
 func (s *Store) lockSchema(ctx context.Context, tx pgx.Tx) error {
 	h := fnv.New64a()
-	h.Write([]byte("postern schema " + s.o.Schema))
+	_, _ = h.Write([]byte("postern schema " + s.o.Schema))
 	_, err := tx.Exec(ctx, `select pg_advisory_xact_lock($1)`, int64(h.Sum64())) //nolint:gosec // any number does
 	return err
 }
