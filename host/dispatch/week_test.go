@@ -340,10 +340,13 @@ func TestDispatch_replayBesideNewEvents(t *testing.T) {
 		const n = 100
 		m := subscribed(t, "s", host.OrderNone)
 		var got taken
+		var mu sync.Mutex
 		age := map[int]time.Duration{}
 		d := New(m, quiet(), nil, Route{Name: "s", Policy: Policy{Concurrency: 1}, Sink: each(func(_ context.Context, d host.Delivery) error {
 			<-time.After(time.Second)
 			got.add(d)
+			mu.Lock()
+			defer mu.Unlock()
 			age[number(&d.Event)] = time.Since(d.Event.Received)
 			return nil
 		})})
@@ -360,11 +363,13 @@ func TestDispatch_replayBesideNewEvents(t *testing.T) {
 			d.Wake()
 			pass(5 * time.Second)
 		}
+		mu.Lock()
 		for i := n; i < n+10; i++ {
 			if age[i] == 0 || age[i] > 5*time.Second {
 				t.Errorf("event %d came %v after it was new, beside a replay of %d", i, age[i], n)
 			}
 		}
+		mu.Unlock()
 		pass(time.Hour)
 		want := map[int]int{1: 10, 2: n}
 		have := map[int]int{}
