@@ -2,9 +2,13 @@ package bolt
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"hash/crc32"
+	"runtime"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -269,14 +273,16 @@ func TestInvariant4_oldestNeeded(t *testing.T) {
 // is to be retried, as mending a damaged segment does: it is named, and the next of
 // its subject has its turn.
 func TestInvariant6_lostEventDoesNotHoldUpItsSubject(t *testing.T) {
-	clock := &handClock{time.Unix(2e9, 0)}
-	s := open(t, t.TempDir(), Options{Now: func() time.Time { return clock.at }})
+	var clock atomic.Int64 // seconds; the store looks at it by itself too
+	clock.Store(2e9)
+	now := func() time.Time { return time.Unix(clock.Load(), 0) }
+	s := open(t, t.TempDir(), Options{Now: now})
 	defer closeStore(t, s)
 	subscribeOrdered(t, s, "a")
 	appendOf(t, s, "hot", 0, 1)
 	appendOf(t, s, "hot", 1, 1)
 	ds, _ := leaseOf(t, s, "a")
-	settle(t, s, host.Again, clock.at, ds...)
+	settle(t, s, host.Again, now(), ds...)
 	err := s.update(s.active().db, func(tx *bbolt.Tx) error { return tx.Bucket(bucketLog).Delete(seqKey(1)) })
 	if err != nil {
 		t.Fatal(err)
@@ -285,7 +291,7 @@ func TestInvariant6_lostEventDoesNotHoldUpItsSubject(t *testing.T) {
 	if _, err := s.Lease(t.Context(), "a", 10, time.Hour); err == nil {
 		t.Error("lease of what cannot be read: no error")
 	}
-	clock.at = clock.at.Add(time.Hour)
+	clock.Add(3600)
 	ds, _ = leaseOf(t, s, "a")
 	if len(ds) != 1 || ds[0].Event.Key != storetest.SampleEvent(1, 0).Key {
 		t.Fatalf("leased %+v, want the second of the subject", ds)
@@ -295,5 +301,84 @@ func TestInvariant6_lostEventDoesNotHoldUpItsSubject(t *testing.T) {
 	}
 	if notes := strings.Join(s.notes(), "\n"); !strings.Contains(notes, "record 1:") {
 		t.Errorf("notes %q, want them to name record 1", notes)
+	}
+}
+
+// TestOrder_concurrently has several lease and settle for one sink while others
+// append, pause it, and replay to it: none is ever leased while one that comes
+// before it in its subject is under way.
+func TestOrder_concurrently(t *testing.T) {
+	const records, each, leasers = 30, 5, 3
+	s := open(t, t.TempDir(), Options{maxWindow: 16})
+	defer closeStore(t, s)
+	subscribeOrdered(t, s, "a")
+	var (
+		mu       sync.Mutex
+		underWay = make(map[uint64]*host.Event)
+		done     = make(map[string]int)
+		wg       sync.WaitGroup
+	)
+	deliver := func(n int, d host.Delivery) host.Settlement {
+		mu.Lock()
+		defer mu.Unlock()
+		delete(underWay, d.Token)
+		if n%3 == 0 {
+			return host.Settlement{Token: d.Token, Outcome: host.Again, At: time.Now()}
+		}
+		done[d.Event.ID()]++
+		return host.Settlement{Token: d.Token, Outcome: host.Done}
+	}
+	for range leasers {
+		wg.Go(func() {
+			for n := 0; ; n++ {
+				l, err := s.Lease(t.Context(), "a", 3, time.Hour)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				mu.Lock()
+				for _, d := range l.Deliveries {
+					for _, o := range underWay {
+						if o.Subject == d.Event.Subject && o.Received.Before(d.Event.Received) {
+							t.Errorf("%s was leased while %s of its subject was", d.Event.ID(), o.ID())
+						}
+					}
+					underWay[d.Token] = &d.Event
+				}
+				all := len(done) == records*each
+				mu.Unlock()
+				for i, d := range l.Deliveries {
+					if err := s.Settle(t.Context(), "a", deliver(n+i, d)); err != nil {
+						t.Error(err)
+						return
+					}
+				}
+				if all && len(l.Deliveries) == 0 {
+					return
+				}
+				runtime.Gosched()
+			}
+		})
+	}
+	for r := range records {
+		appendOf(t, s, fmt.Sprint(r%3), r*each, each)
+		switch r % 15 {
+		case 3:
+			if err := s.Replay(t.Context(), "a", "", ""); err != nil && !errors.Is(err, host.ErrBusy) {
+				t.Error(err)
+			}
+		case 9:
+			if err := s.StopReplay(t.Context(), "a"); err != nil {
+				t.Error(err)
+			}
+		case 12:
+			if err := errors.Join(s.Pause(t.Context(), "a"), s.Resume(t.Context(), "a")); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+	wg.Wait()
+	if got := lagOf(t, s, "a"); got != (host.Lag{}) {
+		t.Errorf("lag %+v in the end, want nothing", got)
 	}
 }

@@ -137,7 +137,7 @@ func testReplayBeside(_ *testing.T, f *fixture) {
 	var got []host.Delivery
 	old := 0
 	for len(got) < each {
-		ds := f.lease("a", 2)
+		ds := f.lease("a", 1)
 		if len(ds) == 0 {
 			f.t.Fatalf("nothing is due after %d deliveries", len(got))
 		}
