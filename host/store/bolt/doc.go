@@ -35,6 +35,23 @@
 // it, no callback kept in it waits, and its keys are in files. Removing it is
 // unlinking a file, beside the committer.
 //
+// # Sinks
+//
+// A sink walks through the log; a replay is a second walk of it, with its own
+// position and window, and shares the room of every Lease with the first. With
+// order by subject only the first open delivery of a subject is leased. Those
+// behind it are parked: they get a row, in the transaction that moves the position
+// past them, and so hold up neither the position nor the window. Nor does what is
+// leased for long: where the window is full it gets a row too.
+//
+// What is open is in memory, and bounded: by 100,000 rows of a sink, and with order
+// by 10,000 of one subject. At either bound the walk stops where it is, and what
+// comes after waits, other subjects too, until some of it is settled.
+//
+// After a restart a row may lie ahead of what was looked at. With order it waits
+// until the walk has come there: what was leased before it, and had no row, is of
+// the log again. Package queue has all of this.
+//
 // # Who writes what, and when
 //
 // One goroutine commits to the active segment, one to state.db, one to

@@ -169,7 +169,7 @@ func (s *Store) Lease(ctx context.Context, name string, n int, ttl time.Duration
 	k.Leasing.Lock()
 	defer k.Leasing.Unlock()
 	ask := queue.Ask{N: min(n, maxRead), Bytes: maxReadBytes, Now: s.options.Now(), TTL: ttl}
-	l, err := k.Lease(ctx, &source{s: s, sink: name}, ask)
+	l, err := k.Lease(ctx, &sinkFiles{s: s, sink: name}, ask)
 	if err != nil && len(l.Deliveries) == 0 {
 		return host.Leased{}, fmt.Errorf("lease for %s: %w", name, err)
 	}

@@ -21,7 +21,7 @@ const seedVariable = "POSTERN_TEST_SEED"
 // operations divided among them; with POSTERN_TEST_SEED in the environment for
 // that seed alone.
 func SimulateSeeds(t *testing.T, e Engine, seeds, operations int) {
-	first, last := uint64(1), uint64(seeds) //nolint:gosec // a handful
+	first, last := uint64(1), uint64(seeds)
 	if only := os.Getenv(seedVariable); only != "" {
 		seed, err := strconv.ParseUint(only, 10, 64)
 		if err != nil {
@@ -52,7 +52,7 @@ func Simulate(t *testing.T, e Engine, seed uint64, operations int) {
 	})
 	m := &simulation{
 		fixture: newFixture(t, e), bytes: rand.NewChaCha8([32]byte{byte(seed)}),
-		r:   rand.New(rand.NewPCG(seed, 1)), //nolint:gosec // repeatable
+		r:   rand.New(rand.NewPCG(seed, 1)),
 		log: model.NewLog(),
 	}
 	m.addSink("all", host.Subscription{Filter: host.Filter{Conflicts: true}})

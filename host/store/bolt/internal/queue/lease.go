@@ -18,8 +18,8 @@ const (
 	parkShare = 4
 )
 
-// Source is the store that a sink is leased from.
-type Source interface {
+// Files is the store that a sink is leased from.
+type Files interface {
 	// Last is the last sequence of the log.
 	Last() uint64
 	// Scan reads the log from a place on: up to n events that want lets through.
@@ -62,7 +62,7 @@ type Ask struct {
 
 // Lease implements the role of [host.Queue] for one sink. Leasing is held. An
 // error comes with what was leased in spite of it.
-func (k *Sink) Lease(ctx context.Context, s Source, a Ask) (host.Leased, error) {
+func (k *Sink) Lease(ctx context.Context, s Files, a Ask) (host.Leased, error) {
 	k.mu.Lock()
 	ready, paused, where := k.want.Ready(), k.paused, k.want.Where
 	k.mu.Unlock()
@@ -80,7 +80,7 @@ func (k *Sink) Lease(ctx context.Context, s Source, a Ask) (host.Leased, error) 
 
 // leasing is one Lease under way.
 type leasing struct {
-	s     Source
+	s     Files
 	k     *Sink
 	now   time.Time
 	ttl   time.Duration

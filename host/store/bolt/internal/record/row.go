@@ -202,7 +202,7 @@ func Stamp(t time.Time) uint64 {
 	if t.After(lastStamp) {
 		t = lastStamp
 	}
-	return uint64(t.UnixNano()) //nolint:gosec // never negative
+	return uint64(t.UnixNano())
 }
 
 // Unstamp is the inverse of [Stamp].

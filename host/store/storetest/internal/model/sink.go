@@ -303,6 +303,8 @@ func (k *Sink) Reopened(now time.Time, killed bool) {
 	k.done = nil
 }
 
+// Lag is what of the lag is known: what is leased, what is dead, and whether the
+// sink is paused.
 func (k *Sink) Lag(now time.Time) host.Lag {
 	lag := host.Lag{Dead: len(k.dead), Paused: k.Paused}
 	for _, c := range k.open {

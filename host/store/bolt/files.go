@@ -10,19 +10,26 @@ import (
 	"github.com/postern/postern/host/store/bolt/internal/record"
 )
 
-// source implements [queue.Source] for one sink.
-type source struct {
+// sinkFiles implements [queue.Files] for one sink.
+type sinkFiles struct {
 	s    *Store
 	sink string
 }
 
-func (f *source) Last() uint64  { return f.s.last.Load() }
-func (f *source) Token() uint64 { return f.s.token.Add(1) }
-func (f *source) Flush() error  { return f.s.change(&change{}) }
-func (f *source) FlushSoon()    { f.s.flushSoon() }
+// Last implements [queue.Files].
+func (f *sinkFiles) Last() uint64 { return f.s.last.Load() }
 
-// Lost waits for what is damaged to be mended, once.
-func (f *source) Lost(err error, again bool) bool {
+// Token implements [queue.Files].
+func (f *sinkFiles) Token() uint64 { return f.s.token.Add(1) }
+
+// Flush implements [queue.Files].
+func (f *sinkFiles) Flush() error { return f.s.change(&change{}) }
+
+// FlushSoon implements [queue.Files].
+func (f *sinkFiles) FlushSoon() { f.s.flushSoon() }
+
+// Lost implements [queue.Files]: it waits for what is damaged to be mended, once.
+func (f *sinkFiles) Lost(err error, again bool) bool {
 	lost := errors.Is(err, host.ErrNotFound) || again && isDamage(err)
 	if lost {
 		f.s.pass(err)
@@ -30,9 +37,11 @@ func (f *source) Lost(err error, again bool) bool {
 	return lost
 }
 
-func (f *source) Event(at pos) (*host.Event, error) { return f.s.event(at) }
+// Event implements [queue.Files].
+func (f *sinkFiles) Event(at pos) (*host.Event, error) { return f.s.event(at) }
 
-func (f *source) Copy(key []byte) (ev *host.Event, err error) {
+// Copy implements [queue.Files].
+func (f *sinkFiles) Copy(key []byte) (ev *host.Event, err error) {
 	err = f.s.viewState(func(tx *bbolt.Tx) error {
 		b := sinkBucket(tx, f.sink)
 		if b == nil {
@@ -50,7 +59,8 @@ func (f *source) Copy(key []byte) (ev *host.Event, err error) {
 	return ev, err
 }
 
-func (f *source) Scan(at pos, n int, want *host.Filter) (queue.Found, error) {
+// Scan implements [queue.Files].
+func (f *sinkFiles) Scan(at pos, n int, want *host.Filter) (queue.Found, error) {
 	c, err := f.s.scan(at, n, want)
 	if err != nil {
 		return queue.Found{}, err
