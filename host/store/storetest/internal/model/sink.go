@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/postern/postern/host"
@@ -104,13 +105,15 @@ func (k *Sink) Leased(d *host.Delivery, now time.Time) string {
 	})
 	var is *copyOf
 	wrong := "no such event is on its way"
+	var whys []string
 	for _, c := range like {
 		if c.state > maybe {
 			continue
 		}
 		switch why := k.mayLease(c, d, now); {
 		case why != "":
-			wrong = why
+			whys = append(whys, why)
+			wrong = strings.Join(whys, "; or ")
 		case is == nil:
 			is = c
 		default:
@@ -153,7 +156,7 @@ func (k *Sink) mayLease(c *copyOf, d *host.Delivery, now time.Time) string {
 // holdsUp reports whether an open copy is known to be ahead of a later one: both
 // are of one walk, or it was taken from the log.
 func (k *Sink) holdsUp(o, c *copyOf) bool {
-	return !k.confused[o.id] && (o.replay == c.replay || o.taken)
+	return !k.confused[o.id] && (o.taken || o.replay == c.replay && !k.confused[c.id])
 }
 
 // Missed says what a Lease should have answered and did not.
