@@ -74,7 +74,8 @@ func (k *Sink) Lease(ctx context.Context, s Files, a Ask) (host.Leased, error) {
 	}
 	l := &leasing{s: s, k: k, now: a.Now, ttl: a.TTL, room: a.N, bytes: a.Bytes}
 	l.arrange()
-	err := errors.Join(l.due(), l.walk(ctx))
+	// Where the walk came up to rows of an earlier life, they are due after it.
+	err := errors.Join(l.due(), l.walk(ctx), l.due())
 	return host.Leased{Deliveries: l.out, Next: l.next()}, err
 }
 
