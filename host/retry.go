@@ -47,7 +47,9 @@ type Reprocessed struct {
 // its receipt, so that a signature that was in time then is in time now. A token
 // was compared when it came and stands masked since: if it was right, that
 // evidence stands, and if it was not, nothing can make it so. One that is no
-// longer bound counts for what was kept, because it was acknowledged.
+// longer bound counts for what was kept, because it was acknowledged. A signature
+// is checked again, of what was kept too: it spoke for bytes that the plugin of
+// then put together, and those of today may be others.
 //
 // It may be run any number of times, and by many at once: what an earlier run
 // appended is a duplicate to the next.
@@ -65,7 +67,7 @@ func (h *Host) Reprocess(ctx context.Context, ep *Endpoint, r *Rejected) (Reproc
 	}
 	cb := r.Callback
 	cb.Headers = slices.Clone(cb.Headers)
-	out, rec, err := ep.rejudge(ctx, &cb, r.Kept)
+	out, rec, err := ep.rejudge(ctx, &cb, r)
 	if err != nil {
 		return Reprocessed{}, fmt.Errorf("reprocess %s: %w", r.ID, err)
 	}
@@ -93,12 +95,12 @@ func (h *Host) Reprocess(ctx context.Context, ep *Endpoint, r *Rejected) (Reproc
 	return out, nil
 }
 
-// rejudge judges a stored callback, and makes its record where there is to be
-// one. The error is one that says nothing of the callback.
-func (e *Endpoint) rejudge(ctx context.Context, cb *Callback, kept bool) (Reprocessed, *Record, error) {
+// rejudge judges cb, a copy of the callback of r, and makes its record where
+// there is to be one. The error is one that says nothing of the callback.
+func (e *Endpoint) rejudge(ctx context.Context, cb *Callback, r *Rejected) (Reprocessed, *Record, error) {
 	var res Result
 	var err error
-	if why := e.retoken(cb, kept); why != "" {
+	if why := e.retoken(cb, r.Kept); why != "" {
 		res = refusedToken(why)
 	} else {
 		res, err = e.judge(ctx, cb)
@@ -115,10 +117,24 @@ func (e *Endpoint) rejudge(ctx context.Context, cb *Callback, kept bool) (Reproc
 		return Reprocessed{Reason: ReasonPluginFailed, Detail: err.Error()}, nil, nil
 	case res.Verdict == Reject:
 		out.Reason = res.Reason.String()
+		if was := signature(r.Evidence); was != "" && res.Reason == NotVerified {
+			out.Detail += "; its secret " + was + " was right when it came: bind the value of then beside that of today, and run it again"
+		}
 	case res.Verdict == Respond:
 		out.Detail = "a challenge, for whose answer nobody waits any more"
 	}
 	return out, rec, nil
+}
+
+// signature names the secret of the first evidence of a signature or cipher,
+// empty for none.
+func signature(proofs []Evidence) string {
+	for _, e := range proofs {
+		if e.Algorithm.Strength() == Cryptographic {
+			return e.Secret
+		}
+	}
+	return ""
 }
 
 // retoken restores the evidence of a stored callback's tokens, and says why it

@@ -207,6 +207,9 @@ func TestInvariant9_aMendedSecretIsEnough(t *testing.T) {
 	if got := c.Ingest(t.Context(), c.ep, signed("right", 0)); got.Status != 401 {
 		t.Fatalf("status %d, want 401", got.Status)
 	}
+	if got := c.run(t); strings.Contains(got.Detail, "when it came") {
+		t.Errorf("of what was never verified: %q", got.Detail)
+	}
 	c.wantStays(t, c.run(t), "not-verified", "signature is wrong")
 	before := *c.store.only(t)
 	c.plugin.secret = "right"
@@ -307,7 +310,10 @@ func TestInvariant1_whatWasKeptIsTakenOnceThePluginIsMended(t *testing.T) {
 		t.Errorf("kept %+v, want it with its evidence", r)
 	}
 	c.wantStays(t, c.run(t), "not-understood", "")
-	c.plugin.verdict, c.plugin.reason = 0, 0
+	// The secret was rotated meanwhile: what stays says which one is missing.
+	c.plugin.verdict, c.plugin.reason, c.plugin.secret = 0, 0, "rotated"
+	c.wantStays(t, c.run(t), "not-verified", "its secret key was right when it came")
+	c.plugin.secret = "right"
 	if got := c.run(t); got.Kind != Accepted || len(c.store.rejected) != 0 || len(c.store.records) != 2 {
 		t.Errorf("mended: %+v, %d left, %d records", got, len(c.store.rejected), len(c.store.records))
 	}
