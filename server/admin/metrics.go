@@ -140,10 +140,8 @@ type SinkState struct {
 var breakerStates = []string{"off", "closed", "open", "half-open"}
 
 var (
-	sinkFailing = prometheus.NewDesc("postern_sink_failing",
-		"1 if the last attempt at a delivery failed, other than for good.", []string{"sink"}, nil)
-	sinkBreaker = prometheus.NewDesc("postern_sink_breaker",
-		"1 for the state the sink's breaker is in, 0 for the others.", []string{"sink", "state"}, nil)
+	sinkFailing = desc("sink_failing", "1 if the last attempt at a delivery failed, other than for good.", "sink")
+	sinkBreaker = desc("sink_breaker", "1 for the state the sink's breaker is in, 0 for the others.", "sink", "state")
 )
 
 // WatchSinks adds how delivery to each sink is doing, as read says when asked.
@@ -162,17 +160,10 @@ func (c sinkCollector) Describe(ch chan<- *prometheus.Desc) {
 
 // Collect implements [prometheus.Collector].
 func (c sinkCollector) Collect(ch chan<- prometheus.Metric) {
-	gauge := func(d *prometheus.Desc, on bool, labels ...string) {
-		v := 0.0
-		if on {
-			v = 1
-		}
-		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
-	}
 	for _, s := range c() {
-		gauge(sinkFailing, s.Failing, s.Name)
+		gauge(ch, sinkFailing, oneIf(s.Failing), s.Name)
 		for _, state := range breakerStates {
-			gauge(sinkBreaker, s.Breaker == state, s.Name, state)
+			gauge(ch, sinkBreaker, oneIf(s.Breaker == state), s.Name, state)
 		}
 	}
 }
