@@ -262,8 +262,8 @@ func killSessions(t *testing.T, application string, n int, writers *sync.WaitGro
 	return total
 }
 
-// TestDamagedRecord turns over a bit of one record: reading it is an error that
-// names it, and the sinks get the rest.
+// A bit of one record is turned over: reading it is an error that names it, and
+// pages and sinks have the rest.
 func TestInvariant9_damagedRecordIsNamedAndPassedOver(t *testing.T) {
 	name := schema(t, t.Name())
 	s := open(t, postgres.Options{Schema: name})
@@ -280,11 +280,13 @@ func TestInvariant9_damagedRecordIsNamedAndPassedOver(t *testing.T) {
 
 	_, wrong := s.Event(t.Context(), ev.Event.ID())
 	_, wrongCallback := s.Callback(t.Context(), ev.Seq)
-	_, _, wrongPage := s.Range(t.Context(), host.Page{})
-	for what, err := range map[string]error{"event": wrong, "callback": wrongCallback, "page": wrongPage} {
+	for what, err := range map[string]error{"event": wrong, "callback": wrongCallback} {
 		if err == nil || !strings.Contains(err.Error(), fmt.Sprint(ev.Seq)) || !strings.Contains(err.Error(), "damaged") {
 			t.Errorf("%s: error %v, want one that names record %d", what, err, ev.Seq)
 		}
+	}
+	if all := readAll(t, s); len(all) != 2 {
+		t.Errorf("%d events are read, want the other two", len(all))
 	}
 	got, err := s.Lease(t.Context(), "a", 10, ttl)
 	if err != nil || len(got.Deliveries) != 2 {
@@ -293,6 +295,45 @@ func TestInvariant9_damagedRecordIsNamedAndPassedOver(t *testing.T) {
 	st, err := s.Status(t.Context())
 	if err != nil || len(st.Damaged) != 1 || !strings.Contains(st.Damaged[0], fmt.Sprint("record ", ev.Seq)) {
 		t.Errorf("status names %q, %v, want record %d", st.Damaged, err, ev.Seq)
+	}
+}
+
+// A retry whose record is damaged holds nobody up, is named, and is delivered once
+// the record is mended.
+func TestInvariant4_damagedRetryWaitsUntilItIsMended(t *testing.T) {
+	name := schema(t, t.Name())
+	now := time.Unix(1_800_000_000, 0)
+	s := open(t, postgres.Options{Schema: name, Poll: -1, Now: func() time.Time { return now }})
+	defer func() { _ = s.Close() }()
+	if err := s.Subscribe(t.Context(), "a", host.Subscription{From: host.FromOldest}); err != nil {
+		t.Fatal(err)
+	}
+	fill(t, s, 0, 2, func(*host.Event, int) {})
+	lease := func() []host.Delivery {
+		t.Helper()
+		got, err := s.Lease(t.Context(), "a", 10, ttl)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return got.Deliveries
+	}
+	for _, d := range lease() {
+		if err := s.Settle(t.Context(), "a", host.Settlement{Token: d.Token, Outcome: host.Again, At: now}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	turnOver := "update " + name + ".records set events = set_byte(events, 100, get_byte(events, 100) # 1) where seq = 1"
+	exec(t, turnOver)
+	if got := lease(); len(got) != 1 || got[0].Attempt != 2 {
+		t.Errorf("%d deliveries while one is damaged, want the other as attempt 2", len(got))
+	}
+	if st, err := s.Status(t.Context()); err != nil || len(st.Damaged) != 1 {
+		t.Errorf("status names %q, %v, want the record", st.Damaged, err)
+	}
+	exec(t, turnOver)
+	now = now.Add(time.Minute)
+	if got := lease(); len(got) != 2 {
+		t.Errorf("%d deliveries when it is mended, want both: the mended one, and the one whose lease has ended", len(got))
 	}
 }
 

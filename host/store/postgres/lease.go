@@ -192,6 +192,7 @@ func (l *leasing) due(ctx context.Context) error {
 // the error names it.
 func (l *leasing) giveDue(ctx context.Context, all []lease) (damage error) {
 	var back, at []int64
+	lost := make(map[int64]error)
 	for chunk := range slices.Chunk(all, maxEvents) {
 		if l.bytes > 0 {
 			if err := l.s.readEvents(ctx, l.tx, chunk); errors.Is(err, record.ErrDamaged) {
@@ -206,10 +207,14 @@ func (l *leasing) giveDue(ctx context.Context, all []lease) (damage error) {
 				back, at = append(back, d.token), append(at, d.due)
 			case d.event == nil:
 				back, at = append(back, d.token), append(at, l.row.now+int64(parkFor))
+				lost[d.seq] = record.ErrDamaged
 			default:
 				l.give(*d)
 			}
 		}
+	}
+	if err := l.s.noteDamage(ctx, l.tx, lost); err != nil {
+		return err
 	}
 	if len(back) > 0 {
 		_, err := l.tx.Exec(ctx, `update deliveries d set token = 0, node = '', due = u.due, attempts = attempts - 1

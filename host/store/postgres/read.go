@@ -63,7 +63,7 @@ func stored(seq int64, p record.Place) host.StoredEvent {
 	return host.StoredEvent{Seq: uint64(seq), Cursor: host.CursorAt(uint64(seq), p.Index), Event: *p.Event} //nolint:gosec // sequences are above zero
 }
 
-// Range implements [host.Reader].
+// Range implements [host.Reader]. What is damaged is noted and passed over.
 func (s *Store) Range(ctx context.Context, p host.Page) ([]host.StoredEvent, host.Cursor, error) {
 	seq, _, err := p.After.At()
 	if err != nil {
@@ -92,6 +92,7 @@ type scan struct {
 	cursor    host.Cursor
 	out       []host.StoredEvent
 	full, end bool
+	damaged   map[int64]error
 }
 
 func (sc *scan) read(ctx context.Context, s *Store) error {
@@ -111,16 +112,24 @@ func (sc *scan) read(ctx context.Context, s *Store) error {
 		if sc.full {
 			return nil
 		}
-		return sc.add(seq, events)
+		sc.add(seq, events)
+		return nil
 	})
 	sc.end = n < maxRead
+	if err == nil && len(sc.damaged) > 0 {
+		err = s.noteDamage(ctx, s.pool, sc.damaged)
+		sc.damaged = nil
+	}
 	return err
 }
 
-func (sc *scan) add(seq int64, events []byte) error {
+func (sc *scan) add(seq int64, events []byte) {
 	places, err := record.Events(events)
 	if err != nil {
-		return named(seq, err)
+		if sc.damaged == nil {
+			sc.damaged = make(map[int64]error)
+		}
+		sc.damaged[seq] = err
 	}
 	if sc.Newest {
 		slices.Reverse(places)
@@ -132,15 +141,14 @@ func (sc *scan) add(seq int64, events []byte) error {
 		}
 		if sc.out = append(sc.out, ev); len(sc.out) == sc.Limit {
 			sc.full, sc.cursor = true, ev.Cursor
-			return nil
+			return
 		}
 	}
 	if sc.Newest {
 		sc.next, sc.cursor = seq-1, host.CursorAt(uint64(seq), 0) //nolint:gosec // sequences are above zero
-		return nil
+		return
 	}
 	sc.next, sc.cursor = seq+1, max(sc.cursor, host.CursorAt(uint64(seq), endOfRecord)) //nolint:gosec // sequences are above zero
-	return nil
 }
 
 // passed reports whether the page before had it.

@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/postern/postern/host"
 	"github.com/postern/postern/host/store/postgres/internal/record"
@@ -151,10 +152,8 @@ func (l *leasing) read(ctx context.Context, w *walk) (int, error) {
 	if len(w.found) == 0 {
 		w.pass()
 	}
-	for seq, err := range damaged {
-		if err := l.s.noteDamage(ctx, l.tx, seq, err); err != nil {
-			return 0, err
-		}
+	if err := l.s.noteDamage(ctx, l.tx, damaged); err != nil {
+		return 0, err
 	}
 	if l.row.ordered {
 		return n, l.askSubjects(ctx, w.found)
@@ -233,10 +232,22 @@ func subjectOf(ev *host.Event) []byte {
 	return sum[:16]
 }
 
-func (s *Store) noteDamage(ctx context.Context, tx pgx.Tx, seq int64, err error) error {
-	tag, put := tx.Exec(ctx, `insert into damaged (seq, what) values ($1, $2) on conflict do nothing`, seq, err.Error())
-	if put == nil && tag.RowsAffected() > 0 {
-		s.o.Log.Error("a record is damaged and was passed over", "sequence", seq, "error", err)
+// session is a transaction or a pool.
+type session interface {
+	Exec(ctx context.Context, sql string, args ...any) (pgconn.CommandTag, error)
+}
+
+// noteDamage has the store's status name damaged records, and logs what is new of
+// them.
+func (s *Store) noteDamage(ctx context.Context, db session, damaged map[int64]error) error {
+	for seq, err := range damaged {
+		tag, put := db.Exec(ctx, `insert into damaged (seq, what) values ($1, $2) on conflict do nothing`, seq, err.Error())
+		if put != nil {
+			return put
+		}
+		if tag.RowsAffected() > 0 {
+			s.o.Log.Error("a record is damaged and was passed over", "sequence", seq, "error", err)
+		}
 	}
-	return put
+	return nil
 }
