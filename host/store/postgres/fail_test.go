@@ -264,7 +264,7 @@ func killSessions(t *testing.T, application string, n int, writers *sync.WaitGro
 
 // A bit of one record is turned over: reading it is an error that names it, and
 // pages and sinks have the rest.
-func TestInvariant9_damagedRecordIsNamedAndPassedOver(t *testing.T) {
+func TestDamagedRecord_isNamedAndPassedOver(t *testing.T) {
 	name := schema(t, t.Name())
 	s := open(t, postgres.Options{Schema: name})
 	defer func() { _ = s.Close() }()

@@ -116,7 +116,7 @@ func (l *leasing) moved(walks []*walk) {
 // read looks at the next records of a walk, of about 4 MiB together, and returns
 // how many.
 //
-// Invariant 9: a damaged record is noted, and the rest is served.
+// A damaged record is noted, and the rest is served.
 func (l *leasing) read(ctx context.Context, w *walk) (int, error) {
 	limit := min(max(2*l.room, 16), maxLease)
 	rows, err := l.tx.Query(ctx, `select seq, events, n from (
