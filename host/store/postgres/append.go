@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync/atomic"
 
 	"github.com/jackc/pgx/v5"
@@ -146,8 +147,7 @@ func lost(err error) bool {
 func dropped(err error) bool {
 	var server *pgconn.PgError
 	if errors.As(err, &server) {
-		class := server.Code[:2]
-		return class == "08" || server.Code == "57P01" || server.Code == "57P02"
+		return strings.HasPrefix(server.Code, "08") || server.Code == "57P01" || server.Code == "57P02"
 	}
 	var connect *pgconn.ConnectError
 	var told safe
