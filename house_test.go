@@ -42,6 +42,7 @@ var confined = map[string]string{
 	"github.com/nats-io":               "host/sink/nats",
 	"github.com/jackc":                 "host/sink/postgres and host/store/postgres",
 	"github.com/santhosh-tekuri":       "host/wasm",
+	"github.com/hanwen/go-fuse":        "host/store/bolt/internal/crashfs",
 	"github.com/go-json-experiment":    "host/wasm",
 	"golang.org/x/time":                "server and host/dispatch",
 	"github.com/sony/gobreaker":        "host/dispatch",
