@@ -13,6 +13,9 @@ FUZZTIME ?= 30s
 # V=-v names every test.
 V ?=
 ROUNDS ?= 50
+# How long the crash laboratory may take, and where its seeds begin.
+CRASH_TIME ?= 10m
+CRASH_SEED ?= random
 
 .DEFAULT_GOAL := help
 .PHONY: help setup run build plugins test check lint fmt tidy fuzz timing bench demo docs-test crash clean
@@ -39,15 +42,15 @@ plugins: ## build plugins/dist/*.wasm, manifests and goldens packed in
 	  go run ./cmd/pack -o ../plugins/dist "$$@"
 
 # What prints tables, or is slow under the race detector for the modules that it
-# compiles: run once, without it.
-UNRACED := ^Test(Matrix|Mutations|Padding|LargestBody|Kill|Invariant4_(poison|sevenDays))
+# compiles or the processes that it starts: run once, without it.
+UNRACED := ^Test(Matrix|Mutations|Padding|LargestBody|Kill|Lab_|Invariant4_(poison|sevenDays))
 
 test: plugins ## run every test of every module, and print providers by status and case
 	@for m in $(MODULES); do (cd $$m && echo "== $$m" && go test $(V) $(RACE) -shuffle=on -skip '$(UNRACED)' ./...) || exit 1; done
 	@echo "== what has the intake in it, its buffers overwritten after each callback"
 	@go test $(V) $(RACE) -shuffle=on -tags poison ./server/...
 	@go test $(V) $(RACE) -shuffle=on -tags poison -run '^Test(Crash|FrontDoor)' .
-	@go test $(V) -count=1 -run '$(UNRACED)' ./host/wasm ./host/dispatch
+	@go test $(V) -count=1 -run '$(UNRACED)' ./host/wasm ./host/dispatch ./host/store/bolt/internal/lab
 	@go test -count=1 -v -run '$(UNRACED)' .
 
 check: setup lint build test docs-test ## all that CI runs, then a clean tree
@@ -81,7 +84,9 @@ demo: build plugins ## run real callbacks through a real server and show what be
 docs-test: build plugins ## run the commands of the README and compare what they print
 	go test -count=1 -run '^TestDocs' .
 
-crash: build plugins ## kill -9 under load ROUNDS times (50), and the syscall tests
+crash: build plugins ## run the crash laboratory for CRASH_TIME (10m), and kill the server ROUNDS times (50)
+	POSTERN_LAB_TIME=$(CRASH_TIME) POSTERN_LAB_SEED=$(CRASH_SEED) POSTERN_LAB_REPORT=$(CURDIR)/bench/crash.txt \
+	  go test -count=1 -v -timeout 0 ./host/store/bolt/internal/lab
 	POSTERN_CRASH_ROUNDS=$(ROUNDS) go test -count=1 -v -timeout 30m -run '^TestCrash' .
 
 clean: ## remove what was built
