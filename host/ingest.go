@@ -289,8 +289,8 @@ func (h *Host) append(ctx context.Context, rec *Record) (Receipt, error) {
 }
 
 // ack is the answer to a callback that is durable: the plugin's, or the
-// endpoint's.
-func (h *Host) ack(ep *Endpoint, answer *Answer, receipt Receipt) Answer {
+// endpoint's. Who has no receipt cannot ask for it.
+func (h *Host) ack(ep *Endpoint, answer *Answer, _ Receipt) Answer {
 	if answer == nil {
 		answer = &ep.Ack
 	}

@@ -122,7 +122,8 @@ func BenchmarkBinary(b *testing.B) {
 		b.Fatal(err)
 	}
 	for _, engine := range []struct{ name, file, module string }{
-		{name: "none", file: "none/none.go"}, {name: "expr"},
+		{name: "none", file: "none/none.go"},
+		{name: "expr"},
 		{name: "cel", file: "cel/cel.go", module: "cel.dev/cel-go@v0.33.2"},
 	} {
 		b.Run("engine="+engine.name, func(b *testing.B) {

@@ -140,8 +140,9 @@ func (g *gate) state() string {
 		return BreakerOpen
 	case gobreaker.StateHalfOpen:
 		return BreakerHalfOpen
+	default:
+		return BreakerClosed
 	}
-	return BreakerClosed
 }
 
 // left is how many of n the rate allows now, and if none, when one.

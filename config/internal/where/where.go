@@ -177,6 +177,7 @@ func kind(t reflect.Type) string {
 		return "known only with the data"
 	case reflect.Slice:
 		return "a list"
+	default:
 	}
 	if t == reflect.TypeFor[time.Time]() {
 		return "a time"

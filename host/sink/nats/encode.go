@@ -1,7 +1,7 @@
 package nats
 
 import (
-	"encoding/json" //nolint:depguard // an event of ours is taken apart, not a callback
+	"encoding/json"
 	"fmt"
 
 	"github.com/nats-io/nats.go"

@@ -57,7 +57,7 @@ func (l *link) confirm(ctx context.Context, begun mark) error {
 	}
 	// What the server has against an event comes before the PONG, and does not
 	// say against which.
-	if now.complaint != nil && now.complaint != begun.complaint {
+	if now.complaint != nil && !errors.Is(now.complaint, begun.complaint) {
 		return now.complaint
 	}
 	return nil
@@ -172,7 +172,7 @@ type dialer struct{}
 // Dial implements [nats.CustomDialer].
 func (dialer) Dial(network, address string) (net.Conn, error) {
 	d := net.Dialer{Timeout: dialTimeout}
-	c, err := d.Dial(network, address) //nolint:noctx // the client's interface has none
+	c, err := d.Dial(network, address)
 	if err != nil {
 		return nil, err
 	}

@@ -92,7 +92,7 @@ func New(c Config) (*Sink, error) {
 	if err := errors.Join(dsnErr, tableErr); err != nil {
 		return nil, err
 	}
-	pc.MaxConns = int32(max(1, min(c.Concurrency, 1<<15))) //nolint:gosec // in bounds
+	pc.MaxConns = int32(max(1, min(c.Concurrency, 1<<15)))
 	pc.MinConns, pc.MinIdleConns = 0, 0
 	if pc.ConnConfig.ConnectTimeout == 0 {
 		pc.ConnConfig.ConnectTimeout = 5 * time.Second

@@ -89,7 +89,7 @@ func newRow(at int, ev *host.Event) (row, error) {
 // columns are the arguments of insertion.
 func columns(rows []row) []any {
 	n := len(rows)
-	var id, kind, source, tenant, endpoint, provider, verifiedBy, text = make([]string, n), make([]string, n), make([]string, n),
+	id, kind, source, tenant, endpoint, provider, verifiedBy, text := make([]string, n), make([]string, n), make([]string, n),
 		make([]string, n), make([]string, n), make([]string, n), make([]string, n), make([]string, n)
 	subject, data := make([]*string, n), make([]*string, n)
 	at, received := make([]time.Time, n), make([]time.Time, n)

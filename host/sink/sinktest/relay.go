@@ -1,6 +1,7 @@
 package sinktest
 
 import (
+	"context"
 	"io"
 	"net"
 	"sync"
@@ -27,7 +28,7 @@ type Relay struct {
 // NewRelay makes a relay to target, host:port.
 func NewRelay(t *testing.T, target string) *Relay {
 	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	ln, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -88,7 +89,7 @@ func (r *Relay) release() {
 
 func (r *Relay) serve(client net.Conn) {
 	defer client.Close()
-	server, err := net.Dial("tcp", r.target)
+	server, err := new(net.Dialer).DialContext(context.Background(), "tcp", r.target)
 	if err != nil {
 		return
 	}

@@ -141,7 +141,7 @@ func (w *keyWriter) end(of keySpan) error {
 			return err
 		}
 		for i, part := range w.filter.Encode() {
-			if err := f.Put(seqKey(uint64(i)), part); err != nil { //nolint:gosec // a few thousand at most
+			if err := f.Put(seqKey(uint64(i)), part); err != nil {
 				return err
 			}
 		}

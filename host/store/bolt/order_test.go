@@ -128,7 +128,7 @@ func TestOrder_cap(t *testing.T) {
 	subscribeOrdered(t, s, "a")
 	appendOf(t, s, "hot", 0, bound+3)
 	appendOf(t, s, "cold", 100, 1)
-	ds, of := leaseOf(t, s, "a")
+	_, of := leaseOf(t, s, "a")
 	if of["hot"] != 1 || of["cold"] != 0 {
 		t.Fatalf("leased %v, want one of the full subject and nothing behind it", of)
 	}
@@ -143,7 +143,8 @@ func TestOrder_cap(t *testing.T) {
 	defer closeStore(t, s)
 	var got []int
 	for n := 0; n < bound+4; {
-		if ds, _ = leaseOf(t, s, "a"); len(ds) == 0 {
+		ds, _ := leaseOf(t, s, "a")
+		if len(ds) == 0 {
 			t.Fatalf("nothing is due after %v", got)
 		}
 		for _, d := range ds {
@@ -205,7 +206,7 @@ func TestInvariant10_orderOverRowsOfForm1(t *testing.T) {
 // rowOfForm1 is a row of one attempt as the first form has it.
 func rowOfForm1() []byte {
 	b := []byte{1, 0, 1}
-	b = binary.BigEndian.AppendUint64(b, uint64(time.Now().Unix())) //nolint:gosec // after 1970
+	b = binary.BigEndian.AppendUint64(b, uint64(time.Now().Unix()))
 	b = append(b, 0, 0, 0, 0)
 	b = append(b, 3)
 	b = append(b, "503"...)

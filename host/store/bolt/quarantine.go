@@ -35,8 +35,10 @@ func (s *Store) openQuarantine(clean bool) {
 // around is what the quarantine asks of the store.
 type around struct{ s *Store }
 
+// Create makes a file that is there whole or not at all.
 func (a around) Create(path string, fill func(*bbolt.Tx) error) error { return createDB(path, fill) }
 
+// Open opens a file, after bringing its last commit to the disk if the end was not clean.
 func (a around) Open(path string, clean bool) (*bbolt.DB, error) {
 	if !clean {
 		if err := durable(path); err != nil {
@@ -60,12 +62,15 @@ func (a around) Update(db *bbolt.DB, fn func(*bbolt.Tx) error) error {
 	return guard(func() error { return a.s.options.update(db, fn) })
 }
 
+// View reads from the file.
 func (a around) View(db *bbolt.DB, fn func(*bbolt.Tx) error) error {
 	return guard(func() error { return db.View(fn) })
 }
 
+// IsDamage reports whether err is of what is in the file.
 func (a around) IsDamage(err error) bool { return isDamage(err) }
 
+// MoveAside moves a damaged file to damaged/ and names it.
 func (a around) MoveAside(path string, cause error) error {
 	if err := a.s.putAside(path, os.Rename); err != nil {
 		return err
@@ -74,8 +79,10 @@ func (a around) MoveAside(path string, cause error) error {
 	return nil
 }
 
+// Broken is the error of everything asked of a store that has failed.
 func (a around) Broken() error { return a.s.broken() }
 
+// Room reports that less than the reserve is free.
 func (a around) Room() error {
 	if short, err := a.s.short(); err == nil && short {
 		return host.Errorf(host.StoreFull, "less than the reserve is free in %s", a.s.dir)
@@ -83,6 +90,7 @@ func (a around) Room() error {
 	return nil
 }
 
+// Reserved is the highest number that an entry may have.
 func (a around) Reserved() (n uint64, err error) {
 	err = a.s.viewState(func(tx *bbolt.Tx) error {
 		if v := tx.Bucket(bucketState).Get(keyRefused); len(v) == len(seqKey(0)) {
@@ -93,6 +101,7 @@ func (a around) Reserved() (n uint64, err error) {
 	return n, err
 }
 
+// Reserve has entries have numbers up to one, durably.
 func (a around) Reserve(upTo uint64) error {
 	return a.s.change(&change{apply: func(tx *bbolt.Tx) error {
 		return tx.Bucket(bucketState).Put(keyRefused, seqKey(upTo))

@@ -204,7 +204,7 @@ func loadReplay(k *queue.Sink, b *bbolt.Bucket) error {
 			return err
 		}
 	}
-	k.RestoreReplays(uint32(replays), r) //nolint:gosec // it was one
+	k.RestoreReplays(uint32(replays), r)
 	return nil
 }
 

@@ -29,7 +29,7 @@ func (s *Store) Status(context.Context) (host.Status, error) {
 	}
 	var fsys unix.Statfs_t
 	if err := unix.Statfs(s.dir, &fsys); err == nil {
-		st.Free = int64(fsys.Bavail) * fsys.Bsize //nolint:gosec,unconvert // signed on some systems
+		st.Free = int64(fsys.Bavail) * fsys.Bsize //nolint:gosec // signed on some systems
 	}
 	err := filepath.WalkDir(s.dir, func(_ string, d fs.DirEntry, err error) error {
 		if errors.Is(err, fs.ErrNotExist) {

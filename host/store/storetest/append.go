@@ -133,7 +133,7 @@ func testIgnoredAndKept(t *testing.T, f *fixture) {
 	f.wantEvents(f.leaseAll("a"))
 }
 
-func testKeptBound(t *testing.T, f *fixture) {
+func testKeptBound(_ *testing.T, f *fixture) {
 	for i := range KeptBound {
 		f.append(SampleKept(i))
 	}

@@ -179,7 +179,7 @@ func reopenSinks(t *testing.T, f *fixture, killed bool) {
 	}
 }
 
-func reopenKept(t *testing.T, f *fixture, killed bool) {
+func reopenKept(_ *testing.T, f *fixture, killed bool) {
 	for i := range KeptBound {
 		f.append(SampleKept(i))
 	}

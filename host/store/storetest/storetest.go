@@ -64,7 +64,6 @@ type test struct {
 func noOrder(e *Engine) string      { return e.NoOrder }
 func noReplay(e *Engine) string     { return e.NoReplay }
 func noQuarantine(e *Engine) string { return e.NoQuarantine }
-func noStatus(e *Engine) string     { return e.NoStatus }
 
 // Run runs the suite against an engine.
 func Run(t *testing.T, e Engine) {

@@ -153,7 +153,7 @@ func (f *FS) begin(kind Kind, n *node, name string, room bool) (Fault, fuse.Stat
 	if fault.Errno == 0 && f.full && op.Room {
 		fault.Errno = syscall.ENOSPC
 	}
-	return fault, fuse.Status(fault.Errno)
+	return fault, fuse.Status(fault.Errno) //nolint:gosec // a small number
 }
 
 // done ends an operation.
@@ -182,8 +182,8 @@ const valid = math.MaxInt32
 
 func (f *FS) attr(n *node, out *fuse.Attr) {
 	out.Ino, out.Nlink, out.Mode, out.Blksize = n.id, 1, n.mode|syscall.S_IFREG, pageSize
-	out.Size = uint64(n.live.size)                             //nolint:gosec // never negative
-	out.Blocks = uint64(len(n.live.pages)) * pageSize / sector //nolint:gosec // never negative
+	out.Size = uint64(n.live.size) //nolint:gosec // never negative
+	out.Blocks = uint64(len(n.live.pages)) * pageSize / sector
 	if n.dir {
 		out.Nlink, out.Mode = 2, n.mode|syscall.S_IFDIR
 	}

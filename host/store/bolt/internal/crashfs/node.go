@@ -20,7 +20,7 @@ type node struct {
 }
 
 func (f *FS) newNode(parent *node, name string, dir bool, mode uint32) *node {
-	n := &node{id: uint64(len(f.nodes) + 1), dir: dir, mode: mode & 0o7777, parent: parent, name: name} //nolint:gosec // few
+	n := &node{id: uint64(len(f.nodes) + 1), dir: dir, mode: mode & 0o7777, parent: parent, name: name}
 	if dir {
 		n.names, n.saved = make(map[string]*node), make(map[string]*node)
 	} else {

@@ -171,7 +171,7 @@ func DecodeFilter(words int, parts [][]byte) (Filter, error) {
 	bits := make([]uint64, 0, words)
 	for i, b := range parts {
 		n := len(b) - crcSize
-		if n < 0 || n%8 != 0 || crc32.Update(uint32(i), castagnoli, b[:n]) != binary.BigEndian.Uint32(b[n:]) { //nolint:gosec // see Encode
+		if n < 0 || n%8 != 0 || crc32.Update(uint32(i), castagnoli, b[:n]) != binary.BigEndian.Uint32(b[n:]) {
 			return Filter{}, fmt.Errorf("%w: checksum of the filter", ErrDamaged)
 		}
 		for ; n > 0; n -= 8 {

@@ -160,7 +160,7 @@ func TestLab_diskIsFullForAWhile(t *testing.T) {
 	}
 	y := newJury(t, 1, func(s *state, found []finding) { report(t, s, found) })
 	for n := range times {
-		y.queue <- fullForAWhile(t, firstSeed()+uint64(n)) //nolint:gosec // few
+		y.queue <- fullForAWhile(t, firstSeed()+uint64(n))
 	}
 	y.close()
 	tally.add("times the disk was full under load", times)

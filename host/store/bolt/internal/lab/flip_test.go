@@ -107,7 +107,7 @@ func TestLab_bitFlips(t *testing.T) {
 		if time.Now().After(until) {
 			break
 		}
-		cut := n<<20 + uint64(i) //nolint:gosec // never negative
+		cut := n<<20 + uint64(i)
 		flipped, file, where := aFlip(tree, all, rand.New(rand.NewPCG(cut, 7)))
 		y.queue <- &state{
 			seed: n, tree: flipped, notes: notes, damaged: strings.TrimPrefix(file, "data/"),

@@ -352,7 +352,7 @@ func (j *judgement) goesOn() {
 
 // check runs bbolt's own check over every file.
 func (j *judgement) check() {
-	err := filepath.WalkDir(j.data(), func(path string, e fs.DirEntry, err error) error {
+	err := filepath.WalkDir(j.data(), func(path string, _ fs.DirEntry, err error) error {
 		if err != nil || filepath.Ext(path) != ".db" {
 			return err
 		}

@@ -109,7 +109,7 @@ func scenes(t *testing.T, seed uint64) []scene {
 	d.start(load{Seed: seed, Count: 60, Reopen: 40, Segment: 64 << 10})
 	d.wait()
 	ops := 0
-	d.watch(func(op crashfs.Op) crashfs.Fault {
+	d.watch(func(crashfs.Op) crashfs.Fault {
 		if ops++; ops == 100 {
 			_ = d.cmd.Process.Kill()
 			d.fs.Halt(true)

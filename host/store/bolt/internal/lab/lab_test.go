@@ -40,10 +40,10 @@ func TestMain(m *testing.M) {
 	code := m.Run()
 	if text := tally.table(); text != "" {
 		text = head() + text
-		fmt.Print(text)
+		fmt.Fprint(os.Stdout, text)
 		if name := os.Getenv("POSTERN_LAB_REPORT"); name != "" {
 			if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
-				fmt.Println(err)
+				fmt.Fprintln(os.Stderr, err)
 				code = 1
 			}
 		}
@@ -152,9 +152,15 @@ func (c *counts) table() string {
 		class class
 		text  string
 	}{
-		{lost, "acknowledged and lost"}, {wrong, "served wrong"}, {twice, "stored twice"}, {undone, "not delivered as it should be"},
-		{unsound, "unsound by bbolt's own check"}, {stuck, "opened, appended or closed not"}, {unnamed, "damaged and not named"},
-		{died, "processes that died"}, {hung, "processes that hung"},
+		{lost, "acknowledged and lost"},
+		{wrong, "served wrong"},
+		{twice, "stored twice"},
+		{undone, "not delivered as it should be"},
+		{unsound, "unsound by bbolt's own check"},
+		{stuck, "opened, appended or closed not"},
+		{unnamed, "damaged and not named"},
+		{died, "processes that died"},
+		{hung, "processes that hung"},
 	} {
 		fmt.Fprintf(&b, "%-58s %8d\n", f.text, c.bad[f.class])
 	}

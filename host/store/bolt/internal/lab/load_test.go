@@ -149,7 +149,7 @@ func (l *loader) inTurn(end int64) {
 		l.append(int(n))
 		if n%4 == 3 {
 			for name := range sinks {
-				l.deliver(name, rand.New(rand.NewPCG(l.Seed, uint64(n)))) //nolint:gosec // never negative
+				l.deliver(name, rand.New(rand.NewPCG(l.Seed, uint64(n))))
 			}
 		}
 	}
@@ -168,7 +168,7 @@ func (l *loader) atOnce(end int64) {
 	}
 	for name := range sinks {
 		sinking.Go(func() {
-			r := rand.New(rand.NewPCG(l.Seed, uint64(end))) //nolint:gosec // never negative
+			r := rand.New(rand.NewPCG(l.Seed, uint64(end)))
 			for over := false; !over && !l.gone.Load(); {
 				select {
 				case <-ended:

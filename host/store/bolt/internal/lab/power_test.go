@@ -40,7 +40,7 @@ func (p *power) round(seed uint64) {
 		// Dense where a store is opened, thin in the middle of the load.
 		dense := 0.2 + 0.8*r.Float64()
 		d := newDisk(p.t, tree, notes)
-		rough := rand.New(rand.NewPCG(seed, uint64(life)+3)) //nolint:gosec // few
+		rough := rand.New(rand.NewPCG(seed, uint64(life)+3))
 		ops := 0
 		var last *state
 		d.watch(func(op crashfs.Op) crashfs.Fault {

@@ -36,7 +36,7 @@ func judging() int {
 		if err != nil {
 			panic(err)
 		}
-		fmt.Printf("%s\n", out)
+		fmt.Fprintf(os.Stdout, "%s\n", out)
 	}
 	return 0
 }
@@ -173,8 +173,6 @@ type jury struct {
 	t      *testing.T
 	queue  chan *state
 	judges sync.WaitGroup
-	// verdict is called with what was found, one at a time.
-	verdict func(*state, []finding)
 }
 
 // newJury judges with n processes.

@@ -36,7 +36,7 @@ func (f fact) event() host.Event {
 		if i%8 == 0 {
 			word = r.Uint64()
 		}
-		pad[i] = byte('a' + word>>(i%8*8)&15) //nolint:gosec // one of sixteen
+		pad[i] = byte('a' + word>>(i%8*8)&15)
 	}
 	ev.Data = json.RawMessage(strings.TrimSuffix(string(ev.Data), "}") + fmt.Sprintf(`,"content":%d,"pad":%q}`, f.content, pad))
 	return ev
@@ -60,7 +60,7 @@ func factOf(ev *host.Event) (f fact, err error) {
 // callback returns the n-th callback of a seed. It may repeat an event of an
 // earlier one, or say something else under its key.
 func callback(seed uint64, n int) *host.Record {
-	r := rand.New(rand.NewPCG(seed, uint64(n))) //nolint:gosec // never negative
+	r := rand.New(rand.NewPCG(seed, uint64(n)))
 	switch kind := r.IntN(100); {
 	case kind < 5:
 		return storetest.SampleKept(n)
