@@ -68,7 +68,7 @@ func TestBreaker_opensTriesAndCloses(t *testing.T) {
 			begun := time.Now()
 			var asked, got taken
 			now, most := 0, 0 // in a half-open state
-			var d *Dispatch = New(q, quiet(), nil, Route{
+			d := New(q, quiet(), nil, Route{
 				Name: "s", Policy: Policy{Breaker: Breaker{Failures: 3, OpenFor: openFor}, Concurrency: 1},
 				Sink: each(func(_ context.Context, dv host.Delivery) error {
 					now++
