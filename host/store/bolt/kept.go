@@ -70,19 +70,26 @@ func (s *Store) keptAfter(after, last uint64, n int) ([]uint64, error) {
 }
 
 // keptMarks reads the marks of kept callbacks from one sequence on, in one
-// segment and one transaction, and returns how far it got.
+// segment and one transaction, and returns how far it got. A mark that is not of
+// this segment is damage: what it stood for would be missed.
 func (s *Store) keptMarks(from, last uint64) (marks []uint64, looked uint64, err error) {
 	err = s.viewAt(from, func(tx *bbolt.Tx, all []*segment, i int) error {
 		marks, looked = nil, last
+		end := uint64(math.MaxUint64)
 		if i < len(all)-1 {
-			looked = min(last, all[i+1].first-1)
+			end = all[i+1].first - 1
+			looked = min(last, end)
 		}
-		c := tx.Bucket(bucketKept).Cursor()
+		c, next := tx.Bucket(bucketKept).Cursor(), from
 		for k, _ := c.Seek(seqKey(from)); k != nil && len(marks) < maxRead; k, _ = c.Next() {
 			seq, err := parseSeq(k)
+			if err == nil && (seq < next || seq > end) {
+				err = fmt.Errorf("mark of kept callback %d: %w: it is out of its place", seq, errDamaged)
+			}
 			if err != nil || seq > looked {
 				return err
 			}
+			next = seq + 1
 			if marks = append(marks, seq); len(marks) == maxRead {
 				looked = seq
 			}

@@ -235,6 +235,26 @@ func TestInvariant1_unreadableLogCountsAsKept(t *testing.T) {
 	kill(t, s)
 }
 
+// TestInvariant1_markOutOfItsPlaceIsDamage: a mark that reads as that of another
+// segment may have been one of this.
+func TestInvariant1_markOutOfItsPlaceIsDamage(t *testing.T) {
+	s := severalSegments(t, t.TempDir(), Options{})
+	defer closeStore(t, s)
+	if err := s.Drop(t.Context(), "kept-1"); err != nil {
+		t.Fatal(err)
+	}
+	if s.keptFrom(1, 1) {
+		t.Error("what was dropped counts as kept")
+	}
+	err := s.segments()[0].db.Update(func(tx *bbolt.Tx) error { return tx.Bucket(bucketKept).Put(seqKey(5), nil) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !s.keptFrom(1, 1) {
+		t.Error("a segment with a damaged mark counts as without one")
+	}
+}
+
 // TestInvariant1_whatWasDroppedExpires with its segment, and then its mark; what
 // was not dropped stays, and all that is behind it.
 func TestInvariant1_whatWasDroppedExpires(t *testing.T) {
