@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -317,17 +318,18 @@ func TestRead_everyFlippedByteIsFound(t *testing.T) {
 // that comes while Close writes its own.
 func TestInvariant13_closeThatFailsLateIsNotClean(t *testing.T) {
 	var s *Store
-	var closing, late bool
+	// What tends the store commits beside Close.
+	var closing, late atomic.Bool
 	s = open(t, t.TempDir(), Options{update: func(db *bbolt.DB, fn func(*bbolt.Tx) error) error {
-		if late {
+		if late.Load() {
 			return syscall.EIO
 		}
-		if closing {
-			late = s.changes.offer(&change{apply: func(*bbolt.Tx) error { return nil }, done: make(chan struct{})})
+		if closing.Load() {
+			late.Store(s.changes.offer(&change{apply: func(*bbolt.Tx) error { return nil }, done: make(chan struct{})}))
 		}
 		return db.Update(fn)
 	}})
-	closing = true
+	closing.Store(true)
 	if err := s.Close(); !errors.Is(err, syscall.EIO) {
 		t.Errorf("close of a store that failed meanwhile: %v, want EIO", err)
 	}
