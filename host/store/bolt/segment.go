@@ -175,6 +175,8 @@ func (s *Store) openSegment(first uint64, active bool) (*segment, error) {
 		if err := damage(g.path, pages.Verify(g.path, true)); err != nil {
 			return nil, err
 		}
+		// Whole, and not to be walked again while it is written to.
+		g.verify.Do(func() {})
 	}
 	db, err := openDB(g.path, !active, mapped, s.options.openFile)
 	if err != nil {
