@@ -342,6 +342,7 @@ func (d *disk) wait() int {
 	}
 	err := d.cmd.Wait()
 	d.cmd = nil
+	d.fs.Do(func() {}) // what was watched is seen from here on
 	var ended *exec.ExitError
 	if errors.As(err, &ended) {
 		return ended.ExitCode()
