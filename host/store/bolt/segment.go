@@ -249,6 +249,9 @@ func (g *segment) view(fn func(*bbolt.Tx) error) error {
 // survey returns the last sequence, zero for none, and how many callbacks are
 // kept. It is an error if that is not what the last commit left.
 func (g *segment) survey() (last uint64, kept int, err error) {
+	if err := g.sound(); err != nil {
+		return 0, 0, err
+	}
 	err = g.view(func(tx *bbolt.Tx) error {
 		if k, _ := tx.Bucket(bucketLog).Cursor().Last(); k != nil {
 			if last, err = parseSeq(k); err != nil {
