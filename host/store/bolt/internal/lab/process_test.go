@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -257,6 +258,10 @@ func TestLab_image(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, f := range found {
+		if slices.Contains(harmless, f.Class) {
+			t.Logf("%s: %s", f.Class, f.Text)
+			continue
+		}
 		t.Errorf("%s: %s", f.Class, f.Text)
 	}
 }
