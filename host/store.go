@@ -189,9 +189,10 @@ type Settlement struct {
 // Leased is the answer to a Lease.
 type Leased struct {
 	Deliveries []Delivery
-	// Next is when something else falls due for this sink without a new
-	// append, settle, redrive or replay (a retry, an expiring lease); zero means
-	// nothing will.
+	// Next is when something else falls due for this sink (a retry, an expiring
+	// lease) unless an append, settle, resume, redrive or replay on this store
+	// makes it sooner; zero means nothing will. An engine that several processes
+	// share names a time at which to look again.
 	Next time.Time
 }
 
@@ -238,14 +239,16 @@ type Replay struct {
 //
 // An event leaves a sink's queue only as Done or Dead (invariant 4). Attempts,
 // due times and dead letters survive a crash; a lease does not: what was
-// leased and not settled comes back, after a restart at once, else when the
-// lease ends (invariant 5).
+// leased and not settled comes back, at once where the engine knows that who had
+// it is gone, else when the lease ends (invariant 5). Attempts that were leased
+// and never settled may be forgotten by a restart.
 //
 // With [OrderSubject] a Lease never returns an event while an earlier one of
 // its subject (the same tenant, endpoint and subject; earlier by its place in
 // the log) is leased, to be retried or parked for this sink, and returns no two
 // of one subject at once. A dead letter holds nobody up: it counts again once it
-// is redriven. Events without a subject wait for nobody. A failing subject holds
+// is redriven, and so does an event that is replayed; a later one that is leased
+// at that moment is not called back. Events without a subject wait for nobody. A failing subject holds
 // back nothing but itself, as far as the engine's bounds go.
 type Queue interface {
 	// Subscribe registers a sink or changes what it wants, and returns when
@@ -281,9 +284,10 @@ type Queue interface {
 	Discard(ctx context.Context, sink string, ids ...string) (int, error)
 	// Replay begins to deliver the events from one cursor on to the last one
 	// before another to the sink again, as far as its filter lets them through
-	// and they are still there; an empty from is the oldest, an empty to the end
-	// as it is now. It goes on over restarts, beside what is new. ErrBusy says
-	// that one is under way.
+	// and they are still there; an empty from is the oldest, an empty to, or one
+	// beyond it, the end as it is now, and a from behind to is nothing. It goes on
+	// over restarts, beside what is new: an event may be under way as both. ErrBusy
+	// says that one is under way.
 	Replay(ctx context.Context, sink string, from, to Cursor) error
 	// StopReplay ends the replay under way, if any: nothing more is taken from
 	// its range. What was taken is delivered, unless it was never leased.
@@ -378,8 +382,9 @@ type Quarantine interface {
 	// callback is durable, which it is after a second or so. An error says that
 	// there was no room for it at the moment. r must not change any more.
 	Put(ctx context.Context, r *Rejected) error
-	// List lists, the oldest first, at most n after the cursor (empty for the
-	// first page). The returned cursor is empty at the end.
+	// List lists by time of receipt, the oldest first, at most n after the cursor
+	// (empty for the first page). The returned cursor is empty at the end; before
+	// it a page may have fewer than n, or none.
 	List(ctx context.Context, want Wanted, after Cursor, n int) ([]Rejected, Cursor, error)
 	// Get returns one, or ErrNotFound.
 	Get(ctx context.Context, id string) (*Rejected, error)
