@@ -97,7 +97,9 @@ type Appender interface {
 	//
 	// It blocks for one commit. rec must not change until it returns, and is
 	// not kept. ctx is looked at only while waiting in the queue: an Append
-	// that has begun is finished.
+	// that has begun is finished. Where an engine cannot tell whether a commit
+	// went through it tries again, and the receipt may then say Duplicate, with Seq
+	// zero, for what this very call stored.
 	//
 	// Errors carry a [Code]: StoreFull (queue or disk; heals itself), KeptFull
 	// (too many kept callbacks) or StoreUnavailable (the engine failed and
@@ -380,7 +382,8 @@ type Wanted struct {
 type Quarantine interface {
 	// Put takes what was refused. Nobody waits for it: it returns before the
 	// callback is durable, which it is after a second or so. An error says that
-	// there was no room for it at the moment. r must not change any more.
+	// there was no room for it at the moment. r must not change any more; its ID,
+	// Count and Last are the store's to give.
 	Put(ctx context.Context, r *Rejected) error
 	// List lists by time of receipt, the oldest first, at most n after the cursor
 	// (empty for the first page). The returned cursor is empty at the end; before

@@ -30,6 +30,7 @@ type Metrics struct {
 	age        *prometheus.HistogramVec
 	reloads    *prometheus.CounterVec
 	unjudged   *prometheus.CounterVec
+	lost       *prometheus.CounterVec
 }
 
 // NewMetrics makes metrics in a registry of their own.
@@ -56,13 +57,14 @@ func NewMetrics(version string) *Metrics {
 			prometheus.ExponentialBuckets(0.001, 4, 12), "sink"),
 		reloads:  counter("reloads_total", "Reloads of the configuration, by result: ok or refused.", "result"),
 		unjudged: counter("filter_errors_total", "Events that did not fit the expression of a sink's filter, and that it gets.", "sink"),
+		lost:     counter("quarantine_lost_total", "Refused callbacks that there was no room for in the quarantine.", "tenant", "endpoint"),
 	}
 	build := prometheus.NewGauge(prometheus.GaugeOpts{
 		Name: "postern_build_info", Help: "Always 1; the labels say what is running.",
 		ConstLabels: prometheus.Labels{"version": version, "goversion": runtime.Version()},
 	})
 	build.Set(1)
-	m.registry.MustRegister(m.callbacks, m.refused, m.ingest, m.events, m.conflicts, m.settled, m.deliveries, m.age, m.reloads, m.unjudged, build,
+	m.registry.MustRegister(m.callbacks, m.refused, m.ingest, m.events, m.conflicts, m.settled, m.deliveries, m.age, m.reloads, m.unjudged, m.lost, build,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
@@ -84,6 +86,9 @@ func (m *Metrics) Callback(o host.Observation) {
 	}
 	m.callbacks.WithLabelValues(ep.Tenant, ep.Name, ep.Provider, verdict, code, strconv.FormatBool(o.Kept)).Inc()
 	m.ingest.WithLabelValues(ep.Provider).Observe(o.Took.Seconds())
+	if o.Lost {
+		m.lost.WithLabelValues(ep.Tenant, ep.Name).Inc()
+	}
 	for _, d := range o.Receipt.Events {
 		m.events.WithLabelValues(ep.Tenant, ep.Name, ep.Provider, d.String()).Inc()
 		if d == host.Conflicted {
