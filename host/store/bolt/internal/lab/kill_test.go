@@ -9,6 +9,7 @@ import (
 	"regexp"
 	"runtime"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -75,6 +76,9 @@ type site struct {
 	like string
 	n    int
 	room bool // see crashfs.Op
+	// aside says that it is of the quarantine. Nothing is acknowledged for what
+	// that holds, and its failure is not the store's.
+	aside bool
 }
 
 func (s site) String() string { return fmt.Sprintf("%s %s %d", s.kind, s.like, s.n) }
@@ -82,13 +86,21 @@ func (s site) String() string { return fmt.Sprintf("%s %s %d", s.kind, s.like, s
 var digits = regexp.MustCompile(`\d+`)
 
 // ordinals number the operations as they come.
-type ordinals map[site]int
+type ordinals struct {
+	seen map[string]int
+	// aside is whether the last one was of the quarantine: the sync of a directory
+	// is for what came before it.
+	aside bool
+}
 
-func (all ordinals) next(op crashfs.Op) site {
-	s := site{kind: op.Kind, like: digits.ReplaceAllString(op.Path, "N")}
-	all[s]++
-	s.n, s.room = all[s], op.Room
-	return s
+func (o *ordinals) next(op crashfs.Op) site {
+	if o.seen == nil {
+		o.seen = make(map[string]int)
+	}
+	like := digits.ReplaceAllString(op.Path, "N")
+	o.seen[string(op.Kind)+like]++
+	o.aside = strings.Contains(like, "quarantine") || o.aside && op.Kind == crashfs.SyncDir
+	return site{kind: op.Kind, like: like, n: o.seen[string(op.Kind)+like], room: op.Room, aside: o.aside}
 }
 
 // scene is a load whose operations come in one order, on a disk that begins in
@@ -130,7 +142,7 @@ func scenes(t *testing.T, seed uint64) []scene {
 func (sc *scene) sites(t *testing.T) []site {
 	t.Helper()
 	var found []site
-	all := make(ordinals)
+	var all ordinals
 	d := newDisk(t, sc.tree, sc.notes)
 	defer d.close()
 	d.watch(func(op crashfs.Op) crashfs.Fault {
