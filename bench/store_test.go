@@ -66,10 +66,13 @@ func keyOf(n int) host.Hash {
 // BenchmarkAppend measures durable appends beside the least that durability
 // costs on this disk: one file, written and synced by one goroutine for all
 // that wait; and with nothing, a million and ten million dedup keys from before.
-// The engines take turns, so that a disk that changes its pace does so for all.
+// The engines take turns, round after round, so that a disk that changes its pace
+// does so for all.
 func BenchmarkAppend(b *testing.B) {
+	const rounds = 6
 	all := newCallbacks()
-	for _, writers := range []int{1, 16, 64, 256} {
+	for i := range 4 * rounds {
+		writers := []int{1, 16, 64, 256}[i%4]
 		b.Run(fmt.Sprintf("engine=raw/writers=%d", writers), func(b *testing.B) {
 			r := openRaw(b)
 			runAppends(b, writers, func(n int) error {
