@@ -10,6 +10,7 @@ import (
 	"go.etcd.io/bbolt"
 
 	"github.com/postern/postern/host"
+	"github.com/postern/postern/host/store/bolt/internal/disk"
 	"github.com/postern/postern/host/store/bolt/internal/record"
 )
 
@@ -152,7 +153,7 @@ func (s *Store) writeAppends(live []*request) error {
 // room reports what keeps appends from being tried, and begins a new segment
 // where the active one is full.
 func (s *Store) room(now time.Time) error {
-	if short, err := s.short(); err == nil && short {
+	if short, err := disk.Short(s.dir, s.options.Reserve); err == nil && short {
 		s.full.Store(true)
 		return host.Errorf(host.StoreFull, "append: less than the reserve is free in %s", s.dir)
 	}

@@ -18,6 +18,7 @@ import (
 	"go.etcd.io/bbolt"
 
 	"github.com/postern/postern/host"
+	"github.com/postern/postern/host/store/bolt/internal/disk"
 	"github.com/postern/postern/host/store/storetest"
 )
 
@@ -244,7 +245,7 @@ func wantSound(t *testing.T, db *bbolt.DB) {
 // wantSoundQuarantine looks at the file of a store that is closed.
 func wantSoundQuarantine(t *testing.T, dir string) {
 	t.Helper()
-	db, err := bbolt.Open(filepath.Join(dir, "quarantine.db"), fileMode, &bbolt.Options{ReadOnly: true})
+	db, err := bbolt.Open(filepath.Join(dir, "quarantine.db"), disk.FileMode, &bbolt.Options{ReadOnly: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -299,7 +300,7 @@ func TestInvariant13_resyncWritesTheLastCommitAgain(t *testing.T) {
 		"kept marks": append(append(seqKey(last-2), seqKey(last-1)...), seqKey(last)...),
 	}
 	err := s.active().view(func(tx *bbolt.Tx) error {
-		wrote["record"] = clone(tx.Bucket(bucketLog).Get(seqKey(last)))
+		wrote["record"] = bytes.Clone(tx.Bucket(bucketLog).Get(seqKey(last)))
 		return nil
 	})
 	if err != nil {

@@ -3,7 +3,6 @@ package bolt
 import (
 	"bytes"
 	"errors"
-	"fmt"
 	"io/fs"
 	"log/slog"
 	"os"
@@ -17,6 +16,7 @@ import (
 	"go.etcd.io/bbolt"
 
 	"github.com/postern/postern/host"
+	"github.com/postern/postern/host/store/bolt/internal/disk"
 	"github.com/postern/postern/host/store/storetest"
 )
 
@@ -88,7 +88,7 @@ func TestInvariant13_nothingIsTakenAfterAFailedCommit(t *testing.T) {
 			if err := s.Close(); err == nil {
 				t.Error("close of a store that failed: no error")
 			}
-			if mark, err := os.ReadFile(filepath.Join(s.dir, "LOCK")); string(mark) != markInUse {
+			if mark, err := os.ReadFile(filepath.Join(s.dir, "LOCK")); string(mark) != disk.MarkInUse {
 				t.Errorf("mark after a failure: %q, %v", mark, err)
 			}
 		})
@@ -226,8 +226,8 @@ func TestOpen_damagedState(t *testing.T) {
 	if err := os.Truncate(path, 5000); err != nil {
 		t.Fatal(err)
 	}
-	for _, mark := range []string{markClean, markInUse} {
-		if err := os.WriteFile(filepath.Join(dir, "LOCK"), []byte(mark), fileMode); err != nil {
+	for _, mark := range []string{disk.MarkClean, disk.MarkInUse} {
+		if err := os.WriteFile(filepath.Join(dir, "LOCK"), []byte(mark), disk.FileMode); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := Open(dir, Options{}); err == nil || !strings.Contains(err.Error(), path+" is damaged") {
@@ -251,7 +251,7 @@ func TestOpen_stateMissing(t *testing.T) {
 func TestInvariant10_laterFormIsRefused(t *testing.T) {
 	dir := t.TempDir()
 	closeStore(t, open(t, dir, Options{}))
-	db, err := bbolt.Open(segmentPath(dir, 1), fileMode, nil)
+	db, err := bbolt.Open(segmentPath(dir, 1), disk.FileMode, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -273,7 +273,7 @@ func TestRead_everyFlippedByteIsFound(t *testing.T) {
 	}
 	var stored []byte
 	err := s.record(1, func(b []byte) error {
-		stored = clone(b)
+		stored = bytes.Clone(b)
 		return nil
 	})
 	if err != nil {
@@ -333,27 +333,7 @@ func TestInvariant13_closeThatFailsLateIsNotClean(t *testing.T) {
 	if err := s.Close(); !errors.Is(err, syscall.EIO) {
 		t.Errorf("close of a store that failed meanwhile: %v, want EIO", err)
 	}
-	if mark, err := os.ReadFile(filepath.Join(s.dir, "LOCK")); string(mark) != markInUse {
+	if mark, err := os.ReadFile(filepath.Join(s.dir, "LOCK")); string(mark) != disk.MarkInUse {
 		t.Errorf("mark after a failure: %q, %v", mark, err)
-	}
-}
-
-// TestInvariant13_aSyncThatFailsForWantOfRoomIsNotAFullDisk: it is so also where
-// a segment ends and the next one begins.
-func TestInvariant13_aSyncThatFailsForWantOfRoomIsNotAFullDisk(t *testing.T) {
-	for _, c := range []struct {
-		err  error
-		want bool
-	}{
-		{syscall.ENOSPC, true},
-		{&fs.PathError{Op: "open", Path: "x.db.tmp", Err: syscall.ENOSPC}, true},
-		{&fs.PathError{Op: "sync", Path: "x.db.tmp", Err: syscall.EDQUOT}, true},
-		{fmt.Errorf("%w: %w", errNamed, syscall.ENOSPC), false},
-		{syscall.EIO, false},
-		{nil, false},
-	} {
-		if got := isShort(c.err); got != c.want {
-			t.Errorf("isShort(%v) = %t, want %t", c.err, got, c.want)
-		}
 	}
 }

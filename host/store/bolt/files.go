@@ -6,6 +6,7 @@ import (
 	"go.etcd.io/bbolt"
 
 	"github.com/postern/postern/host"
+	"github.com/postern/postern/host/store/bolt/internal/disk"
 	"github.com/postern/postern/host/store/bolt/internal/queue"
 	"github.com/postern/postern/host/store/bolt/internal/record"
 )
@@ -30,7 +31,7 @@ func (f *sinkFiles) FlushSoon() { f.s.flushSoon() }
 
 // Lost implements [queue.Files]: it waits for what is damaged to be mended, once.
 func (f *sinkFiles) Lost(err error, again bool) bool {
-	lost := errors.Is(err, host.ErrNotFound) || again && isDamage(err)
+	lost := errors.Is(err, host.ErrNotFound) || again && disk.IsDamage(err)
 	if lost {
 		f.s.pass(err)
 	}

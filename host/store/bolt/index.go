@@ -12,6 +12,7 @@ import (
 
 	"github.com/postern/postern/host"
 	"github.com/postern/postern/host/store/bolt/internal/dedup"
+	"github.com/postern/postern/host/store/bolt/internal/disk"
 )
 
 const (
@@ -231,7 +232,7 @@ func (s *Store) mergeTwo(a, b *keyFile) error {
 	path := keyPath(s.dir, of.first, of.last)
 	if damage != nil {
 		// Neither loses anything more: each is mended by itself first.
-		return errors.Join(remove(path), s.mendKeys(a), s.mendKeys(b))
+		return errors.Join(disk.Remove(path), s.mendKeys(a), s.mendKeys(b))
 	}
 	f, err := s.openKeys(path)
 	if err != nil {
@@ -244,7 +245,7 @@ func (s *Store) mergeTwo(a, b *keyFile) error {
 // dropKeys closes and removes files that are in the index no more.
 func (s *Store) dropKeys(files ...*keyFile) error {
 	for _, f := range files {
-		if err := errors.Join(f.db.Close(), remove(f.path)); err != nil {
+		if err := errors.Join(f.db.Close(), disk.Remove(f.path)); err != nil {
 			return err
 		}
 	}

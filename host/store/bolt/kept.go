@@ -12,6 +12,7 @@ import (
 	"go.etcd.io/bbolt"
 
 	"github.com/postern/postern/host"
+	"github.com/postern/postern/host/store/bolt/internal/disk"
 	"github.com/postern/postern/host/store/bolt/internal/quarantine"
 	"github.com/postern/postern/host/store/bolt/internal/record"
 )
@@ -84,7 +85,7 @@ func (s *Store) keptMarks(from, last uint64) (marks []uint64, looked uint64, err
 		for k, _ := c.Seek(seqKey(from)); k != nil && len(marks) < maxRead; k, _ = c.Next() {
 			seq, err := parseSeq(k)
 			if err == nil && (seq < next || seq > end) {
-				err = fmt.Errorf("mark of kept callback %d: %w: it is out of its place", seq, errDamaged)
+				err = fmt.Errorf("mark of kept callback %d: %w: it is out of its place", seq, disk.ErrDamaged)
 			}
 			if err != nil || seq > looked {
 				return err
@@ -240,7 +241,7 @@ func (s *Store) forgetKept(before uint64) {
 			}
 			c := b.Cursor()
 			for k, _ := c.First(); k != nil && len(old) < maxLetters && binary.BigEndian.Uint64(k) < before; k, _ = c.Next() {
-				old = append(old, clone(k))
+				old = append(old, bytes.Clone(k))
 			}
 			return nil
 		})

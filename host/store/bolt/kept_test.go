@@ -305,7 +305,7 @@ func TestInvariant9_damagedKeptHidesOnlyItself(t *testing.T) {
 	keep(t, s, 1, 3)
 	var stored []byte
 	err := s.record(2, func(b []byte) error {
-		stored = clone(b)
+		stored = bytes.Clone(b)
 		return nil
 	})
 	if err != nil {

@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"io/fs"
 	"iter"
 	"os"
 	"path/filepath"
@@ -16,6 +15,7 @@ import (
 
 	"github.com/postern/postern/host"
 	"github.com/postern/postern/host/store/bolt/internal/dedup"
+	"github.com/postern/postern/host/store/bolt/internal/disk"
 	"github.com/postern/postern/host/store/bolt/internal/record"
 )
 
@@ -69,7 +69,7 @@ type keySpan struct {
 
 // writeKeys makes a file of entries, which come sorted and each hash once.
 func writeKeys(dir string, of keySpan, entries iter.Seq[dedup.Entry]) error {
-	return createFile(keyPath(dir, of.first, of.last), func(db *bbolt.DB) error {
+	return disk.CreateFile(keyPath(dir, of.first, of.last), func(db *bbolt.DB) error {
 		w := &keyWriter{db: db, filter: dedup.NewFilter(of.count)}
 		for e := range entries {
 			if len(w.entries) == dedup.BlockEntries {
@@ -163,7 +163,7 @@ func (s *Store) openKeys(path string) (*keyFile, error) {
 	if err != nil {
 		return nil, err
 	}
-	db, err := openDB(path, true, 0, s.options.openFile)
+	db, err := disk.OpenDB(path, true, 0, s.options.openFile)
 	if err != nil {
 		return nil, err
 	}
@@ -208,7 +208,7 @@ func (f *keyFile) load(tx *bbolt.Tx) error {
 
 // view reads from the file. Errors name it.
 func (f *keyFile) view(fn func(*bbolt.Tx) error) error {
-	if err := guard(func() error { return f.db.View(fn) }); err != nil {
+	if err := disk.Guard(func() error { return f.db.View(fn) }); err != nil {
 		return fmt.Errorf("dedup file %s: %w", f.path, err)
 	}
 	return nil
@@ -315,7 +315,7 @@ func listKeys(dir string) ([]string, error) {
 	var paths []string
 	for _, e := range entries {
 		path := filepath.Join(dir, "dedup", e.Name())
-		if strings.HasSuffix(path, tempSuffix) {
+		if strings.HasSuffix(path, disk.TempSuffix) {
 			if err := os.Remove(path); err != nil {
 				return nil, err
 			}
@@ -344,12 +344,4 @@ func listKeys(dir string) ([]string, error) {
 		paths = append(paths, path)
 	}
 	return paths, nil
-}
-
-// remove unlinks a file, which may be gone.
-func remove(path string) error {
-	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	return nil
 }

@@ -58,7 +58,7 @@ func (s *Store) letters(
 				return fmt.Errorf("dead letter %x: %w without its event", k, record.ErrDamaged)
 			}
 			if match == nil || match(row) {
-				out = append(out, letter{key: clone(k), died: died, row: row})
+				out = append(out, letter{key: bytes.Clone(k), died: died, row: row})
 				size += len(v)
 			}
 		}

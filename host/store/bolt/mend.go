@@ -1,17 +1,18 @@
 package bolt
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"maps"
 	"os"
-	"path/filepath"
 	"slices"
 	"sync"
 
 	"go.etcd.io/bbolt"
 
 	"github.com/postern/postern/host"
+	"github.com/postern/postern/host/store/bolt/internal/disk"
 	"github.com/postern/postern/host/store/bolt/internal/pages"
 	"github.com/postern/postern/host/store/bolt/internal/record"
 )
@@ -43,26 +44,6 @@ func (s *Store) notes() []string {
 	return slices.Clone(s.damage.lines)
 }
 
-// putAside moves a damaged file to damaged/, durably, under a name that is not
-// taken, or links it there if it is to be replaced.
-func (s *Store) putAside(path string, how func(from, to string) error) error {
-	dir := filepath.Join(s.dir, "damaged")
-	if err := makeDir(dir); err != nil {
-		return err
-	}
-	to := filepath.Join(dir, filepath.Base(filepath.Dir(path))+"-"+filepath.Base(path))
-	for i := 1; ; i++ {
-		if _, err := os.Lstat(to); errors.Is(err, os.ErrNotExist) {
-			break
-		}
-		to = filepath.Join(dir, fmt.Sprintf("%s-%s.%d", filepath.Base(filepath.Dir(path)), filepath.Base(path), i))
-	}
-	if err := how(path, to); err != nil {
-		return err
-	}
-	return errors.Join(syncPath(dir), syncPath(filepath.Dir(path)))
-}
-
 // mendKeys writes a damaged file of keys anew, from what of it can be read and
 // from the log, and keeps the damaged one in damaged/.
 func (s *Store) mendKeys(f *keyFile) error {
@@ -75,7 +56,7 @@ func (s *Store) mendKeys(f *keyFile) error {
 		return nil
 	}
 	mended := s.mendFrom(keySpan{first: f.first, last: f.last, newest: f.newest}, keys)
-	if err := s.putAside(f.path, os.Link); err != nil {
+	if err := disk.PutAside(s.dir, f.path, os.Link); err != nil {
 		return err
 	}
 	g, err := s.writeRun(run{keys: keys, first: f.first, last: f.last, newest: f.newest})
@@ -191,11 +172,11 @@ func (s *Store) openIndex(paths []string) error {
 			s.index.files = append(s.index.files, f)
 			continue
 		}
-		if !isDamage(err) {
+		if !disk.IsDamage(err) {
 			return err
 		}
 		s.note("%v; it is in damaged/ now", err)
-		if err := s.putAside(path, os.Rename); err != nil {
+		if err := disk.PutAside(s.dir, path, os.Rename); err != nil {
 			return err
 		}
 	}
@@ -229,10 +210,10 @@ func (s *Store) salvage(h segmentHead, active bool, cause error) (*segment, erro
 	path := segmentPath(s.dir, h.first)
 	h.mended = true
 	var c copier
-	if err := s.putAside(path, os.Link); err != nil {
+	if err := disk.PutAside(s.dir, path, os.Link); err != nil {
 		return nil, err
 	}
-	err := createFile(path, func(db *bbolt.DB) error {
+	err := disk.CreateFile(path, func(db *bbolt.DB) error {
 		err := db.Update(func(tx *bbolt.Tx) error { return fillSegment(tx, h) })
 		if err != nil {
 			return err
@@ -252,7 +233,7 @@ func (s *Store) salvage(h segmentHead, active bool, cause error) (*segment, erro
 // another one.
 func (c *copier) copyFrom(path string) error {
 	from, err := pages.OpenTree(path)
-	if isDamage(damage(path, err)) {
+	if disk.IsDamage(disk.Damage(path, err)) {
 		c.lost++
 		return nil
 	}
@@ -265,7 +246,7 @@ func (c *copier) copyFrom(path string) error {
 		if err == nil && seq >= c.mark.first {
 			var e record.Entry
 			if e, err = record.Look(value, seq); err == nil {
-				return c.put(salvaged{seq, clone(value), e.Kind == host.Kept})
+				return c.put(salvaged{seq, bytes.Clone(value), e.Kind == host.Kept})
 			}
 		}
 		c.lost++

@@ -10,12 +10,11 @@ import (
 	"go.etcd.io/bbolt"
 
 	"github.com/postern/postern/host"
-	"github.com/postern/postern/host/store/bolt/internal/pages"
+	"github.com/postern/postern/host/store/bolt/internal/disk"
 	"github.com/postern/postern/host/store/bolt/internal/quarantine"
 )
 
 const (
-	quarantineMapped = 64 << 20
 	defaultRing      = 1000
 	defaultRingBytes = 16 << 20
 )
@@ -27,7 +26,7 @@ var keyRefused = []byte("refused")
 func (s *Store) openQuarantine(clean bool) {
 	o := &s.options
 	s.quarantine = quarantine.Open(quarantine.Options{
-		Path: filepath.Join(s.dir, "quarantine.db"), Store: around{s},
+		Path: filepath.Join(s.dir, "quarantine.db"), Store: around{s}, OpenFile: o.openFile, Update: o.update,
 		Entries: o.RingEntries, Bytes: o.RingBytes, Now: o.Now, Log: o.Log,
 	}, clean)
 }
@@ -35,44 +34,9 @@ func (s *Store) openQuarantine(clean bool) {
 // around is what the quarantine asks of the store.
 type around struct{ s *Store }
 
-// Create makes a file that is there whole or not at all.
-func (a around) Create(path string, fill func(*bbolt.Tx) error) error { return createDB(path, fill) }
-
-// Open opens a file, after bringing its last commit to the disk if the end was not clean.
-func (a around) Open(path string, clean bool) (*bbolt.DB, error) {
-	if !clean {
-		if err := durable(path); err != nil {
-			return nil, err
-		}
-	}
-	// A large one is not read whole for the sake of its list of free pages: what
-	// that would damage is found when it is read.
-	info, err := os.Stat(path)
-	if err == nil {
-		err = damage(path, pages.Verify(path, info.Size() <= maxReopened))
-	}
-	if err != nil {
-		return nil, err
-	}
-	return openDB(path, false, quarantineMapped, a.s.options.openFile)
-}
-
-// Update is not that of the store, which a panic in this file must not end.
-func (a around) Update(db *bbolt.DB, fn func(*bbolt.Tx) error) error {
-	return guard(func() error { return a.s.options.update(db, fn) })
-}
-
-// View reads from the file.
-func (a around) View(db *bbolt.DB, fn func(*bbolt.Tx) error) error {
-	return guard(func() error { return db.View(fn) })
-}
-
-// IsDamage reports whether err is of what is in the file.
-func (a around) IsDamage(err error) bool { return isDamage(err) }
-
 // MoveAside moves a damaged file to damaged/ and names it.
 func (a around) MoveAside(path string, cause error) error {
-	if err := a.s.putAside(path, os.Rename); err != nil {
+	if err := disk.PutAside(a.s.dir, path, os.Rename); err != nil {
 		return err
 	}
 	a.s.note("%v; it is in damaged/ now, and what was quarantined is lost with it", cause)
@@ -84,7 +48,7 @@ func (a around) Broken() error { return a.s.broken() }
 
 // Room reports that less than the reserve is free.
 func (a around) Room() error {
-	if short, err := a.s.short(); err == nil && short {
+	if short, err := disk.Short(a.s.dir, a.s.options.Reserve); err == nil && short {
 		return host.Errorf(host.StoreFull, "less than the reserve is free in %s", a.s.dir)
 	}
 	return nil

@@ -14,6 +14,7 @@ import (
 	"go.etcd.io/bbolt"
 
 	"github.com/postern/postern/host"
+	"github.com/postern/postern/host/store/bolt/internal/disk"
 	"github.com/postern/postern/host/store/storetest"
 )
 
@@ -160,7 +161,7 @@ func TestDrop_ofWhatIsNotThere(t *testing.T) {
 func TestQuarantine_damagedFileIsMovedAside(t *testing.T) {
 	change := func(fn func(tx *bbolt.Tx) error) func(*testing.T, string) {
 		return func(t *testing.T, path string) {
-			db, err := bbolt.Open(path, fileMode, nil)
+			db, err := bbolt.Open(path, disk.FileMode, nil)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -176,7 +177,7 @@ func TestQuarantine_damagedFileIsMovedAside(t *testing.T) {
 			}
 		},
 		"empty": func(t *testing.T, path string) {
-			if err := os.WriteFile(path, nil, fileMode); err != nil {
+			if err := os.WriteFile(path, nil, disk.FileMode); err != nil {
 				t.Fatal(err)
 			}
 		},
@@ -202,7 +203,7 @@ func TestQuarantine_damagedFileIsMovedAside(t *testing.T) {
 			return b.Put([]byte("x"), b.Get([]byte("acme\x00till\x00malformed")))
 		}),
 	} {
-		for _, mark := range []string{markClean, markInUse} {
+		for _, mark := range []string{disk.MarkClean, disk.MarkInUse} {
 			t.Run(name+", "+strings.TrimSpace(mark), func(t *testing.T) {
 				dir := t.TempDir()
 				s := open(t, dir, Options{})
@@ -212,7 +213,7 @@ func TestQuarantine_damagedFileIsMovedAside(t *testing.T) {
 				}
 				closeStore(t, s)
 				damage(t, filepath.Join(dir, "quarantine.db"))
-				if err := os.WriteFile(filepath.Join(dir, "LOCK"), []byte(mark), fileMode); err != nil {
+				if err := os.WriteFile(filepath.Join(dir, "LOCK"), []byte(mark), disk.FileMode); err != nil {
 					t.Fatal(err)
 				}
 				var log bytes.Buffer
@@ -246,7 +247,7 @@ func TestInvariant10_laterQuarantineIsLeftAlone(t *testing.T) {
 	closeStore(t, s)
 	path := filepath.Join(dir, "quarantine.db")
 	setForm := func(n uint64) {
-		db, err := bbolt.Open(path, fileMode, nil)
+		db, err := bbolt.Open(path, disk.FileMode, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -307,7 +308,7 @@ func TestQuarantine_failureIsNotTheStores(t *testing.T) {
 			default:
 			}
 			closeStore(t, s)
-			if mark, err := os.ReadFile(filepath.Join(s.dir, "LOCK")); string(mark) != markClean {
+			if mark, err := os.ReadFile(filepath.Join(s.dir, "LOCK")); string(mark) != disk.MarkClean {
 				t.Errorf("mark: %q, %v", mark, err)
 			}
 		})

@@ -109,7 +109,7 @@ func spoil(t *testing.T, s *Store, seq uint64) {
 	t.Helper()
 	var stored []byte
 	err := s.record(seq, func(b []byte) error {
-		stored = clone(b)
+		stored = bytes.Clone(b)
 		return nil
 	})
 	if err != nil {

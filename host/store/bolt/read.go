@@ -11,6 +11,7 @@ import (
 	berrors "go.etcd.io/bbolt/errors"
 
 	"github.com/postern/postern/host"
+	"github.com/postern/postern/host/store/bolt/internal/disk"
 	"github.com/postern/postern/host/store/bolt/internal/record"
 )
 
@@ -53,7 +54,7 @@ func (s *Store) viewAt(seq uint64, fn func(tx *bbolt.Tx, all []*segment, i int) 
 		if errors.Is(err, berrors.ErrDatabaseNotOpen) && !slices.Contains(s.segments(), all[i]) {
 			continue
 		}
-		if isDamage(err) && all[i].damaged.CompareAndSwap(false, true) {
+		if disk.IsDamage(err) && all[i].damaged.CompareAndSwap(false, true) {
 			s.tendSoon()
 		}
 		return err
@@ -94,7 +95,7 @@ func absent(k, b []byte, seq uint64) error {
 		return err
 	case at < seq, previous >= seq:
 		// The search was led astray, or the next one names it.
-		return fmt.Errorf("%w: it is missing", errDamaged)
+		return fmt.Errorf("%w: it is missing", disk.ErrDamaged)
 	}
 	return host.ErrNotFound
 }
@@ -191,7 +192,7 @@ func (s *Store) scan(at pos, n int, want *host.Filter) (chunk, error) {
 				return err
 			}
 			if seq < out.next.Seq {
-				return fmt.Errorf("record %d: %w: it is out of its place", seq, errDamaged)
+				return fmt.Errorf("record %d: %w: it is out of its place", seq, disk.ErrDamaged)
 			}
 			if seq > last {
 				break

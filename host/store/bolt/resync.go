@@ -1,33 +1,18 @@
 package bolt
 
 import (
+	"bytes"
 	"fmt"
 
 	"go.etcd.io/bbolt"
 
-	"github.com/postern/postern/host/store/bolt/internal/pages"
+	"github.com/postern/postern/host/store/bolt/internal/disk"
 )
-
-// durable brings the last transaction of a bbolt file to the disk, before the
-// file is opened for writing.
-//
-// Invariant 13: after a sync has failed the kernel shows pages that are not on
-// the disk. What was read back from them would be answered as a duplicate, and
-// lost with the power.
-func durable(path string) error {
-	if err := damage(path, pages.Check(path)); err != nil {
-		return err
-	}
-	if err := pages.Rewrite(path); err != nil {
-		return fmt.Errorf("sync %s: %w", path, err)
-	}
-	return nil
-}
 
 // resync puts the records of the last transaction again, in a transaction with
 // syncs of its own.
 //
-// Invariant 13 asks for it. It comes after durable, which alone is enough, and
+// Invariant 13 asks for it. It comes after disk.Durable, which alone is enough, and
 // is there for what the kernel or the disk may do against their word; that is
 // why a disk too full for it does not keep the store from opening.
 func (s *Store) resync() error {
@@ -37,7 +22,7 @@ func (s *Store) resync() error {
 		return err
 	})
 	switch {
-	case isFull(err):
+	case disk.IsFull(err):
 		s.options.Log.Warn("store synced after an unclean end, last records not put again", "dir", s.dir, "err", err)
 		return nil
 	case err != nil:
@@ -51,7 +36,7 @@ func (s *Store) resync() error {
 // returns the number of records.
 func putAgain(tx *bbolt.Tx) (int, error) {
 	meta, log, kept := tx.Bucket(bucketMeta), tx.Bucket(bucketLog), tx.Bucket(bucketKept)
-	mark := clone(meta.Get(keyBatch))
+	mark := bytes.Clone(meta.Get(keyBatch))
 	m, err := parseMark(mark)
 	if err != nil {
 		return 0, err
@@ -60,7 +45,7 @@ func putAgain(tx *bbolt.Tx) (int, error) {
 	var records []pair
 	c := log.Cursor()
 	for k, v := c.Seek(seqKey(m.first)); k != nil; k, v = c.Next() {
-		records = append(records, pair{clone(k), clone(v)})
+		records = append(records, pair{bytes.Clone(k), bytes.Clone(v)})
 	}
 	log.FillPercent = fillLog
 	for _, r := range records {
@@ -75,5 +60,3 @@ func putAgain(tx *bbolt.Tx) (int, error) {
 	}
 	return len(records), meta.Put(keyBatch, mark)
 }
-
-func clone(b []byte) []byte { return append([]byte(nil), b...) }

@@ -16,6 +16,7 @@ import (
 	"go.etcd.io/bbolt"
 
 	"github.com/postern/postern/host"
+	"github.com/postern/postern/host/store/bolt/internal/disk"
 	"github.com/postern/postern/host/store/storetest"
 )
 
@@ -108,11 +109,11 @@ func sparesTheTree(t *testing.T, name string, commit func(*Store, int) error) {
 	}
 	copy(file, onDisk)
 	cut := filepath.Join(t.TempDir(), "x.db")
-	if err := os.WriteFile(cut, file, fileMode); err != nil {
+	if err := os.WriteFile(cut, file, disk.FileMode); err != nil {
 		t.Fatal(err)
 	}
-	err = guard(func() error {
-		db, err := bbolt.Open(cut, fileMode, nil)
+	err = disk.Guard(func() error {
+		db, err := bbolt.Open(cut, disk.FileMode, nil)
 		if err != nil {
 			return err
 		}
@@ -182,7 +183,7 @@ func TestOpen_resyncFails(t *testing.T) {
 			if !errors.Is(err, cause) || !strings.Contains(err.Error(), "resync") {
 				t.Errorf("open: %v, want a resync that failed with %v", err, cause)
 			}
-			if mark, err := os.ReadFile(filepath.Join(dir, "LOCK")); string(mark) != markInUse {
+			if mark, err := os.ReadFile(filepath.Join(dir, "LOCK")); string(mark) != disk.MarkInUse {
 				t.Errorf("mark: %q, %v", mark, err)
 			}
 			closeStore(t, open(t, dir, Options{}))
@@ -215,7 +216,7 @@ func TestOpen_afterEveryCut(t *testing.T) {
 	}
 	write := func(name, text string) func(*testing.T, string) {
 		return func(t *testing.T, dir string) {
-			if err := os.WriteFile(filepath.Join(dir, name), []byte(text), fileMode); err != nil {
+			if err := os.WriteFile(filepath.Join(dir, name), []byte(text), disk.FileMode); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -249,7 +250,7 @@ func TestOpen_afterEveryCut(t *testing.T) {
 		}}},
 		{"close, sequences given back", true, []func(*testing.T, string){func(t *testing.T, dir string) {
 			closeStore(t, open(t, dir, Options{}))
-			write("LOCK", markInUse)(t, dir)
+			write("LOCK", disk.MarkInUse)(t, dir)
 		}}},
 	} {
 		t.Run(c.name, func(t *testing.T) {

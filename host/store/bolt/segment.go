@@ -16,6 +16,7 @@ import (
 	"go.etcd.io/bbolt"
 
 	"github.com/postern/postern/host"
+	"github.com/postern/postern/host/store/bolt/internal/disk"
 	"github.com/postern/postern/host/store/bolt/internal/pages"
 	"github.com/postern/postern/host/store/bolt/internal/record"
 )
@@ -81,7 +82,7 @@ func segmentPath(dir string, first uint64) string {
 
 func parseSeq(b []byte) (uint64, error) {
 	if len(b) != 8 {
-		return 0, fmt.Errorf("%w: a sequence of %d bytes", errDamaged, len(b))
+		return 0, fmt.Errorf("%w: a sequence of %d bytes", disk.ErrDamaged, len(b))
 	}
 	return binary.BigEndian.Uint64(b), nil
 }
@@ -99,7 +100,7 @@ func (m batchMark) coded() []byte {
 
 func parseMark(b []byte) (batchMark, error) {
 	if len(b) != 24 {
-		return batchMark{}, fmt.Errorf("%w: no mark of the last commit", errDamaged)
+		return batchMark{}, fmt.Errorf("%w: no mark of the last commit", disk.ErrDamaged)
 	}
 	return batchMark{
 		binary.BigEndian.Uint64(b), binary.BigEndian.Uint64(b[8:]), binary.BigEndian.Uint64(b[16:]),
@@ -137,7 +138,7 @@ func fillSegment(tx *bbolt.Tx, h segmentHead) error {
 
 // createSegment makes an empty segment.
 func createSegment(dir string, h segmentHead) error {
-	return createDB(segmentPath(dir, h.first), func(tx *bbolt.Tx) error { return fillSegment(tx, h) })
+	return disk.CreateDB(segmentPath(dir, h.first), func(tx *bbolt.Tx) error { return fillSegment(tx, h) })
 }
 
 // listSegments returns the first sequences of the segments, rising, and removes
@@ -149,7 +150,7 @@ func listSegments(dir string) ([]uint64, error) {
 	}
 	var firsts []uint64
 	for _, e := range entries {
-		if strings.HasSuffix(e.Name(), tempSuffix) {
+		if strings.HasSuffix(e.Name(), disk.TempSuffix) {
 			if err := os.Remove(filepath.Join(dir, "seg", e.Name())); err != nil {
 				return nil, err
 			}
@@ -172,13 +173,13 @@ func (s *Store) openSegment(first uint64, active bool) (*segment, error) {
 	if active {
 		// Growing would wait for readers, and a backup is one.
 		mapped = s.options.mapped()
-		if err := damage(g.path, pages.Verify(g.path, true)); err != nil {
+		if err := disk.Damage(g.path, pages.Verify(g.path, true)); err != nil {
 			return nil, err
 		}
 		// Whole, and not to be walked again while it is written to.
 		g.verify.Do(func() {})
 	}
-	db, err := openDB(g.path, !active, mapped, s.options.openFile)
+	db, err := disk.OpenDB(g.path, !active, mapped, s.options.openFile)
 	if err != nil {
 		return nil, err
 	}
@@ -196,13 +197,13 @@ func (g *segment) check() error {
 		g.size.Store(tx.Size())
 		m := tx.Bucket(bucketMeta)
 		if m == nil || tx.Bucket(bucketLog) == nil || tx.Bucket(bucketKept) == nil {
-			return fmt.Errorf("%w: it is no segment, or a bucket is missing", errDamaged)
+			return fmt.Errorf("%w: it is no segment, or a bucket is missing", disk.ErrDamaged)
 		}
 		if err := checkForm(m); err != nil {
 			return err
 		}
 		if !bytes.Equal(m.Get(keyFirst), seqKey(g.first)) {
-			return fmt.Errorf("%w: its name is not that of the sequence it begins at", errDamaged)
+			return fmt.Errorf("%w: its name is not that of the sequence it begins at", disk.ErrDamaged)
 		}
 		if bytes.Equal(m.Get(keyForm), seqKey(form1)) {
 			return nil
@@ -232,7 +233,7 @@ func checkForm(m *bbolt.Bucket) error {
 // being led in circles. It reads a hundredth of them, once.
 func (g *segment) sound() error {
 	g.verify.Do(func() {
-		g.unsound = damage(g.path, pages.Verify(g.path, false))
+		g.unsound = disk.Damage(g.path, pages.Verify(g.path, false))
 	})
 	return g.unsound
 }
@@ -240,7 +241,7 @@ func (g *segment) sound() error {
 // view reads from the segment. Errors name the file; what fn keeps it must
 // copy.
 func (g *segment) view(fn func(*bbolt.Tx) error) error {
-	if err := guard(func() error { return g.db.View(fn) }); err != nil {
+	if err := disk.Guard(func() error { return g.db.View(fn) }); err != nil {
 		return fmt.Errorf("segment %s: %w", g.path, err)
 	}
 	return nil
@@ -269,7 +270,7 @@ func (g *segment) survey() (last uint64, kept int, err error) {
 		mark, err := parseMark(m.Get(keyBatch))
 		if err == nil && (mark.last != last || mark.kept != uint64(kept)) { //nolint:gosec // never negative
 			err = fmt.Errorf("%w: it ends at record %d with %d kept, and not at %d with %d",
-				errDamaged, last, kept, mark.last, mark.kept)
+				disk.ErrDamaged, last, kept, mark.last, mark.kept)
 		}
 		return err
 	})

@@ -13,6 +13,7 @@ import (
 	"go.etcd.io/bbolt"
 
 	"github.com/postern/postern/host"
+	"github.com/postern/postern/host/store/bolt/internal/disk"
 	"github.com/postern/postern/host/store/bolt/internal/pages"
 	"github.com/postern/postern/host/store/bolt/internal/queue"
 	"github.com/postern/postern/host/store/bolt/internal/record"
@@ -55,7 +56,7 @@ func (s *Store) openState(hasSegments, clean bool) error {
 	if err == nil {
 		err = s.loadState()
 	}
-	if !isDamage(err) {
+	if !disk.IsDamage(err) {
 		return err
 	}
 	if s.options.Cursors == "" {
@@ -68,7 +69,7 @@ func (s *Store) openState(hasSegments, clean bool) error {
 		s.state = nil
 	}
 	if _, gone := os.Stat(path); !errors.Is(gone, fs.ErrNotExist) {
-		if err := s.putAside(path, os.Rename); err != nil {
+		if err := disk.PutAside(s.dir, path, os.Rename); err != nil {
 			return err
 		}
 	}
@@ -89,9 +90,9 @@ func (s *Store) prepareState(hasSegments, clean bool) error {
 	_, err := os.Stat(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist) && hasSegments:
-		return fmt.Errorf("%s is missing, and with it how far every sink was: %w", path, errDamaged)
+		return fmt.Errorf("%s is missing, and with it how far every sink was: %w", path, disk.ErrDamaged)
 	case errors.Is(err, fs.ErrNotExist):
-		return createDB(path, func(tx *bbolt.Tx) error {
+		return disk.CreateDB(path, func(tx *bbolt.Tx) error {
 			if _, err := tx.CreateBucket(bucketSinks); err != nil {
 				return err
 			}
@@ -104,16 +105,16 @@ func (s *Store) prepareState(hasSegments, clean bool) error {
 	case err != nil || clean:
 		return err
 	}
-	return durable(path)
+	return disk.Durable(path)
 }
 
 // loadState opens state.db and fills sinks, next and reserved from it.
 func (s *Store) loadState() error {
 	path := filepath.Join(s.dir, "state.db")
-	if err := damage(path, pages.Verify(path, true)); err != nil {
+	if err := disk.Damage(path, pages.Verify(path, true)); err != nil {
 		return err
 	}
-	db, err := openDB(path, false, stateMapped, s.options.openFile)
+	db, err := disk.OpenDB(path, false, stateMapped, s.options.openFile)
 	if err != nil {
 		return err
 	}
@@ -122,14 +123,14 @@ func (s *Store) loadState() error {
 	err = s.viewState(func(tx *bbolt.Tx) error {
 		m, sinks := tx.Bucket(bucketState), tx.Bucket(bucketSinks)
 		if m == nil || sinks == nil {
-			return fmt.Errorf("it is %w: a bucket is missing", errDamaged)
+			return fmt.Errorf("it is %w: a bucket is missing", disk.ErrDamaged)
 		}
 		if err := checkForm(m); err != nil {
 			return err
 		}
 		reserved := m.Get(keyReserved)
 		if len(reserved) != len(seqKey(0)) {
-			return fmt.Errorf("it is %w: no reserved sequence", errDamaged)
+			return fmt.Errorf("it is %w: no reserved sequence", disk.ErrDamaged)
 		}
 		s.reserved = binary.BigEndian.Uint64(reserved)
 		s.next = s.reserved + 1
@@ -148,7 +149,7 @@ func (s *Store) loadState() error {
 
 // viewState reads from state.db. Errors name the file.
 func (s *Store) viewState(fn func(*bbolt.Tx) error) error {
-	if err := guard(func() error { return s.state.View(fn) }); err != nil {
+	if err := disk.Guard(func() error { return s.state.View(fn) }); err != nil {
 		return fmt.Errorf("%s: %w", s.state.Path(), err)
 	}
 	return nil
@@ -242,6 +243,9 @@ func (s *Store) flushSoon() {
 		s.changes.offer(&change{done: make(chan struct{})})
 	})
 }
+
+// errNothing ends a transaction that has nothing to write, without a commit.
+var errNothing = errors.New("nothing to write")
 
 // commitChanges makes a batch durable, together with the positions of all sinks
 // that moved.

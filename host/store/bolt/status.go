@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/postern/postern/host"
+	"github.com/postern/postern/host/store/bolt/internal/disk"
 	"github.com/postern/postern/host/store/bolt/internal/record"
 )
 
@@ -24,7 +25,7 @@ func (s *Store) Status(context.Context) (host.Status, error) {
 		Engine: "bolt", Segments: len(s.segments()), Oldest: s.oldest(),
 		Kept: int(s.kept.Load()), Quarantined: s.quarantined(), Damaged: s.notes(),
 	}
-	if short, err := s.short(); err == nil && short {
+	if short, err := disk.Short(s.dir, s.options.Reserve); err == nil && short {
 		st.Full = fmt.Sprintf("less than the reserve is free in %s", s.dir)
 	}
 	var fsys unix.Statfs_t

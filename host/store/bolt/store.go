@@ -14,10 +14,14 @@ import (
 	"go.etcd.io/bbolt"
 
 	"github.com/postern/postern/host"
+	"github.com/postern/postern/host/store/bolt/internal/disk"
 	"github.com/postern/postern/host/store/bolt/internal/quarantine"
 	"github.com/postern/postern/host/store/bolt/internal/queue"
 	"github.com/postern/postern/host/store/bolt/internal/record"
 )
+
+// ErrLocked is returned by [Open] for a directory that another process holds.
+var ErrLocked = disk.ErrLocked
 
 // Options of a store. The zero value is usable.
 type Options struct {
@@ -134,7 +138,7 @@ type Store struct {
 
 	dir     string
 	options Options
-	lock    *dirLock
+	lock    *disk.Lock
 
 	// log are the files of the log, by sequence, the last one being active. The
 	// slice is replaced, never changed.
@@ -188,10 +192,10 @@ func Open(dir string, o Options) (*Store, error) {
 		tending: make(chan struct{}, 1), closing: make(chan struct{}), tended: make(chan struct{}),
 	}
 	s.setSegments(nil)
-	if err := makeDir(dir); err != nil {
+	if err := disk.MakeDir(dir); err != nil {
 		return nil, fmt.Errorf("open store: %w", err)
 	}
-	lock, clean, err := lockDir(dir)
+	lock, clean, err := disk.LockDir(dir)
 	if err != nil {
 		return nil, fmt.Errorf("open store: %w", err)
 	}
@@ -215,7 +219,7 @@ func (s *Store) setSegments(all []*segment) { s.log.Store(&all) }
 
 func (s *Store) open(clean bool) error {
 	for _, name := range []string{"seg", "dedup"} {
-		if err := makeDir(filepath.Join(s.dir, name)); err != nil {
+		if err := disk.MakeDir(filepath.Join(s.dir, name)); err != nil {
 			return err
 		}
 	}
@@ -258,15 +262,15 @@ func (s *Store) open(clean bool) error {
 // a commit of its own and is synced for good measure.
 func (s *Store) bringToDisk(firsts []uint64) error {
 	for _, name := range []string{"seg", "dedup", "."} {
-		if err := syncPath(filepath.Join(s.dir, name)); err != nil {
+		if err := disk.Sync(filepath.Join(s.dir, name)); err != nil {
 			return err
 		}
 	}
-	if err := syncParents(s.dir); err != nil {
+	if err := disk.SyncParents(s.dir); err != nil {
 		return err
 	}
 	for _, first := range firsts[max(0, len(firsts)-2):] {
-		if err := durable(segmentPath(s.dir, first)); err != nil && !isDamage(err) {
+		if err := disk.Durable(segmentPath(s.dir, first)); err != nil && !disk.IsDamage(err) {
 			return err
 		}
 	}
@@ -279,7 +283,7 @@ func (s *Store) openSegments(firsts []uint64) error {
 	for i, first := range firsts {
 		active := i == len(firsts)-1 && s.writable(first)
 		g, err := s.takeSegment(first, active)
-		if isDamage(err) {
+		if disk.IsDamage(err) {
 			h := segmentHead{first: first, previous: s.last.Load(), created: s.options.Now()}
 			g, err = s.salvage(h, active, err)
 		}
@@ -324,7 +328,7 @@ func (s *Store) upgrade(g *segment) error {
 	}
 	g.created = s.options.Now()
 	mark := batchMark{last: g.last.Load()}
-	err := guard(func() error {
+	err := disk.Guard(func() error {
 		return g.db.Update(func(tx *bbolt.Tx) error {
 			m := tx.Bucket(bucketMeta)
 			first, err := parseSeq(m.Get(keyBatch))
@@ -373,8 +377,8 @@ func (s *Store) fail(err error) {
 		s.cause = err
 		close(s.failed)
 		log := s.options.Log.With("dir", s.dir, "err", err)
-		if p := (*panicError)(nil); errors.As(err, &p) {
-			log = log.With("stack", string(p.stack))
+		if p := (*disk.PanicError)(nil); errors.As(err, &p) {
+			log = log.With("stack", string(p.Stack))
 		}
 		log.Error("store failed, nothing more is accepted")
 	})
@@ -392,8 +396,8 @@ func (s *Store) broken() error {
 
 // update runs a read-write transaction on one of the files.
 func (s *Store) update(db *bbolt.DB, fn func(*bbolt.Tx) error) error {
-	err := guard(func() error { return s.options.update(db, fn) })
-	var p *panicError
+	err := disk.Guard(func() error { return s.options.update(db, fn) })
+	var p *disk.PanicError
 	if errors.As(err, &p) {
 		s.wedged.Store(true)
 		return fmt.Errorf("%s: %w", db.Path(), err)
@@ -407,7 +411,7 @@ func (s *Store) judge(what string, err error) error {
 	switch {
 	case err == nil, errors.Is(err, errNothing):
 		return nil
-	case isFull(err):
+	case disk.IsFull(err):
 		return host.Errorf(host.StoreFull, "%s: %w", what, err)
 	}
 	s.fail(err)
@@ -426,7 +430,7 @@ func (s *Store) Close() error {
 	}
 	if err == nil {
 		// The log has them too; the next open need not read it.
-		if err = s.flushKeys(); isShort(err) {
+		if err = s.flushKeys(); disk.IsShort(err) {
 			err = nil
 		}
 	}
@@ -463,7 +467,7 @@ func (s *Store) release(clean bool) error {
 		errs = append(errs, s.free(s.state))
 	}
 	err := errors.Join(errs...)
-	return errors.Join(err, s.lock.release(clean && err == nil))
+	return errors.Join(err, s.lock.Release(clean && err == nil))
 }
 
 // free closes a file, unless a panic has left one of them locked: closing it

@@ -1,15 +1,16 @@
 package bolt
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
-	"io/fs"
-	"os"
 	"path/filepath"
 	"slices"
 	"time"
 
 	"go.etcd.io/bbolt"
+
+	"github.com/postern/postern/host/store/bolt/internal/disk"
 )
 
 // tendEvery is how often it is looked what has expired, by the machine's clock;
@@ -28,7 +29,7 @@ func (s *Store) rotate(now time.Time) error {
 		return err
 	}
 	next, err := s.nextSegment(now)
-	if isShort(err) {
+	if disk.IsShort(err) {
 		s.options.Log.Warn("no room for a new segment; the active one goes on growing", "dir", s.dir, "err", err)
 		return nil
 	}
@@ -54,13 +55,13 @@ func (s *Store) nextSegment(now time.Time) (*segment, error) {
 // after it both lead to all records, so that losing one of them loses none. A
 // full disk leaves it out.
 func (s *Store) seal(g *segment) error {
-	err := guard(func() error {
+	err := disk.Guard(func() error {
 		return g.db.Update(func(tx *bbolt.Tx) error {
 			m := tx.Bucket(bucketMeta)
-			return m.Put(keyBatch, clone(m.Get(keyBatch)))
+			return m.Put(keyBatch, bytes.Clone(m.Get(keyBatch)))
 		})
 	})
-	if isFull(err) {
+	if disk.IsFull(err) {
 		return nil
 	}
 	return err
@@ -92,7 +93,7 @@ func (s *Store) keepHouse() {
 		err := s.tend(s.options.Now())
 		switch {
 		case err == nil:
-		case isShort(err):
+		case disk.IsShort(err):
 			s.options.Log.Warn("no room to tend the store", "dir", s.dir, "err", err)
 		default:
 			s.fail(err)
@@ -163,8 +164,8 @@ func (s *Store) expire(g *segment) error {
 	if err := g.db.Close(); err != nil {
 		return err
 	}
-	if err := os.Remove(g.path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := disk.Remove(g.path); err != nil {
 		return err
 	}
-	return syncPath(filepath.Dir(g.path))
+	return disk.Sync(filepath.Dir(g.path))
 }

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/postern/postern/host"
+	"github.com/postern/postern/host/store/bolt/internal/disk"
 	"github.com/postern/postern/host/store/storetest"
 )
 
@@ -263,7 +264,7 @@ func overwrite(t *testing.T, path string, from int) {
 	for i := from; i < len(b); i++ {
 		b[i] ^= 0x55
 	}
-	if err := os.WriteFile(path, b, fileMode); err != nil {
+	if err := os.WriteFile(path, b, disk.FileMode); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -285,7 +286,7 @@ func TestOpen_damagedSegmentIsSalvaged(t *testing.T) {
 				t.Fatal(err)
 			}
 			clearRecord(t, b, firstOf(t, path)+1)
-			if err := os.WriteFile(path, b, fileMode); err != nil {
+			if err := os.WriteFile(path, b, disk.FileMode); err != nil {
 				t.Fatal(err)
 			}
 			s = rotating(t, dir, clock)

@@ -18,6 +18,8 @@ import (
 	"go.etcd.io/bbolt"
 
 	"github.com/postern/postern/host"
+	"github.com/postern/postern/host/store/bolt/internal/disk"
+	"github.com/postern/postern/host/store/bolt/internal/pages"
 	"github.com/postern/postern/host/store/bolt/internal/record"
 )
 
@@ -31,6 +33,8 @@ const (
 	maxAsks = 512
 	// maxDamaged is how many files are moved aside before it is left at that.
 	maxDamaged = 3
+	// mapped is how much address space is kept for the file.
+	mapped = 64 << 20
 )
 
 // Prefix is what an entry's id begins with; its number follows.
@@ -43,16 +47,7 @@ var errLaterForm = errors.New("it is of a later version of postern")
 
 // Store is what the quarantine asks of the store around it.
 type Store interface {
-	// Create makes a bbolt file, whole or not at all. Open opens one; unless the
-	// end before was clean it is brought to the disk first.
-	Create(path string, fill func(*bbolt.Tx) error) error
-	Open(path string, clean bool) (*bbolt.DB, error)
-	// Update and View run a transaction and make an error of a panic.
-	Update(db *bbolt.DB, fn func(*bbolt.Tx) error) error
-	View(db *bbolt.DB, fn func(*bbolt.Tx) error) error
-	// IsDamage reports whether an error is of what is in a file. MoveAside takes
-	// such a file out of the way, and says so.
-	IsDamage(err error) bool
+	// MoveAside takes a damaged file out of the way, and says so.
 	MoveAside(path string, cause error) error
 	// Broken is the error of a store that has failed, Room that of a disk with
 	// no room but for what is acknowledged.
@@ -64,10 +59,14 @@ type Store interface {
 	Reserve(upTo uint64) error
 }
 
-// Options of a file. All are required.
+// Options of a file. All are required but OpenFile and Update.
 type Options struct {
 	Path  string
 	Store Store
+	// OpenFile and Update are what opens the file and what runs a transaction in
+	// it; nil means os.OpenFile and bbolt's.
+	OpenFile func(string, int, os.FileMode) (*os.File, error)
+	Update   func(*bbolt.DB, func(*bbolt.Tx) error) error
 	// Entries and Bytes bound each ring.
 	Entries int
 	Bytes   int64
@@ -131,7 +130,7 @@ func (f *File) open(clean bool) error {
 	}
 	f.reserved = max(f.reserved, reserved)
 	err = f.load(clean)
-	if f.o.Store.IsDamage(err) {
+	if disk.IsDamage(err) {
 		if err := f.moveAside(err); err != nil {
 			return err
 		}
@@ -143,17 +142,17 @@ func (f *File) open(clean bool) error {
 // load opens the file, which it makes if there is none.
 func (f *File) load(clean bool) error {
 	if _, err := os.Stat(f.o.Path); errors.Is(err, fs.ErrNotExist) {
-		err = f.o.Store.Create(f.o.Path, func(tx *bbolt.Tx) error { return fillRings(tx, f.reserved) })
+		err = disk.CreateDB(f.o.Path, func(tx *bbolt.Tx) error { return fillRings(tx, f.reserved) })
 		if err != nil {
 			return err
 		}
 	}
-	db, err := f.o.Store.Open(f.o.Path, clean)
+	db, err := f.openDB(clean)
 	if err != nil {
 		return err
 	}
 	entries := 0
-	err = f.o.Store.View(db, func(tx *bbolt.Tx) error {
+	err = view(db, func(tx *bbolt.Tx) error {
 		t, err := ringsOf(tx)
 		if err != nil {
 			return err
@@ -171,6 +170,45 @@ func (f *File) load(clean bool) error {
 	f.entries.Store(int64(entries))
 	f.db.Store(db)
 	return nil
+}
+
+// maxVerified is up to which size all of the file is read before it is opened.
+const maxVerified = 64 << 20
+
+// openDB opens the file, after bringing its last commit to the disk if the end
+// was not clean.
+func (f *File) openDB(clean bool) (*bbolt.DB, error) {
+	path := f.o.Path
+	if !clean {
+		if err := disk.Durable(path); err != nil {
+			return nil, err
+		}
+	}
+	// A large one is not read whole for the sake of its list of free pages: what
+	// that would damage is found when it is read.
+	info, err := os.Stat(path)
+	if err == nil {
+		err = disk.Damage(path, pages.Verify(path, info.Size() <= maxVerified))
+	}
+	if err != nil {
+		return nil, err
+	}
+	return disk.OpenDB(path, false, mapped, f.o.OpenFile)
+}
+
+// update writes to the file. A panic in it is an error, and not the end of the
+// store.
+func (f *File) update(fn func(*bbolt.Tx) error) error {
+	update := f.o.Update
+	if update == nil {
+		update = (*bbolt.DB).Update
+	}
+	return disk.Guard(func() error { return update(f.db.Load(), fn) })
+}
+
+// view reads from a file that is open.
+func view(db *bbolt.DB, fn func(*bbolt.Tx) error) error {
+	return disk.Guard(func() error { return db.View(fn) })
 }
 
 // moveAside takes the file out of the way and forgets it. It is not closed: a
@@ -319,7 +357,7 @@ func (f *File) write(entries []*refusal, asks []*ask) (left, err error) {
 	var dropped []ringName
 	var last uint64
 	total := 0
-	err = f.o.Store.Update(f.db.Load(), func(tx *bbolt.Tx) error {
+	err = f.update(func(tx *bbolt.Tx) error {
 		t, err := ringsOf(tx)
 		if err != nil {
 			return err
@@ -401,7 +439,7 @@ func (f *File) room(n uint64) error {
 // judge says what the end of a transaction means. Damage has the file moved
 // aside and another begun, but not for ever.
 func (f *File) judge(err error) error {
-	if !f.o.Store.IsDamage(err) || f.damaged == maxDamaged {
+	if !disk.IsDamage(err) || f.damaged == maxDamaged {
 		return err
 	}
 	if aside := f.moveAside(err); aside != nil {
@@ -477,7 +515,7 @@ func (f *File) view(fn func(*rings) error) error {
 	if db == nil {
 		return host.Errorf(host.StoreUnavailable, "%s could not be opened, the log says why", f.o.Path)
 	}
-	err := f.o.Store.View(db, func(tx *bbolt.Tx) error {
+	err := view(db, func(tx *bbolt.Tx) error {
 		t, err := ringsOf(tx)
 		if err != nil {
 			return err

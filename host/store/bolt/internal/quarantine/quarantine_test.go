@@ -21,7 +21,6 @@ import (
 	"go.etcd.io/bbolt"
 
 	"github.com/postern/postern/host"
-	"github.com/postern/postern/host/store/bolt/internal/pages"
 	"github.com/postern/postern/host/store/bolt/internal/record"
 	"github.com/postern/postern/host/store/storetest"
 )
@@ -33,49 +32,6 @@ type around struct {
 	update       func(*bbolt.DB, func(*bbolt.Tx) error) error
 	broken, room error
 	aside        []error // why files were moved aside
-}
-
-var errPanic = errors.New("panic")
-
-func guard(fn func() error) (err error) {
-	defer func() {
-		if r := recover(); r != nil {
-			err = fmt.Errorf("%w: %v", errPanic, r)
-		}
-	}()
-	return fn()
-}
-
-func (a *around) Create(path string, fill func(*bbolt.Tx) error) error {
-	db, err := bbolt.Open(path, 0o600, nil)
-	if err != nil {
-		return err
-	}
-	return errors.Join(db.Update(fill), db.Close())
-}
-
-func (a *around) Open(path string, _ bool) (*bbolt.DB, error) {
-	if err := pages.Check(path); err != nil {
-		return nil, fmt.Errorf("%w: %w", record.ErrDamaged, err)
-	}
-	return bbolt.Open(path, 0o600, nil)
-}
-
-func (a *around) Update(db *bbolt.DB, fn func(*bbolt.Tx) error) error {
-	return guard(func() error {
-		if a.update != nil {
-			return a.update(db, fn)
-		}
-		return db.Update(fn)
-	})
-}
-
-func (a *around) View(db *bbolt.DB, fn func(*bbolt.Tx) error) error {
-	return guard(func() error { return db.View(fn) })
-}
-
-func (a *around) IsDamage(err error) bool {
-	return errors.Is(err, record.ErrDamaged) || errors.Is(err, errPanic)
 }
 
 func (a *around) MoveAside(path string, cause error) error {
@@ -97,6 +53,12 @@ func (a *around) Reserve(upTo uint64) error {
 func open(t *testing.T, dir string, a *around, o Options) *File {
 	t.Helper()
 	o.Path, o.Store = filepath.Join(dir, "quarantine.db"), a
+	o.Update = func(db *bbolt.DB, fn func(*bbolt.Tx) error) error {
+		if a.update != nil {
+			return a.update(db, fn)
+		}
+		return db.Update(fn)
+	}
 	if o.Entries == 0 {
 		o.Entries = 1000
 	}
