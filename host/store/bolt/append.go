@@ -51,7 +51,7 @@ func (s *Store) Append(ctx context.Context, rec *host.Record) (host.Receipt, err
 		return host.Receipt{}, fmt.Errorf("append: %w", err)
 	}
 	r := &request{rec: rec, coded: coded, done: make(chan struct{})}
-	if !s.appends.offer(r) {
+	if !s.appends.Offer(r) {
 		return host.Receipt{}, host.Errorf(host.StoreFull, "append: the queue is full")
 	}
 	select {

@@ -58,9 +58,14 @@ func appendLater(s *Store, rec *host.Record) chan answer {
 	return c
 }
 
+func queuedAppends(s *Store) int {
+	n, _ := s.appends.Waiting()
+	return n
+}
+
 // waitQueued waits until n appends are in the queue.
 func waitQueued(s *Store, n int) {
-	for len(s.appends.queue) < n {
+	for queuedAppends(s) < n {
 		runtime.Gosched()
 	}
 }
@@ -200,7 +205,7 @@ func TestAppend_queueBounds(t *testing.T) {
 						}
 						full, waiting = i, false
 					default:
-						waiting = len(s.appends.queue) < i
+						waiting = queuedAppends(s) < i
 						runtime.Gosched()
 					}
 				}
@@ -398,7 +403,7 @@ func TestAppend_queueCountsWhatItHolds(t *testing.T) {
 	large.Callback.Body = make([]byte, size)
 	later := appendLater(s, large)
 	waitQueued(s, 1)
-	if got := s.appends.bytes.Load(); got < size {
+	if _, got := s.appends.Waiting(); got < size {
 		t.Errorf("a body of %d bytes counts as %d in the queue", size, got)
 	}
 	g.pass <- nil

@@ -43,8 +43,8 @@ func open(t *testing.T, dir string, o Options) *Store {
 func kill(t *testing.T, s *Store) {
 	t.Helper()
 	s.fail(errors.New("killed by the test"))
-	s.appends.close()
-	s.changes.close()
+	s.appends.Close()
+	s.changes.Close()
 	s.stopTending()
 	if err := s.release(false); err != nil {
 		t.Fatal(err)

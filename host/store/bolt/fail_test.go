@@ -325,7 +325,7 @@ func TestInvariant13_closeThatFailsLateIsNotClean(t *testing.T) {
 			return syscall.EIO
 		}
 		if closing.Load() {
-			late.Store(s.changes.offer(&change{apply: func(*bbolt.Tx) error { return nil }, done: make(chan struct{})}))
+			late.Store(s.changes.Offer(&change{apply: func(*bbolt.Tx) error { return nil }, done: make(chan struct{})}))
 		}
 		return db.Update(fn)
 	}})

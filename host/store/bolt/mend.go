@@ -12,6 +12,7 @@ import (
 	"go.etcd.io/bbolt"
 
 	"github.com/postern/postern/host"
+	"github.com/postern/postern/host/store/bolt/internal/commit"
 	"github.com/postern/postern/host/store/bolt/internal/disk"
 	"github.com/postern/postern/host/store/bolt/internal/pages"
 	"github.com/postern/postern/host/store/bolt/internal/record"
@@ -287,7 +288,7 @@ type salvaged struct {
 
 func (c *copier) put(r salvaged) error {
 	c.batch = append(c.batch, r)
-	if len(c.batch) < maxBatch {
+	if len(c.batch) < commit.MaxBatch {
 		return nil
 	}
 	return c.flush()

@@ -224,7 +224,7 @@ type change struct {
 // change makes a change durable, with what other changes are under way.
 func (s *Store) change(c *change) error {
 	c.done = make(chan struct{})
-	if !s.changes.submit(c) {
+	if !s.changes.Submit(c) {
 		return host.Errorf(host.StoreUnavailable, "the store is closed")
 	}
 	<-c.done
@@ -240,7 +240,7 @@ func (s *Store) flushSoon() {
 		s.armed.Store(false)
 		// No room means that other changes are under way, and every commit
 		// writes the positions.
-		s.changes.offer(&change{done: make(chan struct{})})
+		s.changes.Offer(&change{done: make(chan struct{})})
 	})
 }
 

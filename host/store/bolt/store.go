@@ -14,6 +14,7 @@ import (
 	"go.etcd.io/bbolt"
 
 	"github.com/postern/postern/host"
+	"github.com/postern/postern/host/store/bolt/internal/commit"
 	"github.com/postern/postern/host/store/bolt/internal/disk"
 	"github.com/postern/postern/host/store/bolt/internal/quarantine"
 	"github.com/postern/postern/host/store/bolt/internal/queue"
@@ -144,7 +145,7 @@ type Store struct {
 	// slice is replaced, never changed.
 	log     atomic.Pointer[[]*segment]
 	index   *index
-	appends *loop[*request]
+	appends *commit.Loop[*request]
 	// Owned by the goroutine of appends.
 	next     uint64 // sequence of the next record
 	reserved uint64 // sequences up to this one may be used
@@ -165,7 +166,7 @@ type Store struct {
 	damage  damageNotes
 
 	state   *bbolt.DB
-	changes *loop[*change]
+	changes *commit.Loop[*change]
 	subs    sync.Mutex // held while a sink comes or goes
 	sinksMu sync.RWMutex
 	sinks   map[string]*queue.Sink
@@ -205,8 +206,8 @@ func Open(dir string, o Options) (*Store, error) {
 	}
 	// Tokens of an earlier life must not fit this one.
 	s.token.Store(rand.Uint64()) //nolint:gosec // it tells leases apart and guards nothing
-	s.appends = newLoop(o.QueueRequests, o.QueueBytes, func(r *request) int { return cap(r.coded) }, s.commitAppends)
-	s.changes = newLoop(maxBatch, maxBatchBytes, func(*change) int { return 0 }, s.commitChanges)
+	s.appends = commit.New(o.QueueRequests, o.QueueBytes, func(r *request) int { return cap(r.coded) }, s.commitAppends)
+	s.changes = commit.New(commit.MaxBatch, commit.MaxBytes, func(*change) int { return 0 }, s.commitChanges)
 	s.openQuarantine(clean)
 	go s.keepHouse()
 	s.tendSoon()
@@ -421,7 +422,7 @@ func (s *Store) judge(what string, err error) error {
 // Close implements [host.Store]: it commits what is queued, writes the sinks'
 // positions and marks the end as clean, unless the store has failed.
 func (s *Store) Close() error {
-	s.appends.close()
+	s.appends.Close()
 	s.quarantine.Close()
 	s.stopTending()
 	err := s.broken()
@@ -437,7 +438,7 @@ func (s *Store) Close() error {
 	if err == nil {
 		err = s.change(&change{apply: func(tx *bbolt.Tx) error { return putReserved(tx, s.next-1) }})
 	}
-	s.changes.close()
+	s.changes.Close()
 	if err == nil {
 		// What came in meanwhile may have failed.
 		err = s.broken()

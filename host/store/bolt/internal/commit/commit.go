@@ -1,4 +1,5 @@
-package bolt
+// Package commit brings together requests that are to be committed at once.
+package commit
 
 import (
 	"sync"
@@ -6,17 +7,18 @@ import (
 	"time"
 )
 
-// The bounds of one commit.
+// The bounds of one commit: requests, what they hold, and how long it waits for
+// more of them.
 const (
-	maxBatch      = 512
-	maxBatchBytes = 4 << 20
-	maxGather     = time.Millisecond
+	MaxBatch  = 512
+	MaxBytes  = 4 << 20
+	maxGather = time.Millisecond
 )
 
-// loop is a group committer: many callers hand in requests, one goroutine
+// Loop is a group committer: many callers hand in requests, one goroutine
 // commits all that have come together in one transaction. At a low rate a
-// request waits for nothing but its own commit.
-type loop[T any] struct {
+// request waits for nothing but its own commit. It is safe for concurrent use.
+type Loop[T any] struct {
 	// commit commits a batch and answers every request in it.
 	commit func([]T)
 	// size is how many bytes a request holds in the queue.
@@ -37,8 +39,11 @@ type loop[T any] struct {
 	took time.Duration
 }
 
-func newLoop[T any](requests int, maxBytes int64, size func(T) int, commit func([]T)) *loop[T] {
-	l := &loop[T]{
+// New begins a loop. Commit commits a batch and answers every request in it; it
+// is called by one goroutine. Size is how many bytes a request holds in the
+// queue, which has room for so many requests and bytes.
+func New[T any](requests int, maxBytes int64, size func(T) int, commit func([]T)) *Loop[T] {
+	l := &Loop[T]{
 		commit: commit, size: size, maxBytes: maxBytes,
 		queue: make(chan T, requests), ended: make(chan struct{}),
 	}
@@ -46,9 +51,9 @@ func newLoop[T any](requests int, maxBytes int64, size func(T) int, commit func(
 	return l
 }
 
-// offer puts r into the queue, or reports that there is no room or no queue any
+// Offer puts r into the queue, or reports that there is no room or no queue any
 // more. It does not block.
-func (l *loop[T]) offer(r T) bool {
+func (l *Loop[T]) Offer(r T) bool {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
 	n := int64(l.size(r))
@@ -65,8 +70,8 @@ func (l *loop[T]) offer(r T) bool {
 	}
 }
 
-// submit is offer, but waits for room in the queue.
-func (l *loop[T]) submit(r T) bool {
+// Submit is [Loop.Offer], but waits for room in the queue.
+func (l *Loop[T]) Submit(r T) bool {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
 	if l.closed {
@@ -77,9 +82,12 @@ func (l *loop[T]) submit(r T) bool {
 	return true
 }
 
-// close commits what is in the queue and ends the goroutine. It may be called
+// Waiting is how many requests are in the queue, and how many bytes they hold.
+func (l *Loop[T]) Waiting() (requests int, bytes int64) { return len(l.queue), l.bytes.Load() }
+
+// Close commits what is in the queue and ends the goroutine. It may be called
 // more than once.
-func (l *loop[T]) close() {
+func (l *Loop[T]) Close() {
 	l.mu.Lock()
 	if !l.closed {
 		l.closed = true
@@ -89,7 +97,7 @@ func (l *loop[T]) close() {
 	<-l.ended
 }
 
-func (l *loop[T]) run() {
+func (l *Loop[T]) run() {
 	defer close(l.ended)
 	for r := range l.queue {
 		batch := l.gather(r)
@@ -102,7 +110,7 @@ func (l *loop[T]) run() {
 // gather waits until the batch is as large as the last one was, but at most a
 // quarter of the time a commit takes: clients that wait for an answer before
 // they send again would otherwise settle into two half batches that alternate.
-func (l *loop[T]) gather(first T) []T {
+func (l *Loop[T]) gather(first T) []T {
 	batch, held := []T{first}, l.size(first)
 	l.bytes.Add(-int64(held))
 	add := func(r T) {
@@ -111,7 +119,7 @@ func (l *loop[T]) gather(first T) []T {
 		l.bytes.Add(-int64(l.size(r)))
 	}
 	var late <-chan time.Time
-	for len(batch) < maxBatch && held < maxBatchBytes {
+	for len(batch) < MaxBatch && held < MaxBytes {
 		select {
 		case r, ok := <-l.queue:
 			if !ok {
