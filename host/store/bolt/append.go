@@ -12,11 +12,8 @@ import (
 	"github.com/postern/postern/host"
 	"github.com/postern/postern/host/store/bolt/internal/disk"
 	"github.com/postern/postern/host/store/bolt/internal/record"
+	"github.com/postern/postern/host/store/bolt/internal/segment"
 )
-
-// fillLog packs the pages of the log: sequences only rise, so that no page is
-// ever inserted into. bbolt does not store it; it is set in every transaction.
-const fillLog = 0.95
 
 // request is one callback on its way to the disk.
 type request struct {
@@ -133,13 +130,13 @@ func (s *Store) writeAppends(live []*request) error {
 		return nil
 	}
 	g := s.active()
-	err := s.update(g.db, func(tx *bbolt.Tx) error { return b.write(tx, g) })
+	err := s.update(g.DB, func(tx *bbolt.Tx) error { return b.write(tx, g) })
 	if err := s.judge("append", err); err != nil {
 		return err
 	}
 	// Invariant 2: what others see changes only once the commit has succeeded.
 	s.next = b.next
-	g.kept.Add(b.kept)
+	g.Kept.Add(b.kept)
 	s.kept.Add(b.kept)
 	s.commits.Add(1)
 	whole := s.index.add(b.fresh, b.previous, b.bytes, now)
@@ -256,26 +253,26 @@ func (b *batch) find(key host.Hash) (place, bool, error) {
 //
 // Invariant 2: a record, with its dedup keys in it, and the mark of a kept
 // callback go in one transaction.
-func (b *batch) write(tx *bbolt.Tx, g *segment) error {
-	log, kept, meta := tx.Bucket(bucketLog), tx.Bucket(bucketKept), tx.Bucket(bucketMeta)
-	mark, err := parseMark(meta.Get(keyBatch))
+func (b *batch) write(tx *bbolt.Tx, g *segment.File) error {
+	log, kept, meta := tx.Bucket(segment.BucketLog), tx.Bucket(segment.BucketKept), tx.Bucket(segment.BucketMeta)
+	mark, err := segment.ParseMark(meta.Get(segment.KeyBatch))
 	if err != nil {
 		return err
 	}
-	log.FillPercent = fillLog
+	log.FillPercent = segment.Fill
 	for _, r := range b.puts {
-		key := seqKey(r.receipt.Seq)
+		key := disk.Number(r.receipt.Seq)
 		if err := log.Put(key, r.coded); err != nil {
 			return err
 		}
 		if r.rec.Kind == host.Kept {
-			mark.kept++
+			mark.Kept++
 			if err := kept.Put(key, nil); err != nil {
 				return err
 			}
 		}
 	}
-	mark.first, mark.last = b.first, b.previous
-	g.size.Store(tx.Size())
-	return meta.Put(keyBatch, mark.coded())
+	mark.First, mark.Last = b.first, b.previous
+	g.Size.Store(tx.Size())
+	return meta.Put(segment.KeyBatch, mark.Encode())
 }

@@ -254,7 +254,7 @@ func TestAppend_canceledInTheQueue(t *testing.T) {
 		t.Errorf("canceled in its commit: %v", err)
 	}
 	closeStore(t, s)
-	if _, err := s.segments()[0].db.Begin(false); err == nil {
+	if _, err := s.segments()[0].DB.Begin(false); err == nil {
 		t.Error("a closed store has an open file")
 	}
 }

@@ -19,6 +19,7 @@ import (
 
 	"github.com/postern/postern/host"
 	"github.com/postern/postern/host/store/bolt/internal/disk"
+	"github.com/postern/postern/host/store/bolt/internal/segment"
 	"github.com/postern/postern/host/store/storetest"
 )
 
@@ -124,7 +125,7 @@ func TestInvariant2_killedProcessLosesNothing(t *testing.T) {
 		}
 		wantStored(t, s, stored)
 		wantDead(t, s, dead)
-		for _, db := range []*bbolt.DB{s.active().db, s.state} {
+		for _, db := range []*bbolt.DB{s.active().DB, s.state} {
 			wantSound(t, db)
 		}
 		all := listed(t, s, host.Wanted{Reason: "malformed"}, 100)
@@ -297,10 +298,10 @@ func TestInvariant13_resyncWritesTheLastCommitAgain(t *testing.T) {
 	}
 	wrote := map[string][]byte{
 		// Keys that lie beside each other without values are those of the kept.
-		"kept marks": append(append(seqKey(last-2), seqKey(last-1)...), seqKey(last)...),
+		"kept marks": append(append(disk.Number(last-2), disk.Number(last-1)...), disk.Number(last)...),
 	}
-	err := s.active().view(func(tx *bbolt.Tx) error {
-		wrote["record"] = bytes.Clone(tx.Bucket(bucketLog).Get(seqKey(last)))
+	err := s.active().View(func(tx *bbolt.Tx) error {
+		wrote["record"] = bytes.Clone(tx.Bucket(segment.BucketLog).Get(disk.Number(last)))
 		return nil
 	})
 	if err != nil {
@@ -308,7 +309,7 @@ func TestInvariant13_resyncWritesTheLastCommitAgain(t *testing.T) {
 	}
 	kill(t, s)
 	count := func(b []byte) int {
-		file, err := os.ReadFile(segmentPath(dir, 1))
+		file, err := os.ReadFile(segment.Path(dir, 1))
 		if err != nil {
 			t.Fatal(err)
 		}

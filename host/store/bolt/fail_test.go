@@ -17,6 +17,7 @@ import (
 
 	"github.com/postern/postern/host"
 	"github.com/postern/postern/host/store/bolt/internal/disk"
+	"github.com/postern/postern/host/store/bolt/internal/segment"
 	"github.com/postern/postern/host/store/storetest"
 )
 
@@ -251,11 +252,13 @@ func TestOpen_stateMissing(t *testing.T) {
 func TestInvariant10_laterFormIsRefused(t *testing.T) {
 	dir := t.TempDir()
 	closeStore(t, open(t, dir, Options{}))
-	db, err := bbolt.Open(segmentPath(dir, 1), disk.FileMode, nil)
+	db, err := bbolt.Open(segment.Path(dir, 1), disk.FileMode, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	err = db.Update(func(tx *bbolt.Tx) error { return tx.Bucket(bucketMeta).Put(keyForm, seqKey(form+1)) })
+	err = db.Update(func(tx *bbolt.Tx) error {
+		return tx.Bucket(segment.BucketMeta).Put(disk.KeyForm, disk.Number(disk.Form+1))
+	})
 	if err := errors.Join(err, db.Close()); err != nil {
 		t.Fatal(err)
 	}
@@ -279,7 +282,7 @@ func TestRead_everyFlippedByteIsFound(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	file, err := os.ReadFile(segmentPath(dir, 1))
+	file, err := os.ReadFile(segment.Path(dir, 1))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -287,7 +290,7 @@ func TestRead_everyFlippedByteIsFound(t *testing.T) {
 	if at < 0 || bytes.Count(file, stored) != 1 {
 		t.Fatal("the record is not in the file once")
 	}
-	f, err := os.OpenFile(segmentPath(dir, 1), os.O_WRONLY, 0)
+	f, err := os.OpenFile(segment.Path(dir, 1), os.O_WRONLY, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -297,7 +300,7 @@ func TestRead_everyFlippedByteIsFound(t *testing.T) {
 			t.Fatal(err)
 		}
 		_, err := s.Callback(t.Context(), 1)
-		if err == nil || !strings.Contains(err.Error(), "record 1") || !strings.Contains(err.Error(), s.active().path) {
+		if err == nil || !strings.Contains(err.Error(), "record 1") || !strings.Contains(err.Error(), s.active().Path) {
 			t.Fatalf("byte %d flipped: %v, want an error naming record and segment", i, err)
 		}
 		if _, err := f.WriteAt([]byte{b}, int64(at+i)); err != nil {

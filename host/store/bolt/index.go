@@ -37,6 +37,14 @@ type index struct {
 	files []*keyFile
 }
 
+// place is where the event or the item set aside with some key is: the record,
+// and the index in it (those of items behind those of events).
+type place struct {
+	seq     uint64
+	index   int
+	content host.Content
+}
+
 // run is the keys of the records from one sequence on to another.
 type run struct {
 	keys        map[host.Hash]place

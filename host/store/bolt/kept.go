@@ -15,6 +15,7 @@ import (
 	"github.com/postern/postern/host/store/bolt/internal/disk"
 	"github.com/postern/postern/host/store/bolt/internal/quarantine"
 	"github.com/postern/postern/host/store/bolt/internal/record"
+	"github.com/postern/postern/host/store/bolt/internal/segment"
 )
 
 // bucketDropped of state.db has the sequences of kept callbacks that count as
@@ -37,13 +38,13 @@ func (s *Store) subtractDropped() error {
 			return nil
 		}
 		return dropped.ForEach(func(k, _ []byte) error {
-			seq, err := parseSeq(k)
+			seq, err := disk.ParseNumber(k)
 			if err != nil {
 				return err
 			}
 			// What cannot be read counts: the bound holds all the earlier.
-			_ = all[holding(all, seq)].view(func(tx *bbolt.Tx) error {
-				if found, _ := tx.Bucket(bucketKept).Cursor().Seek(k); bytes.Equal(found, k) {
+			_ = all[holding(all, seq)].View(func(tx *bbolt.Tx) error {
+				if found, _ := tx.Bucket(segment.BucketKept).Cursor().Seek(k); bytes.Equal(found, k) {
 					s.kept.Add(-1)
 				}
 				return nil
@@ -74,16 +75,16 @@ func (s *Store) keptAfter(after, last uint64, n int) ([]uint64, error) {
 // segment and one transaction, and returns how far it got. A mark that is not of
 // this segment is damage: what it stood for would be missed.
 func (s *Store) keptMarks(from, last uint64) (marks []uint64, looked uint64, err error) {
-	err = s.viewAt(from, func(tx *bbolt.Tx, all []*segment, i int) error {
+	err = s.viewAt(from, func(tx *bbolt.Tx, all []*segment.File, i int) error {
 		marks, looked = nil, last
 		end := uint64(math.MaxUint64)
 		if i < len(all)-1 {
-			end = all[i+1].first - 1
+			end = all[i+1].First - 1
 			looked = min(last, end)
 		}
-		c, next := tx.Bucket(bucketKept).Cursor(), from
-		for k, _ := c.Seek(seqKey(from)); k != nil && len(marks) < maxRead; k, _ = c.Next() {
-			seq, err := parseSeq(k)
+		c, next := tx.Bucket(segment.BucketKept).Cursor(), from
+		for k, _ := c.Seek(disk.Number(from)); k != nil && len(marks) < maxRead; k, _ = c.Next() {
+			seq, err := disk.ParseNumber(k)
 			if err == nil && (seq < next || seq > end) {
 				err = fmt.Errorf("mark of kept callback %d: %w: it is out of its place", seq, disk.ErrDamaged)
 			}
@@ -104,7 +105,7 @@ func (s *Store) appendUndropped(out, marks []uint64) ([]uint64, error) {
 	err := s.viewState(func(tx *bbolt.Tx) error {
 		dropped := tx.Bucket(bucketDropped)
 		for _, seq := range marks {
-			if dropped == nil || dropped.Get(seqKey(seq)) == nil {
+			if dropped == nil || dropped.Get(disk.Number(seq)) == nil {
 				out = append(out, seq)
 			}
 		}
@@ -198,10 +199,10 @@ func (s *Store) dropKept(seq uint64) error {
 			if err != nil {
 				return err
 			}
-			if gone = b.Get(seqKey(seq)) != nil; gone {
+			if gone = b.Get(disk.Number(seq)) != nil; gone {
 				return nil
 			}
-			return b.Put(seqKey(seq), []byte{1})
+			return b.Put(disk.Number(seq), []byte{1})
 		},
 		commit: func() {
 			if !gone {

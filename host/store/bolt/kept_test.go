@@ -16,7 +16,9 @@ import (
 	"go.etcd.io/bbolt"
 
 	"github.com/postern/postern/host"
+	"github.com/postern/postern/host/store/bolt/internal/disk"
 	"github.com/postern/postern/host/store/bolt/internal/record"
+	"github.com/postern/postern/host/store/bolt/internal/segment"
 	"github.com/postern/postern/host/store/storetest"
 )
 
@@ -225,7 +227,7 @@ func TestInvariant1_unreadableLogCountsAsKept(t *testing.T) {
 	if s.keptFrom(1, 1) {
 		t.Error("nothing is kept")
 	}
-	db := s.active().db
+	db := s.active().DB
 	if err := db.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -246,7 +248,7 @@ func TestInvariant1_markOutOfItsPlaceIsDamage(t *testing.T) {
 	if s.keptFrom(1, 1) {
 		t.Error("what was dropped counts as kept")
 	}
-	err := s.segments()[0].db.Update(func(tx *bbolt.Tx) error { return tx.Bucket(bucketKept).Put(seqKey(5), nil) })
+	err := s.segments()[0].DB.Update(func(tx *bbolt.Tx) error { return tx.Bucket(segment.BucketKept).Put(disk.Number(5), nil) })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -271,7 +273,7 @@ func TestInvariant1_whatWasDroppedExpires(t *testing.T) {
 	check := func() {
 		t.Helper()
 		wantKept(t, s, "kept-5 kept-7 kept-8 kept-9")
-		if first := s.segments()[0].first; first != 5 {
+		if first := s.segments()[0].First; first != 5 {
 			t.Errorf("the log begins at %d, want 5", first)
 		}
 		if n := droppedMarks(t, s); n != 1 {
@@ -311,11 +313,11 @@ func TestInvariant9_damagedKeptHidesOnlyItself(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	file, err := os.ReadFile(segmentPath(dir, 1))
+	file, err := os.ReadFile(segment.Path(dir, 1))
 	if err != nil {
 		t.Fatal(err)
 	}
-	f, err := os.OpenFile(segmentPath(dir, 1), os.O_WRONLY, 0)
+	f, err := os.OpenFile(segment.Path(dir, 1), os.O_WRONLY, 0)
 	if err != nil {
 		t.Fatal(err)
 	}

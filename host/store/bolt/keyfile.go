@@ -17,6 +17,7 @@ import (
 	"github.com/postern/postern/host/store/bolt/internal/dedup"
 	"github.com/postern/postern/host/store/bolt/internal/disk"
 	"github.com/postern/postern/host/store/bolt/internal/record"
+	"github.com/postern/postern/host/store/bolt/internal/segment"
 )
 
 // The buckets of a file of keys, beside bucketMeta.
@@ -24,6 +25,7 @@ var (
 	bucketBlocks = []byte("k") // least hash of a block -> the block
 	bucketFilter = []byte("f") // number -> a part of the filter
 
+	keyFirst  = []byte("first")  // sequence of the first record
 	keyLast   = []byte("last")   // sequence of the last record
 	keyNewest = []byte("newest") // when that was committed, Unix nanoseconds
 	keyCount  = []byte("count")  // entries
@@ -141,18 +143,18 @@ func (w *keyWriter) end(of keySpan) error {
 			return err
 		}
 		for i, part := range w.filter.Encode() {
-			if err := f.Put(seqKey(uint64(i)), part); err != nil {
+			if err := f.Put(disk.Number(uint64(i)), part); err != nil {
 				return err
 			}
 		}
-		m, err := tx.CreateBucket(bucketMeta)
+		m, err := tx.CreateBucket(segment.BucketMeta)
 		if err != nil {
 			return err
 		}
 		return errors.Join(
-			m.Put(keyForm, seqKey(form)), m.Put(keyFirst, seqKey(of.first)), m.Put(keyLast, seqKey(of.last)),
-			m.Put(keyNewest, seqKey(record.Stamp(of.newest))), m.Put(keyCount, seqKey(uint64(w.count))), //nolint:gosec // never negative
-			m.Put(keyWords, seqKey(uint64(w.filter.Words()))), //nolint:gosec // never negative
+			m.Put(disk.KeyForm, disk.Number(disk.Form)), m.Put(keyFirst, disk.Number(of.first)), m.Put(keyLast, disk.Number(of.last)),
+			m.Put(keyNewest, disk.Number(record.Stamp(of.newest))), m.Put(keyCount, disk.Number(uint64(w.count))), //nolint:gosec // never negative
+			m.Put(keyWords, disk.Number(uint64(w.filter.Words()))), //nolint:gosec // never negative
 		)
 	})
 }
@@ -175,11 +177,11 @@ func (s *Store) openKeys(path string) (*keyFile, error) {
 }
 
 func (f *keyFile) load(tx *bbolt.Tx) error {
-	m, filter := tx.Bucket(bucketMeta), tx.Bucket(bucketFilter)
+	m, filter := tx.Bucket(segment.BucketMeta), tx.Bucket(bucketFilter)
 	if m == nil || filter == nil || tx.Bucket(bucketBlocks) == nil {
 		return fmt.Errorf("%w: a bucket is missing", dedup.ErrDamaged)
 	}
-	if err := checkForm(m); err != nil {
+	if err := disk.CheckForm(m); err != nil {
 		return err
 	}
 	var numbers [5]uint64

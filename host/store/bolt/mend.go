@@ -1,7 +1,6 @@
 package bolt
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"maps"
@@ -9,13 +8,10 @@ import (
 	"slices"
 	"sync"
 
-	"go.etcd.io/bbolt"
-
 	"github.com/postern/postern/host"
-	"github.com/postern/postern/host/store/bolt/internal/commit"
 	"github.com/postern/postern/host/store/bolt/internal/disk"
-	"github.com/postern/postern/host/store/bolt/internal/pages"
 	"github.com/postern/postern/host/store/bolt/internal/record"
+	"github.com/postern/postern/host/store/bolt/internal/segment"
 )
 
 // damageNotes are what was found damaged, for operators.
@@ -76,7 +72,7 @@ func (s *Store) mendKeys(f *keyFile) error {
 // mendFrom adds the keys that the log has of a range, and reports whether it has
 // all of the range.
 func (s *Store) mendFrom(of keySpan, keys map[host.Hash]place) bool {
-	whole := s.segments()[0].first <= of.first
+	whole := s.segments()[0].First <= of.first
 	err := s.eachKey(of.first, of.last, func(_ uint64, _ int, more map[host.Hash]place) error {
 		maps.Copy(keys, more)
 		return nil
@@ -90,10 +86,10 @@ func (s *Store) mendFrom(of keySpan, keys map[host.Hash]place) bool {
 func (s *Store) eachKey(first, last uint64, fn func(seq uint64, size int, keys map[host.Hash]place) error) error {
 	var lost error
 	for _, g := range s.segments() {
-		err := g.walk(first, last, func(seq uint64, b []byte) error {
+		err := g.Walk(first, last, func(seq uint64, b []byte) error {
 			e, err := record.Look(b, seq)
 			if err != nil {
-				lost = errors.Join(lost, fmt.Errorf("segment %s: record %d: %w", g.path, seq, err))
+				lost = errors.Join(lost, fmt.Errorf("segment %s: record %d: %w", g.Path, seq, err))
 				return nil
 			}
 			keys := make(map[host.Hash]place, len(e.Keys))
@@ -113,7 +109,7 @@ func (s *Store) eachKey(first, last uint64, fn func(seq uint64, size int, keys m
 // last file of keys, and whatever range has none, because its file was damaged
 // or never written.
 func (s *Store) indexLog() error {
-	next := s.segments()[0].first
+	next := s.segments()[0].First
 	for _, f := range s.index.list() {
 		if next < f.first {
 			if err := s.indexGap(next, f.first-1); err != nil {
@@ -184,136 +180,34 @@ func (s *Store) openIndex(paths []string) error {
 	return s.indexLog()
 }
 
-// walk calls fn with every record from one sequence on to another. The bytes are
-// gone when fn returns.
-func (g *segment) walk(first, last uint64, fn func(seq uint64, b []byte) error) error {
-	return g.view(func(tx *bbolt.Tx) error {
-		c := tx.Bucket(bucketLog).Cursor()
-		for k, v := c.Seek(seqKey(first)); k != nil; k, v = c.Next() {
-			seq, err := parseSeq(k)
-			if err != nil {
-				return err
-			}
-			if seq > last {
-				return nil
-			}
-			if err := fn(seq, v); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-}
-
 // salvage moves a damaged segment aside and puts a new one in its place, with
 // every record of it that can be read.
-func (s *Store) salvage(h segmentHead, active bool, cause error) (*segment, error) {
-	path := segmentPath(s.dir, h.first)
-	h.mended = true
-	var c copier
+func (s *Store) salvage(h segment.Head, active bool, cause error) (*segment.File, error) {
+	path := segment.Path(s.dir, h.First)
 	if err := disk.PutAside(s.dir, path, os.Link); err != nil {
 		return nil, err
 	}
-	err := disk.CreateFile(path, func(db *bbolt.DB) error {
-		err := db.Update(func(tx *bbolt.Tx) error { return fillSegment(tx, h) })
-		if err != nil {
-			return err
-		}
-		c = copier{to: db, mark: batchMark{first: h.first}}
-		return c.copyFrom(path)
-	})
+	c, err := segment.Salvage(s.dir, h)
 	if err != nil {
 		return nil, fmt.Errorf("salvage %s: %w", path, err)
 	}
 	s.note("%v; it is in damaged/ now, and %d of its records, up to %d, are served from a copy (%d pages or records could not be read)",
-		cause, c.copied, c.mark.last, c.lost)
-	return s.takeSegment(h.first, active)
-}
-
-// copyFrom puts what can be read of the records in the segment at path into
-// another one.
-func (c *copier) copyFrom(path string) error {
-	from, err := pages.OpenTree(path)
-	if disk.IsDamage(disk.Damage(path, err)) {
-		c.lost++
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	defer from.Close() //nolint:errcheck // nothing was written
-	err = from.Each(bucketLog, func(key, value []byte) error {
-		seq, err := parseSeq(key)
-		if err == nil && seq >= c.mark.first {
-			var e record.Entry
-			if e, err = record.Look(value, seq); err == nil {
-				return c.put(salvaged{seq, bytes.Clone(value), e.Kind == host.Kept})
-			}
-		}
-		c.lost++
-		return nil
-	}, func(error) { c.lost++ })
-	return errors.Join(err, c.flush())
+		cause, c.Copied, c.Last, c.Lost)
+	return s.takeSegment(h.First, active)
 }
 
 // mendSegment does that to a segment that was found damaged in use, and is not
 // written to.
-func (s *Store) mendSegment(g *segment) error {
-	s.kept.Add(-g.kept.Load())
-	h := segmentHead{first: g.first, previous: g.previous, created: g.created}
-	fresh, err := s.salvage(h, false, fmt.Errorf("segment %s cannot be read whole", g.path))
+func (s *Store) mendSegment(g *segment.File) error {
+	s.kept.Add(-g.Kept.Load())
+	h := segment.Head{First: g.First, Previous: g.Previous, Created: g.Created}
+	fresh, err := s.salvage(h, false, fmt.Errorf("segment %s cannot be read whole", g.Path))
 	if err != nil {
 		return err
 	}
-	fresh.last.Store(max(fresh.last.Load(), g.last.Load()))
+	fresh.Last.Store(max(fresh.Last.Load(), g.Last.Load()))
 	all := slices.Clone(s.segments())
 	all[slices.Index(all, g)] = fresh
 	s.setSegments(all)
-	return g.db.Close()
-}
-
-// copier writes records into a segment, many in a transaction.
-type copier struct {
-	to           *bbolt.DB
-	mark         batchMark
-	copied, lost int
-	batch        []salvaged
-}
-
-type salvaged struct {
-	seq   uint64
-	value []byte
-	kept  bool
-}
-
-func (c *copier) put(r salvaged) error {
-	c.batch = append(c.batch, r)
-	if len(c.batch) < commit.MaxBatch {
-		return nil
-	}
-	return c.flush()
-}
-
-func (c *copier) flush() error {
-	err := c.to.Update(func(tx *bbolt.Tx) error {
-		log, kept := tx.Bucket(bucketLog), tx.Bucket(bucketKept)
-		log.FillPercent = fillLog
-		for i := range c.batch {
-			r := &c.batch[i]
-			if err := log.Put(seqKey(r.seq), r.value); err != nil {
-				return err
-			}
-			if r.kept {
-				c.mark.kept++
-				if err := kept.Put(seqKey(r.seq), nil); err != nil {
-					return err
-				}
-			}
-			c.mark.last = max(c.mark.last, r.seq)
-		}
-		return tx.Bucket(bucketMeta).Put(keyBatch, c.mark.coded())
-	})
-	c.copied += len(c.batch)
-	c.batch = c.batch[:0]
-	return err
+	return g.DB.Close()
 }

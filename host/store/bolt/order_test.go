@@ -15,8 +15,10 @@ import (
 	"go.etcd.io/bbolt"
 
 	"github.com/postern/postern/host"
+	"github.com/postern/postern/host/store/bolt/internal/disk"
 	"github.com/postern/postern/host/store/bolt/internal/queue"
 	"github.com/postern/postern/host/store/bolt/internal/record"
+	"github.com/postern/postern/host/store/bolt/internal/segment"
 	"github.com/postern/postern/host/store/storetest"
 )
 
@@ -284,7 +286,7 @@ func TestInvariant6_lostEventDoesNotHoldUpItsSubject(t *testing.T) {
 	appendOf(t, s, "hot", 1, 1)
 	ds, _ := leaseOf(t, s, "a")
 	settle(t, s, host.Again, now(), ds...)
-	err := s.update(s.active().db, func(tx *bbolt.Tx) error { return tx.Bucket(bucketLog).Delete(seqKey(1)) })
+	err := s.update(s.active().DB, func(tx *bbolt.Tx) error { return tx.Bucket(segment.BucketLog).Delete(disk.Number(1)) })
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -57,7 +57,7 @@ func (a around) Room() error {
 // Reserved is the highest number that an entry may have.
 func (a around) Reserved() (n uint64, err error) {
 	err = a.s.viewState(func(tx *bbolt.Tx) error {
-		if v := tx.Bucket(bucketState).Get(keyRefused); len(v) == len(seqKey(0)) {
+		if v := tx.Bucket(bucketState).Get(keyRefused); len(v) == len(disk.Number(0)) {
 			n = binary.BigEndian.Uint64(v)
 		}
 		return nil
@@ -68,7 +68,7 @@ func (a around) Reserved() (n uint64, err error) {
 // Reserve has entries have numbers up to one, durably.
 func (a around) Reserve(upTo uint64) error {
 	return a.s.change(&change{apply: func(tx *bbolt.Tx) error {
-		return tx.Bucket(bucketState).Put(keyRefused, seqKey(upTo))
+		return tx.Bucket(bucketState).Put(keyRefused, disk.Number(upTo))
 	}})
 }
 

@@ -15,6 +15,7 @@ import (
 
 	"github.com/postern/postern/host"
 	"github.com/postern/postern/host/store/bolt/internal/disk"
+	"github.com/postern/postern/host/store/bolt/internal/segment"
 	"github.com/postern/postern/host/store/storetest"
 )
 
@@ -194,7 +195,7 @@ func TestQuarantine_damagedFileIsMovedAside(t *testing.T) {
 			}
 		},
 		"no bucket": change(func(tx *bbolt.Tx) error { return tx.DeleteBucket([]byte("o")) }),
-		"no form":   change(func(tx *bbolt.Tx) error { return tx.Bucket(bucketMeta).Delete(keyForm) }),
+		"no form":   change(func(tx *bbolt.Tx) error { return tx.Bucket(segment.BucketMeta).Delete(disk.KeyForm) }),
 		"ring": change(func(tx *bbolt.Tx) error {
 			return tx.Bucket([]byte("g")).Put([]byte("acme\x00till\x00malformed"), []byte("ring"))
 		}),
@@ -251,7 +252,7 @@ func TestInvariant10_laterQuarantineIsLeftAlone(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		err = db.Update(func(tx *bbolt.Tx) error { return tx.Bucket(bucketMeta).Put(keyForm, seqKey(n)) })
+		err = db.Update(func(tx *bbolt.Tx) error { return tx.Bucket(segment.BucketMeta).Put(disk.KeyForm, disk.Number(n)) })
 		if err := errors.Join(err, db.Close()); err != nil {
 			t.Fatal(err)
 		}

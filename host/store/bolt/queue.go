@@ -12,6 +12,7 @@ import (
 	"go.etcd.io/bbolt"
 
 	"github.com/postern/postern/host"
+	"github.com/postern/postern/host/store/bolt/internal/disk"
 	"github.com/postern/postern/host/store/bolt/internal/queue"
 	"github.com/postern/postern/host/store/bolt/internal/record"
 )
@@ -258,7 +259,7 @@ func (s *Store) Replay(_ context.Context, name string, from, to host.Cursor) err
 	}
 	return s.change(&change{
 		apply: func(tx *bbolt.Tx) error {
-			return sinkBucket(tx, name).Put(keyReplays, seqKey(uint64(number)))
+			return sinkBucket(tx, name).Put(keyReplays, disk.Number(uint64(number)))
 		},
 		revert: back,
 	})
@@ -292,7 +293,7 @@ func (s *Store) Lag(_ context.Context, name string) (host.Lag, error) {
 	if err != nil {
 		return host.Lag{}, err
 	}
-	return k.Lag(s.options.Now(), s.segments()[0].first, s.last.Load()), nil
+	return k.Lag(s.options.Now(), s.segments()[0].First, s.last.Load()), nil
 }
 
 // oldestNeeded is the lowest sequence that a sink still needs from the log: for

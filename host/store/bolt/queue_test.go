@@ -115,7 +115,7 @@ func spoil(t *testing.T, s *Store, seq uint64) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	path := s.active().path
+	path := s.active().Path
 	file, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)

@@ -13,6 +13,7 @@ import (
 	"github.com/postern/postern/host"
 	"github.com/postern/postern/host/store/bolt/internal/disk"
 	"github.com/postern/postern/host/store/bolt/internal/record"
+	"github.com/postern/postern/host/store/bolt/internal/segment"
 )
 
 // The bounds of one read transaction: while one is open no page that was freed
@@ -32,9 +33,9 @@ type pos = record.Pos
 
 // holding returns the index of the segment whose range holds seq; the first one
 // for what is before them all.
-func holding(all []*segment, seq uint64) int {
+func holding(all []*segment.File, seq uint64) int {
 	for i := len(all) - 1; i > 0; i-- {
-		if all[i].first <= seq {
+		if all[i].First <= seq {
 			return i
 		}
 	}
@@ -43,18 +44,18 @@ func holding(all []*segment, seq uint64) int {
 
 // viewAt reads from the segment that holds seq, the i-th of all. It does so again
 // if that one has expired, or was mended, meanwhile.
-func (s *Store) viewAt(seq uint64, fn func(tx *bbolt.Tx, all []*segment, i int) error) error {
+func (s *Store) viewAt(seq uint64, fn func(tx *bbolt.Tx, all []*segment.File, i int) error) error {
 	for {
 		all := s.segments()
 		i := holding(all, seq)
-		err := all[i].sound()
+		err := all[i].Sound()
 		if err == nil {
-			err = all[i].view(func(tx *bbolt.Tx) error { return fn(tx, all, i) })
+			err = all[i].View(func(tx *bbolt.Tx) error { return fn(tx, all, i) })
 		}
 		if errors.Is(err, berrors.ErrDatabaseNotOpen) && !slices.Contains(s.segments(), all[i]) {
 			continue
 		}
-		if disk.IsDamage(err) && all[i].damaged.CompareAndSwap(false, true) {
+		if disk.IsDamage(err) && all[i].Damaged.CompareAndSwap(false, true) {
 			s.tendSoon()
 		}
 		return err
@@ -63,11 +64,11 @@ func (s *Store) viewAt(seq uint64, fn func(tx *bbolt.Tx, all []*segment, i int) 
 
 // record calls fn with the bytes of one record, which are gone when it returns.
 func (s *Store) record(seq uint64, fn func(b []byte) error) error {
-	if seq == 0 || seq > s.last.Load() || seq < s.segments()[0].first {
+	if seq == 0 || seq > s.last.Load() || seq < s.segments()[0].First {
 		return fmt.Errorf("record %d: %w", seq, host.ErrNotFound)
 	}
-	return s.viewAt(seq, func(tx *bbolt.Tx, _ []*segment, _ int) error {
-		k, b := tx.Bucket(bucketLog).Cursor().Seek(seqKey(seq))
+	return s.viewAt(seq, func(tx *bbolt.Tx, _ []*segment.File, _ int) error {
+		k, b := tx.Bucket(segment.BucketLog).Cursor().Seek(disk.Number(seq))
 		err := absent(k, b, seq)
 		if err == nil {
 			err = fn(b)
@@ -85,7 +86,7 @@ func absent(k, b []byte, seq uint64) error {
 	if k == nil {
 		return host.ErrNotFound
 	}
-	at, err := parseSeq(k)
+	at, err := disk.ParseNumber(k)
 	if err != nil || at == seq {
 		return err
 	}
@@ -179,15 +180,15 @@ func (s *Store) scan(at pos, n int, want *host.Filter) (chunk, error) {
 		out.end = true
 		return out, nil
 	}
-	err := s.viewAt(at.Seq, func(tx *bbolt.Tx, all []*segment, i int) error {
+	err := s.viewAt(at.Seq, func(tx *bbolt.Tx, all []*segment.File, i int) error {
 		out = chunk{next: at}
-		if at.Seq < all[i].first {
-			out.next = pos{Seq: all[i].first}
+		if at.Seq < all[i].First {
+			out.next = pos{Seq: all[i].First}
 		}
-		c := tx.Bucket(bucketLog).Cursor()
+		c := tx.Bucket(segment.BucketLog).Cursor()
 		records, bytes := 0, 0
-		for k, v := c.Seek(seqKey(out.next.Seq)); k != nil; k, v = c.Next() {
-			seq, err := parseSeq(k)
+		for k, v := c.Seek(disk.Number(out.next.Seq)); k != nil; k, v = c.Next() {
+			seq, err := disk.ParseNumber(k)
 			if err != nil {
 				return err
 			}
@@ -209,16 +210,16 @@ func (s *Store) scan(at pos, n int, want *host.Filter) (chunk, error) {
 		if out.end = i == len(all)-1; out.end {
 			out.next = pos{Seq: last + 1}
 		} else {
-			out.next = pos{Seq: all[i+1].first}
+			out.next = pos{Seq: all[i+1].First}
 		}
 		return nil
 	})
 	if out.damage != nil {
 		all := s.segments()
 		g := all[holding(all, at.Seq)]
-		out.damage = fmt.Errorf("segment %s: %w", g.path, out.damage)
+		out.damage = fmt.Errorf("segment %s: %w", g.Path, out.damage)
 		// A copy has nothing more to give.
-		if !g.mended && g != s.active() && g.damaged.CompareAndSwap(false, true) {
+		if !g.Mended && g != s.active() && g.Damaged.CompareAndSwap(false, true) {
 			s.tendSoon()
 		}
 	}
@@ -317,7 +318,7 @@ func (s *Store) endCursor(p *host.Page, next pos) host.Cursor {
 	case s.last.Load() == 0:
 		return p.After
 	case p.Newest:
-		return host.CursorAt(s.segments()[0].first, 0)
+		return host.CursorAt(s.segments()[0].First, 0)
 	}
 	return max(p.After, host.CursorAt(next.Seq-1, endOfRecord))
 }
@@ -328,10 +329,10 @@ func (s *Store) scanBack(before pos, n int, want *host.Filter) (chunk, error) {
 		before = pos{Seq: last, Index: endOfRecord + 1}
 	}
 	out := chunk{next: before}
-	err := s.viewAt(before.Seq, func(tx *bbolt.Tx, all []*segment, i int) error {
+	err := s.viewAt(before.Seq, func(tx *bbolt.Tx, all []*segment.File, i int) error {
 		out = chunk{next: before}
-		c := tx.Bucket(bucketLog).Cursor()
-		k, v := c.Seek(seqKey(before.Seq))
+		c := tx.Bucket(segment.BucketLog).Cursor()
+		k, v := c.Seek(disk.Number(before.Seq))
 		if k == nil {
 			k, v = c.Last()
 		} else if binary.BigEndian.Uint64(k) > before.Seq {
@@ -344,24 +345,24 @@ func (s *Store) scanBack(before pos, n int, want *host.Filter) (chunk, error) {
 			}
 			records++
 			bytes += len(v)
-			seq, err := parseSeq(k)
+			seq, err := disk.ParseNumber(k)
 			if err != nil {
 				return err
 			}
 			if seq < expected {
-				out.damage = fmt.Errorf("segment %s: records %d to %d are missing", all[i].path, seq+1, expected)
+				out.damage = fmt.Errorf("segment %s: records %d to %d are missing", all[i].Path, seq+1, expected)
 			}
 			if expected, err = record.Previous(v, seq); err == nil {
 				err = out.takeBack(v, seq, n, want)
 			}
 			if err != nil {
-				out.damage = fmt.Errorf("segment %s: record %d: %w", all[i].path, seq, err)
+				out.damage = fmt.Errorf("segment %s: record %d: %w", all[i].Path, seq, err)
 				out.next = pos{Seq: seq - 1, Index: endOfRecord + 1}
 				return nil
 			}
 		}
 		if out.end = i == 0; !out.end {
-			out.next = pos{Seq: all[i].first - 1, Index: endOfRecord + 1}
+			out.next = pos{Seq: all[i].First - 1, Index: endOfRecord + 1}
 		}
 		return nil
 	})

@@ -286,7 +286,7 @@ func wantWhole(t *testing.T, dir string, records int) {
 	if got, err := s.Append(t.Context(), storetest.SampleIgnored(0)); err != nil || got.Seq <= uint64(records) {
 		t.Errorf("append: %+v, %v, want a sequence above %d", got, err, records)
 	}
-	for _, db := range []*bbolt.DB{s.active().db, s.state} {
+	for _, db := range []*bbolt.DB{s.active().DB, s.state} {
 		wantSound(t, db)
 	}
 	names, err := filepath.Glob(filepath.Join(dir, "*.tmp"))

@@ -100,7 +100,7 @@ func (s *Store) prepareState(hasSegments, clean bool) error {
 			if err != nil {
 				return err
 			}
-			return errors.Join(m.Put(keyForm, seqKey(form)), m.Put(keyReserved, seqKey(0)))
+			return errors.Join(m.Put(disk.KeyForm, disk.Number(disk.Form)), m.Put(keyReserved, disk.Number(0)))
 		})
 	case err != nil || clean:
 		return err
@@ -125,11 +125,11 @@ func (s *Store) loadState() error {
 		if m == nil || sinks == nil {
 			return fmt.Errorf("it is %w: a bucket is missing", disk.ErrDamaged)
 		}
-		if err := checkForm(m); err != nil {
+		if err := disk.CheckForm(m); err != nil {
 			return err
 		}
 		reserved := m.Get(keyReserved)
-		if len(reserved) != len(seqKey(0)) {
+		if len(reserved) != len(disk.Number(0)) {
 			return fmt.Errorf("it is %w: no reserved sequence", disk.ErrDamaged)
 		}
 		s.reserved = binary.BigEndian.Uint64(reserved)
@@ -193,7 +193,7 @@ func (s *Store) loadSink(name string, b *bbolt.Bucket) (*queue.Sink, error) {
 // loadReplay reads the replay of a sink, if one is under way.
 func loadReplay(k *queue.Sink, b *bbolt.Bucket) error {
 	var replays uint64
-	if n := b.Get(keyReplays); len(n) == len(seqKey(0)) {
+	if n := b.Get(keyReplays); len(n) == len(disk.Number(0)) {
 		replays = binary.BigEndian.Uint64(n)
 	} else if n != nil {
 		return errors.New("damaged number of replays")
@@ -343,7 +343,7 @@ func sinkBucket(tx *bbolt.Tx, name string) *bbolt.Bucket {
 }
 
 func putReserved(tx *bbolt.Tx, seq uint64) error {
-	return tx.Bucket(bucketState).Put(keyReserved, seqKey(seq))
+	return tx.Bucket(bucketState).Put(keyReserved, disk.Number(seq))
 }
 
 // reserve makes sure that no sequence up to seq is ever given out again, even

@@ -14,6 +14,7 @@ import (
 	"github.com/postern/postern/host"
 	"github.com/postern/postern/host/store/bolt/internal/disk"
 	"github.com/postern/postern/host/store/bolt/internal/record"
+	"github.com/postern/postern/host/store/bolt/internal/segment"
 )
 
 // Status implements [host.Store]. Bytes are those of all files in the directory.
@@ -54,12 +55,12 @@ func (s *Store) Status(context.Context) (host.Status, error) {
 // oldest is when the callback of the oldest record was received; zero without
 // one, or if it cannot be read.
 func (s *Store) oldest() (at time.Time) {
-	_ = s.viewAt(0, func(tx *bbolt.Tx, _ []*segment, _ int) error {
-		k, v := tx.Bucket(bucketLog).Cursor().First()
+	_ = s.viewAt(0, func(tx *bbolt.Tx, _ []*segment.File, _ int) error {
+		k, v := tx.Bucket(segment.BucketLog).Cursor().First()
 		if k == nil {
 			return nil
 		}
-		seq, err := parseSeq(k)
+		seq, err := disk.ParseNumber(k)
 		if err != nil || seq > s.last.Load() {
 			return err
 		}

@@ -1,16 +1,13 @@
 package bolt
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
-	"path/filepath"
 	"slices"
 	"time"
 
-	"go.etcd.io/bbolt"
-
 	"github.com/postern/postern/host/store/bolt/internal/disk"
+	"github.com/postern/postern/host/store/bolt/internal/segment"
 )
 
 // tendEvery is how often it is looked what has expired, by the machine's clock;
@@ -21,11 +18,11 @@ const tendEvery = time.Minute
 // calls it. A disk too full for another file leaves the active one in use.
 func (s *Store) rotate(now time.Time) error {
 	g := s.active()
-	if s.last.Load() < g.first ||
-		g.size.Load() < s.options.SegmentSize && now.Sub(g.created) < s.options.SegmentAge {
+	if s.last.Load() < g.First ||
+		g.Size.Load() < s.options.SegmentSize && now.Sub(g.Created) < s.options.SegmentAge {
 		return nil
 	}
-	if err := s.judge("end a segment", s.seal(g)); err != nil {
+	if err := s.judge("end a segment", g.Seal()); err != nil {
 		return err
 	}
 	next, err := s.nextSegment(now)
@@ -36,7 +33,7 @@ func (s *Store) rotate(now time.Time) error {
 	if err := s.judge("begin a segment", err); err != nil {
 		return err
 	}
-	g.last.Store(s.last.Load())
+	g.Last.Store(s.last.Load())
 	s.setSegments(append(slices.Clone(s.segments()), next))
 	// Its keys are written before anything of it may expire.
 	s.tendSoon()
@@ -44,27 +41,11 @@ func (s *Store) rotate(now time.Time) error {
 }
 
 // nextSegment makes and opens the segment after the active one.
-func (s *Store) nextSegment(now time.Time) (*segment, error) {
-	if err := createSegment(s.dir, segmentHead{first: s.next, previous: s.last.Load(), created: now}); err != nil {
+func (s *Store) nextSegment(now time.Time) (*segment.File, error) {
+	if err := segment.Create(s.dir, segment.Head{First: s.next, Previous: s.last.Load(), Created: now}); err != nil {
 		return nil, err
 	}
 	return s.openSegment(s.next, true)
-}
-
-// seal commits a transaction that changes nothing: bbolt has two meta pages, and
-// after it both lead to all records, so that losing one of them loses none. A
-// full disk leaves it out.
-func (s *Store) seal(g *segment) error {
-	err := disk.Guard(func() error {
-		return g.db.Update(func(tx *bbolt.Tx) error {
-			m := tx.Bucket(bucketMeta)
-			return m.Put(keyBatch, bytes.Clone(m.Get(keyBatch)))
-		})
-	})
-	if disk.IsFull(err) {
-		return nil
-	}
-	return err
 }
 
 // tendSoon has tend run.
@@ -110,7 +91,7 @@ func (s *Store) stopTending() {
 // tend writes dedup keys to files, merges and mends those, and removes what has
 // expired. It does not hold up appends or deliveries. Not for concurrent use.
 func (s *Store) tend(now time.Time) error {
-	closed := s.active().first > s.index.covered()+1
+	closed := s.active().First > s.index.covered()+1
 	if closed || s.index.due() {
 		if err := s.flushKeys(); err != nil {
 			return err
@@ -124,7 +105,7 @@ func (s *Store) tend(now time.Time) error {
 		}
 	}
 	for _, g := range s.segments() {
-		if g.damaged.Load() && g != s.active() {
+		if g.Damaged.Load() && g != s.active() {
 			if err := s.mendSegment(g); err != nil {
 				return err
 			}
@@ -146,26 +127,16 @@ func (s *Store) expireSegments(now time.Time) error {
 			return nil
 		}
 		g, next := all[0], all[1]
-		last := g.last.Load()
+		last := g.Last.Load()
 		// A segment ended when the next one began.
-		if g.damaged.Load() || now.Sub(next.created) <= s.options.Retention || last >= needed ||
-			last > s.index.covered() || s.keptFrom(g.first, last) {
+		if g.Damaged.Load() || now.Sub(next.Created) <= s.options.Retention || last >= needed ||
+			last > s.index.covered() || s.keptFrom(g.First, last) {
 			return nil
 		}
-		if err := s.expire(g); err != nil {
-			return fmt.Errorf("expire segment %s: %w", g.path, err)
+		s.setSegments(s.segments()[1:])
+		if err := g.Remove(); err != nil {
+			return fmt.Errorf("expire segment %s: %w", g.Path, err)
 		}
-		s.forgetKept(next.first)
+		s.forgetKept(next.First)
 	}
-}
-
-func (s *Store) expire(g *segment) error {
-	s.setSegments(s.segments()[1:])
-	if err := g.db.Close(); err != nil {
-		return err
-	}
-	if err := disk.Remove(g.path); err != nil {
-		return err
-	}
-	return disk.Sync(filepath.Dir(g.path))
 }

@@ -98,8 +98,8 @@ func TestRotate_bySizeAndAge(t *testing.T) {
 		t.Errorf("%d events, %v, want 102", len(page), err)
 	}
 	tend(t, s, clock.at)
-	if got := s.index.covered(); got+1 < s.active().first {
-		t.Errorf("keys are in files up to %d, want all before segment %d", got, s.active().first)
+	if got := s.index.covered(); got+1 < s.active().First {
+		t.Errorf("keys are in files up to %d, want all before segment %d", got, s.active().First)
 	}
 	fill(t, s, 0, 102, host.Duplicate)
 	closeStore(t, s)
@@ -114,7 +114,7 @@ func TestInvariant4_nothingUndeliveredExpires(t *testing.T) {
 	clock.at = clock.at.Add(8 * 24 * time.Hour)
 	fill(t, s, 100, 1, host.Stored)
 	tend(t, s, clock.at)
-	if got := s.segments()[0].first; got != 1 {
+	if got := s.segments()[0].First; got != 1 {
 		t.Errorf("the log begins at %d although nothing was delivered", got)
 	}
 	drain(t, s, "a")
@@ -319,7 +319,7 @@ func firstOf(t *testing.T, path string) uint64 {
 // clearRecord clears every page of a file that a record begins in.
 func clearRecord(t *testing.T, b []byte, seq uint64) {
 	t.Helper()
-	head := append([]byte{2, 1, byte(host.Accepted), 0}, seqKey(seq)...)
+	head := append([]byte{2, 1, byte(host.Accepted), 0}, disk.Number(seq)...)
 	found := false
 	for at := bytes.Index(b, head); at >= 0; at = bytes.Index(b, head) {
 		clear(b[at&^4095 : at&^4095+4096])
