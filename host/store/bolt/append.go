@@ -11,6 +11,7 @@ import (
 
 	"github.com/postern/postern/host"
 	"github.com/postern/postern/host/store/bolt/internal/disk"
+	"github.com/postern/postern/host/store/bolt/internal/keys"
 	"github.com/postern/postern/host/store/bolt/internal/record"
 	"github.com/postern/postern/host/store/bolt/internal/segment"
 )
@@ -82,7 +83,7 @@ type batch struct {
 	kept                  int64 // callbacks kept by it
 	bytes                 int64 // of its records
 	// fresh are the keys of what is stored in this commit.
-	fresh map[host.Hash]place
+	fresh map[host.Hash]keys.Place
 	puts  []*request
 }
 
@@ -121,7 +122,7 @@ func (s *Store) writeAppends(live []*request) error {
 	}
 	b := &batch{
 		s: s, first: s.next, next: s.next, previous: s.last.Load(),
-		fresh: make(map[host.Hash]place, len(live)),
+		fresh: make(map[host.Hash]keys.Place, len(live)),
 	}
 	for _, r := range live {
 		b.judge(r)
@@ -139,7 +140,7 @@ func (s *Store) writeAppends(live []*request) error {
 	g.Kept.Add(b.kept)
 	s.kept.Add(b.kept)
 	s.commits.Add(1)
-	whole := s.index.add(b.fresh, b.previous, b.bytes, now)
+	whole := s.index.Add(b.fresh, b.previous, b.bytes, now)
 	s.last.Store(b.previous)
 	if whole {
 		s.tendSoon()
@@ -169,7 +170,7 @@ func (b *batch) judge(r *request) {
 	anew := rec.Kind != host.Accepted
 	var own []host.Hash
 	take := func(key host.Hash, index int, content host.Content, d host.Disposition) host.Disposition {
-		b.fresh[key] = place{seq: b.next, index: index, content: content}
+		b.fresh[key] = keys.Place{Seq: b.next, Index: index, Content: content}
 		own, anew = append(own, key), true
 		return d
 	}
@@ -213,7 +214,7 @@ func (b *batch) dispositions(
 	for i := range rec.Events {
 		ev := &rec.Events[i]
 		first, found, err := b.find(ev.Key)
-		if err == nil && found && first.content != ev.Content {
+		if err == nil && found && first.Content != ev.Content {
 			_, found, err = b.find(ev.ConflictKey)
 			if err == nil && !found {
 				events[i] = take(ev.ConflictKey, i, ev.Content, host.Conflicted)
@@ -242,11 +243,11 @@ func (b *batch) dispositions(
 }
 
 // find looks a key up in this batch, then in all that is durable.
-func (b *batch) find(key host.Hash) (place, bool, error) {
+func (b *batch) find(key host.Hash) (keys.Place, bool, error) {
 	if p, found := b.fresh[key]; found {
 		return p, true, nil
 	}
-	return b.s.index.find(key)
+	return b.s.index.Find(key)
 }
 
 // write puts the records.

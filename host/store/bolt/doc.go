@@ -13,9 +13,22 @@
 //
 // A segment has the buckets l (sequence to record), k (sequences of kept
 // callbacks) and m (form, first sequence, the last one before it, when it was
-// made, what the last commit left). Package record has the coding of records,
-// package dedup that of keys. A file is created under another name, synced and
-// renamed, and its directory synced: it is there whole or not at all.
+// made, what the last commit left). A file is created under another name, synced
+// and renamed, and its directory synced: it is there whole or not at all.
+//
+// # Packages
+//
+// This one has the store: which segments there are, state.db, and what is asked
+// of both. Below it, in internal:
+//
+//	disk        making, opening and locking files, and what their errors mean
+//	pages       the pages of a bbolt file, looked at without bbolt
+//	segment     one file of the log
+//	keys        the dedup keys, in memory and in files; dedup has their coding
+//	record      the coding of records, rows and positions
+//	queue       what is open of a sink
+//	quarantine  quarantine.db
+//	commit      the group committer
 //
 // # Dedup keys
 //

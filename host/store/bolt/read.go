@@ -120,18 +120,18 @@ func (s *Store) Event(_ context.Context, id string) (host.StoredEvent, error) {
 	if err != nil {
 		return host.StoredEvent{}, fmt.Errorf("read event: %w", err)
 	}
-	p, found, err := s.index.find(key)
+	p, found, err := s.index.Find(key)
 	if err != nil {
 		return host.StoredEvent{}, fmt.Errorf("read event %s: %w", id, err)
 	}
 	if !found {
 		return host.StoredEvent{}, fmt.Errorf("read event %s: %w", id, host.ErrNotFound)
 	}
-	ev, err := s.event(pos{Seq: p.seq, Index: p.index})
+	ev, err := s.event(pos{Seq: p.Seq, Index: p.Index})
 	if err != nil {
 		return host.StoredEvent{}, fmt.Errorf("read event %s: %w", id, err)
 	}
-	l := located{at: pos{Seq: p.seq, Index: p.index}, event: *ev}
+	l := located{at: pos{Seq: p.Seq, Index: p.Index}, event: *ev}
 	return l.stored(), nil
 }
 

@@ -16,6 +16,7 @@ import (
 	"github.com/postern/postern/host"
 	"github.com/postern/postern/host/store/bolt/internal/commit"
 	"github.com/postern/postern/host/store/bolt/internal/disk"
+	"github.com/postern/postern/host/store/bolt/internal/keys"
 	"github.com/postern/postern/host/store/bolt/internal/quarantine"
 	"github.com/postern/postern/host/store/bolt/internal/queue"
 	"github.com/postern/postern/host/store/bolt/internal/segment"
@@ -144,7 +145,7 @@ type Store struct {
 	// log are the files of the log, by sequence, the last one being active. The
 	// slice is replaced, never changed.
 	log     atomic.Pointer[[]*segment.File]
-	index   *index
+	index   *keys.Index
 	appends *commit.Loop[*request]
 	// Owned by the goroutine of appends.
 	next     uint64 // sequence of the next record
@@ -228,7 +229,7 @@ func (s *Store) open(clean bool) error {
 	if err != nil {
 		return err
 	}
-	keys, err := listKeys(s.dir)
+	paths, covered, err := keys.List(s.dir)
 	if err != nil {
 		return err
 	}
@@ -240,11 +241,8 @@ func (s *Store) open(clean bool) error {
 			return err
 		}
 	}
-	if n := len(keys); n > 0 {
-		// In case that segments are lost, and state.db is older than they were.
-		_, last, _ := keyRange(keys[n-1])
-		s.next = max(s.next, last+1)
-	}
+	// In case that segments are lost, and state.db is older than they were.
+	s.next = max(s.next, covered+1)
 	if err := s.openSegments(firsts); err != nil {
 		return err
 	}
@@ -253,7 +251,11 @@ func (s *Store) open(clean bool) error {
 			return err
 		}
 	}
-	return errors.Join(s.subtractDropped(), s.openIndex(keys))
+	dropped := s.subtractDropped()
+	s.index, err = keys.Open(paths, keys.Options{
+		Dir: s.dir, OpenFile: s.options.openFile, Log: keyLog{s}, Now: s.options.Now,
+	})
+	return errors.Join(dropped, err)
 }
 
 // bringToDisk makes durable what an unclean end may have left in the page cache
@@ -437,7 +439,7 @@ func (s *Store) Close() error {
 	}
 	if err == nil {
 		// The log has them too; the next open need not read it.
-		if err = s.flushKeys(); disk.IsShort(err) {
+		if err = s.index.Flush(); disk.IsShort(err) {
 			err = nil
 		}
 	}
@@ -462,10 +464,8 @@ func (s *Store) release(clean bool) error {
 	for _, g := range s.segments() {
 		errs = append(errs, s.free(g.DB))
 	}
-	if s.index != nil {
-		for _, f := range s.index.list() {
-			errs = append(errs, s.free(f.db))
-		}
+	if s.index != nil && !s.wedged.Load() {
+		errs = append(errs, s.index.Close())
 	}
 	if s.quarantine != nil {
 		errs = append(errs, s.quarantine.Release())

@@ -91,18 +91,14 @@ func (s *Store) stopTending() {
 // tend writes dedup keys to files, merges and mends those, and removes what has
 // expired. It does not hold up appends or deliveries. Not for concurrent use.
 func (s *Store) tend(now time.Time) error {
-	closed := s.active().First > s.index.covered()+1
-	if closed || s.index.due() {
-		if err := s.flushKeys(); err != nil {
+	closed := s.active().First > s.index.Covered()+1
+	if closed || s.index.Due() {
+		if err := s.index.Flush(); err != nil {
 			return err
 		}
 	}
-	for _, f := range s.index.list() {
-		if f.bad.Load() {
-			if err := s.mendKeys(f); err != nil {
-				return fmt.Errorf("mend dedup keys: %w", err)
-			}
-		}
+	if err := s.index.Mend(); err != nil {
+		return err
 	}
 	for _, g := range s.segments() {
 		if g.Damaged.Load() && g != s.active() {
@@ -111,7 +107,7 @@ func (s *Store) tend(now time.Time) error {
 			}
 		}
 	}
-	return errors.Join(s.mergeKeys(), s.expireSegments(now), s.expireKeys(now))
+	return errors.Join(s.index.Merge(), s.expireSegments(now), s.index.Expire(now, s.options.Window))
 }
 
 // expireSegments removes the segments that are older than the retention and that
@@ -130,7 +126,7 @@ func (s *Store) expireSegments(now time.Time) error {
 		last := g.Last.Load()
 		// A segment ended when the next one began.
 		if g.Damaged.Load() || now.Sub(next.Created) <= s.options.Retention || last >= needed ||
-			last > s.index.covered() || s.keptFrom(g.First, last) {
+			last > s.index.Covered() || s.keptFrom(g.First, last) {
 			return nil
 		}
 		s.setSegments(s.segments()[1:])

@@ -14,6 +14,7 @@ import (
 
 	"github.com/postern/postern/host"
 	"github.com/postern/postern/host/store/bolt/internal/disk"
+	"github.com/postern/postern/host/store/bolt/internal/keys"
 	"github.com/postern/postern/host/store/storetest"
 )
 
@@ -98,7 +99,7 @@ func TestRotate_bySizeAndAge(t *testing.T) {
 		t.Errorf("%d events, %v, want 102", len(page), err)
 	}
 	tend(t, s, clock.at)
-	if got := s.index.covered(); got+1 < s.active().First {
+	if got := s.index.Covered(); got+1 < s.active().First {
 		t.Errorf("keys are in files up to %d, want all before segment %d", got, s.active().First)
 	}
 	fill(t, s, 0, 102, host.Duplicate)
@@ -186,14 +187,14 @@ func TestMerge(t *testing.T) {
 			}
 		}
 		s.stopTending()
-		if err := errors.Join(s.flushKeys(), s.mergeKeys()); err != nil {
+		if err := errors.Join(s.index.Flush(), s.index.Merge()); err != nil {
 			t.Fatal(err)
 		}
 		s.closing, s.tended = make(chan struct{}), make(chan struct{})
 		go s.keepHouse()
 	}
-	if got := len(files(t, s, "dedup/*.db")); got > maxKeyFiles {
-		t.Errorf("%d files of keys, want at most %d", got, maxKeyFiles)
+	if got := len(files(t, s, "dedup/*.db")); got > keys.MaxFiles {
+		t.Errorf("%d files of keys, want at most %d", got, keys.MaxFiles)
 	}
 	for range 2 {
 		for n := range runs * each {

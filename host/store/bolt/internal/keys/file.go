@@ -1,4 +1,4 @@
-package bolt
+package keys
 
 import (
 	"encoding/binary"
@@ -17,11 +17,12 @@ import (
 	"github.com/postern/postern/host/store/bolt/internal/dedup"
 	"github.com/postern/postern/host/store/bolt/internal/disk"
 	"github.com/postern/postern/host/store/bolt/internal/record"
-	"github.com/postern/postern/host/store/bolt/internal/segment"
 )
 
-// The buckets of a file of keys, beside bucketMeta.
+// The buckets of a file of keys, and the keys of its meta bucket beside
+// [disk.KeyForm].
 var (
+	bucketMeta   = []byte("m") // form, and what follows below
 	bucketBlocks = []byte("k") // least hash of a block -> the block
 	bucketFilter = []byte("f") // number -> a part of the filter
 
@@ -35,9 +36,9 @@ var (
 // blocksPerTx bounds what writing a file of keys holds in memory.
 const blocksPerTx = 1000
 
-// keyFile is a file of dedup keys: those of the records of a range of sequences,
+// file is a file of dedup keys: those of the records of a range of sequences,
 // sorted, and never changed.
-type keyFile struct {
+type file struct {
 	path        string
 	first, last uint64
 	// newest is when the last of them was committed, by the store's clock.
@@ -48,31 +49,31 @@ type keyFile struct {
 	bad    atomic.Bool // a block of it could not be read
 }
 
-func keyPath(dir string, first, last uint64) string {
+func filePath(dir string, first, last uint64) string {
 	return filepath.Join(dir, "dedup", fmt.Sprintf("%020d-%020d.db", first, last))
 }
 
-// keyRange is the inverse of keyPath.
-func keyRange(path string) (first, last uint64, err error) {
+// fileRange is the inverse of filePath.
+func fileRange(path string) (first, last uint64, err error) {
 	name := filepath.Base(path)
 	if n, err := fmt.Sscanf(name, "%020d-%020d.db", &first, &last); n != 2 || err != nil ||
-		filepath.Base(keyPath("", first, last)) != name || last < first {
+		filepath.Base(filePath("", first, last)) != name || last < first {
 		return 0, 0, fmt.Errorf("%s is no file of dedup keys", path)
 	}
 	return first, last, nil
 }
 
-// keySpan says what a file of keys is of.
-type keySpan struct {
+// span says what a file of keys is of.
+type span struct {
 	first, last uint64
 	newest      time.Time
 	count       int // entries at most
 }
 
-// writeKeys makes a file of entries, which come sorted and each hash once.
-func writeKeys(dir string, of keySpan, entries iter.Seq[dedup.Entry]) error {
-	return disk.CreateFile(keyPath(dir, of.first, of.last), func(db *bbolt.DB) error {
-		w := &keyWriter{db: db, filter: dedup.NewFilter(of.count)}
+// writeFile makes a file of entries, which come sorted and each hash once.
+func writeFile(dir string, of span, entries iter.Seq[dedup.Entry]) error {
+	return disk.CreateFile(filePath(dir, of.first, of.last), func(db *bbolt.DB) error {
+		w := &writer{db: db, filter: dedup.NewFilter(of.count)}
 		for e := range entries {
 			if len(w.entries) == dedup.BlockEntries {
 				if err := w.block(e.Hash); err != nil {
@@ -90,24 +91,24 @@ func writeKeys(dir string, of keySpan, entries iter.Seq[dedup.Entry]) error {
 	})
 }
 
-// keyWriter writes a file of keys, a block at a time.
-type keyWriter struct {
+// writer writes a file of keys, a block at a time.
+type writer struct {
 	db      *bbolt.DB
 	filter  dedup.Filter
 	count   int
 	low     host.Hash
 	entries []dedup.Entry
-	blocks  []keyBlock
+	blocks  []coded
 }
 
-type keyBlock struct {
+type coded struct {
 	low   host.Hash
-	coded []byte
+	block []byte
 }
 
 // block ends a block; the next one begins at high.
-func (w *keyWriter) block(high host.Hash) error {
-	w.blocks = append(w.blocks, keyBlock{w.low, dedup.EncodeBlock(w.low, high, w.entries)})
+func (w *writer) block(high host.Hash) error {
+	w.blocks = append(w.blocks, coded{w.low, dedup.EncodeBlock(w.low, high, w.entries)})
 	w.low, w.entries = high, w.entries[:0]
 	if len(w.blocks) < blocksPerTx {
 		return nil
@@ -115,7 +116,7 @@ func (w *keyWriter) block(high host.Hash) error {
 	return w.flush()
 }
 
-func (w *keyWriter) flush() error {
+func (w *writer) flush() error {
 	err := w.db.Update(func(tx *bbolt.Tx) error {
 		b, err := tx.CreateBucketIfNotExists(bucketBlocks)
 		if err != nil {
@@ -123,7 +124,7 @@ func (w *keyWriter) flush() error {
 		}
 		b.FillPercent = 1
 		for i := range w.blocks {
-			if err := b.Put(w.blocks[i].low[:], w.blocks[i].coded); err != nil {
+			if err := b.Put(w.blocks[i].low[:], w.blocks[i].block); err != nil {
 				return err
 			}
 		}
@@ -133,7 +134,7 @@ func (w *keyWriter) flush() error {
 	return err
 }
 
-func (w *keyWriter) end(of keySpan) error {
+func (w *writer) end(of span) error {
 	if err := w.flush(); err != nil {
 		return err
 	}
@@ -147,7 +148,7 @@ func (w *keyWriter) end(of keySpan) error {
 				return err
 			}
 		}
-		m, err := tx.CreateBucket(segment.BucketMeta)
+		m, err := tx.CreateBucket(bucketMeta)
 		if err != nil {
 			return err
 		}
@@ -159,25 +160,25 @@ func (w *keyWriter) end(of keySpan) error {
 	})
 }
 
-// openKeys opens a file of keys, and reads its filter.
-func (s *Store) openKeys(path string) (*keyFile, error) {
-	first, last, err := keyRange(path)
+// open opens a file of keys, and reads its filter.
+func (x *Index) open(path string) (*file, error) {
+	first, last, err := fileRange(path)
 	if err != nil {
 		return nil, err
 	}
-	db, err := disk.OpenDB(path, true, 0, s.options.openFile)
+	db, err := disk.OpenDB(path, true, 0, x.o.OpenFile)
 	if err != nil {
 		return nil, err
 	}
-	f := &keyFile{path: path, first: first, last: last, db: db}
+	f := &file{path: path, first: first, last: last, db: db}
 	if err := f.view(f.load); err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
 	return f, nil
 }
 
-func (f *keyFile) load(tx *bbolt.Tx) error {
-	m, filter := tx.Bucket(segment.BucketMeta), tx.Bucket(bucketFilter)
+func (f *file) load(tx *bbolt.Tx) error {
+	m, filter := tx.Bucket(bucketMeta), tx.Bucket(bucketFilter)
 	if m == nil || filter == nil || tx.Bucket(bucketBlocks) == nil {
 		return fmt.Errorf("%w: a bucket is missing", dedup.ErrDamaged)
 	}
@@ -209,7 +210,7 @@ func (f *keyFile) load(tx *bbolt.Tx) error {
 }
 
 // view reads from the file. Errors name it.
-func (f *keyFile) view(fn func(*bbolt.Tx) error) error {
+func (f *file) view(fn func(*bbolt.Tx) error) error {
 	if err := disk.Guard(func() error { return f.db.View(fn) }); err != nil {
 		return fmt.Errorf("dedup file %s: %w", f.path, err)
 	}
@@ -218,7 +219,7 @@ func (f *keyFile) view(fn func(*bbolt.Tx) error) error {
 
 // find looks a hash up. A block that cannot be read, or that does not answer for
 // the hash, is an error.
-func (f *keyFile) find(h host.Hash) (p place, found bool, err error) {
+func (f *file) find(h host.Hash) (p Place, found bool, err error) {
 	err = f.view(func(tx *bbolt.Tx) error {
 		c := tx.Bucket(bucketBlocks).Cursor()
 		k, v := c.Seek(h[:])
@@ -235,7 +236,7 @@ func (f *keyFile) find(h host.Hash) (p place, found bool, err error) {
 			return err
 		}
 		e, ok, err := block.Find(h)
-		p, found = place{seq: e.Seq, index: e.Index, content: e.Content}, ok
+		p, found = Place{Seq: e.Seq, Index: e.Index, Content: e.Content}, ok
 		return err
 	})
 	return p, found, err
@@ -243,7 +244,7 @@ func (f *keyFile) find(h host.Hash) (p place, found bool, err error) {
 
 // all yields the entries in order, as far as they can be read; what cannot be
 // is left out, and lost is told of it.
-func (f *keyFile) all(lost func(error)) iter.Seq[dedup.Entry] {
+func (f *file) all(lost func(error)) iter.Seq[dedup.Entry] {
 	return func(yield func(dedup.Entry) bool) {
 		next := host.Hash{}
 		err := f.view(func(tx *bbolt.Tx) error {
@@ -307,43 +308,45 @@ func merged(a, b iter.Seq[dedup.Entry]) iter.Seq[dedup.Entry] {
 	}
 }
 
-// listKeys returns the files of keys, rising, and removes what a crash left: a
-// file that was not complete, and those that were merged into another.
-func listKeys(dir string) ([]string, error) {
+// List returns the files of keys in a store's directory, rising, and the last
+// sequence that one of them has keys of; zero without files. It removes what a
+// crash left: a file that was not complete, and those that were merged into
+// another.
+func List(dir string) (paths []string, last uint64, err error) {
 	entries, err := os.ReadDir(filepath.Join(dir, "dedup"))
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
-	var paths []string
 	for _, e := range entries {
 		path := filepath.Join(dir, "dedup", e.Name())
 		if strings.HasSuffix(path, disk.TempSuffix) {
 			if err := os.Remove(path); err != nil {
-				return nil, err
+				return nil, 0, err
 			}
 			continue
 		}
-		first, last, err := keyRange(path)
+		first, end, err := fileRange(path)
 		if err != nil {
-			return nil, err
+			return nil, 0, err
 		}
 		// By name, so that of two that begin together the longer one comes last.
 		if n := len(paths) - 1; n >= 0 {
-			before, end, _ := keyRange(paths[n])
-			if last <= end {
+			before, covered, _ := fileRange(paths[n])
+			if end <= covered {
 				if err := os.Remove(path); err != nil {
-					return nil, err
+					return nil, 0, err
 				}
 				continue
 			}
 			if before == first {
 				if err := os.Remove(paths[n]); err != nil {
-					return nil, err
+					return nil, 0, err
 				}
 				paths = paths[:n]
 			}
 		}
 		paths = append(paths, path)
+		last = end
 	}
-	return paths, nil
+	return paths, last, nil
 }
