@@ -18,6 +18,7 @@ import (
 	"go.etcd.io/bbolt"
 
 	"github.com/postern/postern/host"
+	"github.com/postern/postern/host/store/bolt/internal/commit"
 	"github.com/postern/postern/host/store/bolt/internal/disk"
 	"github.com/postern/postern/host/store/bolt/internal/pages"
 	"github.com/postern/postern/host/store/bolt/internal/record"
@@ -86,10 +87,7 @@ type File struct {
 	db      atomic.Pointer[bbolt.DB]
 	entries atomic.Int64
 
-	asks    chan *ask
-	ended   chan struct{}
-	closing sync.RWMutex // held for writing to close asks
-	closed  bool
+	asks *commit.Loop[*ask]
 
 	mu sync.Mutex
 	// waiting is what no commit has taken; writing says that one is under way.
@@ -115,11 +113,11 @@ type ask struct {
 // Open opens the file, or logs why it cannot and tries again with each commit.
 // Clean says that the end before was.
 func Open(o Options, clean bool) *File {
-	f := &File{o: o, waiting: newBacklog(), asks: make(chan *ask, maxAsks), ended: make(chan struct{})}
+	f := &File{o: o, waiting: newBacklog()}
 	if err := f.open(clean); err != nil {
 		f.complain(err)
 	}
-	go f.run()
+	f.asks = commit.New(maxAsks, 0, func(*ask) int { return 0 }, f.commit)
 	return f
 }
 
@@ -250,28 +248,12 @@ func (f *File) arm() {
 }
 
 // kick has a commit come now. No room means that some are on their way.
-func (f *File) kick() {
-	f.closing.RLock()
-	defer f.closing.RUnlock()
-	if f.closed {
-		return
-	}
-	select {
-	case f.asks <- &ask{done: make(chan struct{})}:
-	default:
-	}
-}
+func (f *File) kick() { f.asks.Offer(&ask{done: make(chan struct{})}) }
 
 // ask hands in an ask and waits for its commit.
 func (f *File) ask(a *ask) error {
 	a.done = make(chan struct{})
-	f.closing.RLock()
-	closed := f.closed
-	if !closed {
-		f.asks <- a
-	}
-	f.closing.RUnlock()
-	if closed {
+	if !f.asks.Submit(a) {
 		return host.Errorf(host.StoreUnavailable, "the store is closed")
 	}
 	<-a.done
@@ -286,18 +268,6 @@ func (f *File) flush() {
 	f.mu.Unlock()
 	if !idle {
 		_ = f.ask(&ask{})
-	}
-}
-
-// run commits all that has come together, until asks is closed.
-func (f *File) run() {
-	defer close(f.ended)
-	for a := range f.asks {
-		batch := []*ask{a}
-		for len(f.asks) > 0 {
-			batch = append(batch, <-f.asks)
-		}
-		f.commit(batch)
 	}
 }
 
@@ -543,7 +513,7 @@ func (f *File) Len() int { return int(f.entries.Load()) }
 // Close writes what waits and ends the goroutine. The file stays open until
 // Release.
 func (f *File) Close() {
-	f.end()
+	f.asks.Close()
 	f.commit(nil)
 }
 
@@ -553,21 +523,9 @@ func (f *File) Release() error {
 	f.mu.Lock()
 	f.waiting = newBacklog()
 	f.mu.Unlock()
-	f.end()
+	f.asks.Close()
 	if db := f.db.Load(); db != nil {
 		return db.Close()
 	}
 	return nil
-}
-
-// end commits what is asked and ends the goroutine. It may be called more than
-// once.
-func (f *File) end() {
-	f.closing.Lock()
-	if !f.closed {
-		f.closed = true
-		close(f.asks)
-	}
-	f.closing.Unlock()
-	<-f.ended
 }
