@@ -102,8 +102,10 @@ func (s *Store) mendSegment(g *segment.File) error {
 		return err
 	}
 	fresh.Last.Store(max(fresh.Last.Load(), g.Last.Load()))
-	all := slices.Clone(s.segments())
-	all[slices.Index(all, g)] = fresh
-	s.setSegments(all)
+	s.changeSegments(func(all []*segment.File) []*segment.File {
+		all = slices.Clone(all)
+		all[slices.Index(all, g)] = fresh
+		return all
+	})
 	return g.DB.Close()
 }

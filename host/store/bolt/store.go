@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -193,7 +194,7 @@ func Open(dir string, o Options) (*Store, error) {
 		sinks: make(map[string]*queue.Sink), failed: make(chan struct{}),
 		tending: make(chan struct{}, 1), closing: make(chan struct{}), tended: make(chan struct{}),
 	}
-	s.setSegments(nil)
+	s.log.Store(new([]*segment.File))
 	if err := disk.MakeDir(dir); err != nil {
 		return nil, fmt.Errorf("open store: %w", err)
 	}
@@ -217,7 +218,23 @@ func Open(dir string, o Options) (*Store, error) {
 
 func (s *Store) segments() []*segment.File { return *s.log.Load() }
 
-func (s *Store) setSegments(all []*segment.File) { s.log.Store(&all) }
+// changeSegments puts what fn makes of the segments in their place. The committer
+// adds one while what tends the store takes others away: fn runs again if they
+// have changed meanwhile, and must not change the slice it is given.
+func (s *Store) changeSegments(fn func([]*segment.File) []*segment.File) {
+	for {
+		before := s.log.Load()
+		all := fn(*before)
+		if s.log.CompareAndSwap(before, &all) {
+			return
+		}
+	}
+}
+
+// addSegment makes a segment the active one.
+func (s *Store) addSegment(g *segment.File) {
+	s.changeSegments(func(all []*segment.File) []*segment.File { return append(slices.Clone(all), g) })
+}
 
 func (s *Store) open(clean bool) error {
 	for _, name := range []string{"seg", "dedup"} {
@@ -296,7 +313,7 @@ func (s *Store) openSegments(firsts []uint64) error {
 		if before := s.last.Load(); i > 0 && g.Previous != before && !g.Created.IsZero() {
 			s.note("records are missing before segment %s: it follows %d, and the last one there is %d", g.Path, g.Previous, before)
 		}
-		s.setSegments(append(s.segments(), g))
+		s.addSegment(g)
 		s.last.Store(max(s.last.Load(), g.Last.Load()))
 	}
 	s.next = max(s.next, s.last.Load()+1)
@@ -309,7 +326,7 @@ func (s *Store) openSegments(firsts []uint64) error {
 	}
 	g, err := s.openSegment(h.First, true)
 	if err == nil {
-		s.setSegments(append(s.segments(), g))
+		s.addSegment(g)
 	}
 	return err
 }

@@ -3,7 +3,6 @@ package bolt
 import (
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/postern/postern/host/store/bolt/internal/disk"
@@ -34,7 +33,7 @@ func (s *Store) rotate(now time.Time) error {
 		return err
 	}
 	g.Last.Store(s.last.Load())
-	s.setSegments(append(slices.Clone(s.segments()), next))
+	s.addSegment(next)
 	// Its keys are written before anything of it may expire.
 	s.tendSoon()
 	return nil
@@ -129,7 +128,7 @@ func (s *Store) expireSegments(now time.Time) error {
 			last > s.index.Covered() || s.keptFrom(g.First, last) {
 			return nil
 		}
-		s.setSegments(s.segments()[1:])
+		s.changeSegments(func(all []*segment.File) []*segment.File { return all[1:] })
 		if err := g.Remove(); err != nil {
 			return fmt.Errorf("expire segment %s: %w", g.Path, err)
 		}

@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -15,6 +16,7 @@ import (
 	"github.com/postern/postern/host"
 	"github.com/postern/postern/host/store/bolt/internal/disk"
 	"github.com/postern/postern/host/store/bolt/internal/keys"
+	"github.com/postern/postern/host/store/bolt/internal/segment"
 	"github.com/postern/postern/host/store/storetest"
 )
 
@@ -104,6 +106,24 @@ func TestRotate_bySizeAndAge(t *testing.T) {
 	}
 	fill(t, s, 0, 102, host.Duplicate)
 	closeStore(t, s)
+}
+
+// TestRotate_besideWhatIsRemoved begins a segment while another is taken out of
+// the list: neither is lost.
+func TestRotate_besideWhatIsRemoved(t *testing.T) {
+	var s Store
+	closed, active, added := &segment.File{}, &segment.File{}, &segment.File{}
+	s.log.Store(&[]*segment.File{closed, active})
+	times := 0
+	s.changeSegments(func(all []*segment.File) []*segment.File {
+		if times++; times == 1 {
+			s.addSegment(added)
+		}
+		return all[1:]
+	})
+	if got, want := s.segments(), []*segment.File{active, added}; !slices.Equal(got, want) {
+		t.Errorf("%d segments after %d tries, want the active one and the one that was added", len(got), times)
+	}
 }
 
 func TestInvariant4_nothingUndeliveredExpires(t *testing.T) {
