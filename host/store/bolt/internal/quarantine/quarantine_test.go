@@ -447,16 +447,16 @@ func TestPut_thatCannotBeWrittenIsTriedAgain(t *testing.T) {
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			var log bytes.Buffer
-			var fault error
+			var failing atomic.Bool
 			f := open(t, t.TempDir(), &around{update: func(db *bbolt.DB, fn func(*bbolt.Tx) error) error {
-				if fault != nil {
-					return fault
+				if failing.Load() {
+					return cause
 				}
 				return db.Update(fn)
 			}}, Options{Log: slog.New(slog.NewTextHandler(&log, nil))})
 			put(t, f, refused("till", "malformed", 1))
 			listed(t, f, host.Wanted{}, 10)
-			fault = cause
+			failing.Store(true)
 			for n := range 3 {
 				put(t, f, refused("till", "malformed", 1), refused("till", "malformed", n))
 				f.flush()
@@ -467,7 +467,7 @@ func TestPut_thatCannotBeWrittenIsTriedAgain(t *testing.T) {
 			if got := strings.Count(log.String(), "level=ERROR"); got != 1 {
 				t.Errorf("%s: logged %d times, want once:\n%s", name, got, log.String())
 			}
-			fault = nil
+			failing.Store(false)
 			// Nobody asks: the next try comes by itself.
 			<-time.After(putEvery)
 			synctest.Wait()
