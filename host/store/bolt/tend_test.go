@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -21,9 +22,23 @@ import (
 )
 
 // handClock is a clock that moves by hand.
-type handClock struct{ at time.Time }
+type handClock struct {
+	mu sync.Mutex
+	at time.Time
+}
 
-func (c *handClock) now() time.Time { return c.at }
+func (c *handClock) now() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.at
+}
+
+// pass has time pass, also for what tends the store meanwhile.
+func (c *handClock) pass(d time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.at = c.at.Add(d)
+}
 
 // bulky is a record of some ten thousand bytes that do not compress.
 func bulky(n int) *host.Record {
@@ -75,7 +90,7 @@ func files(t *testing.T, s *Store, pattern string) []string {
 }
 
 func TestRotate_bySizeAndAge(t *testing.T) {
-	clock := &handClock{time.Unix(2e9, 0)}
+	clock := &handClock{at: time.Unix(2e9, 0)}
 	dir := t.TempDir()
 	s := rotating(t, dir, clock)
 	fill(t, s, 0, 100, host.Stored)
@@ -83,13 +98,13 @@ func TestRotate_bySizeAndAge(t *testing.T) {
 	if n < 3 || n > 8 {
 		t.Errorf("1 MB in %d segments of 256 KiB", n)
 	}
-	clock.at = clock.at.Add(25 * time.Hour)
+	clock.pass(25 * time.Hour)
 	fill(t, s, 100, 2, host.Stored)
 	if got := len(s.segments()); got != n+1 {
 		t.Errorf("%d segments after a day, want %d", got, n+1)
 	}
 	// An empty one does not end.
-	clock.at = clock.at.Add(25 * time.Hour)
+	clock.pass(25 * time.Hour)
 	fill(t, s, 0, 1, host.Duplicate)
 	for range 2 {
 		fill(t, s, 0, 102, host.Duplicate)
@@ -100,7 +115,7 @@ func TestRotate_bySizeAndAge(t *testing.T) {
 	if err != nil || len(page) != 102 {
 		t.Errorf("%d events, %v, want 102", len(page), err)
 	}
-	tend(t, s, clock.at)
+	tend(t, s, clock.now())
 	if got := s.index.Covered(); got+1 < s.active().First {
 		t.Errorf("keys are in files up to %d, want all before segment %d", got, s.active().First)
 	}
@@ -127,19 +142,19 @@ func TestRotate_besideWhatIsRemoved(t *testing.T) {
 }
 
 func TestInvariant4_nothingUndeliveredExpires(t *testing.T) {
-	clock := &handClock{time.Unix(2e9, 0)}
+	clock := &handClock{at: time.Unix(2e9, 0)}
 	s := rotating(t, t.TempDir(), clock)
 	defer func() { closeStore(t, s) }()
 	subscribe(t, s, "a")
 	fill(t, s, 0, 100, host.Stored)
-	clock.at = clock.at.Add(8 * 24 * time.Hour)
+	clock.pass(8 * 24 * time.Hour)
 	fill(t, s, 100, 1, host.Stored)
-	tend(t, s, clock.at)
+	tend(t, s, clock.now())
 	if got := s.segments()[0].First; got != 1 {
 		t.Errorf("the log begins at %d although nothing was delivered", got)
 	}
 	drain(t, s, "a")
-	tend(t, s, clock.at)
+	tend(t, s, clock.now())
 	if got := len(s.segments()); got != 2 && got != 1 {
 		t.Errorf("%d segments are left once all is delivered", got)
 	}
@@ -151,8 +166,8 @@ func TestInvariant4_nothingUndeliveredExpires(t *testing.T) {
 	if len(files(t, s, "dedup/*.db")) == 0 {
 		t.Error("there are no files of keys")
 	}
-	clock.at = clock.at.Add(46 * 24 * time.Hour)
-	tend(t, s, clock.at)
+	clock.pass(46 * 24 * time.Hour)
+	tend(t, s, clock.now())
 	fill(t, s, 0, 50, host.Stored)
 }
 
@@ -177,7 +192,7 @@ func drain(t *testing.T, s *Store, sink string) (n int) {
 }
 
 func TestInvariant1_keptCallbacksNeverExpire(t *testing.T) {
-	clock := &handClock{time.Unix(2e9, 0)}
+	clock := &handClock{at: time.Unix(2e9, 0)}
 	s := rotating(t, t.TempDir(), clock)
 	defer func() { closeStore(t, s) }()
 	rec := storetest.SampleRecord(1000)
@@ -186,8 +201,8 @@ func TestInvariant1_keptCallbacksNeverExpire(t *testing.T) {
 		t.Fatal(err)
 	}
 	fill(t, s, 0, 100, host.Stored)
-	clock.at = clock.at.Add(8 * 24 * time.Hour)
-	tend(t, s, clock.at)
+	clock.pass(8 * 24 * time.Hour)
+	tend(t, s, clock.now())
 	if _, err := s.Callback(t.Context(), 1); err != nil {
 		t.Errorf("a kept callback: %v", err)
 	}
@@ -196,7 +211,7 @@ func TestInvariant1_keptCallbacksNeverExpire(t *testing.T) {
 // TestMerge writes many files of keys and finds every key in the few that
 // remain, over a reopen.
 func TestMerge(t *testing.T) {
-	clock := &handClock{time.Unix(2e9, 0)}
+	clock := &handClock{at: time.Unix(2e9, 0)}
 	dir := t.TempDir()
 	s := open(t, dir, Options{Now: clock.now, Reserve: -1})
 	const runs, each = 20, 150
@@ -246,11 +261,11 @@ func TestOpen_dedupFilesAreLostOrDamaged(t *testing.T) {
 		"overwritten": func(t *testing.T, path string) { overwrite(t, path, 2*4096) },
 	} {
 		t.Run(name, func(t *testing.T) {
-			clock := &handClock{time.Unix(2e9, 0)}
+			clock := &handClock{at: time.Unix(2e9, 0)}
 			dir := t.TempDir()
 			s := rotating(t, dir, clock)
 			fill(t, s, 0, 100, host.Stored)
-			tend(t, s, clock.at)
+			tend(t, s, clock.now())
 			paths := files(t, s, "dedup/*.db")
 			closeStore(t, s)
 			if len(paths) == 0 {
@@ -263,7 +278,7 @@ func TestOpen_dedupFilesAreLostOrDamaged(t *testing.T) {
 			for n := range 100 {
 				got, err := s.Append(t.Context(), bulky(n))
 				for host.CodeOf(err) == host.StoreUnavailable && s.broken() == nil {
-					tend(t, s, clock.at)
+					tend(t, s, clock.now())
 					got, err = s.Append(t.Context(), bulky(n))
 				}
 				if err != nil || got.Events[0] != host.Duplicate {
@@ -295,7 +310,7 @@ func overwrite(t *testing.T, path string, from int) {
 func TestOpen_damagedSegmentIsSalvaged(t *testing.T) {
 	for name, which := range map[string]int{"closed": 1, "active": -1} {
 		t.Run(name, func(t *testing.T) {
-			clock := &handClock{time.Unix(2e9, 0)}
+			clock := &handClock{at: time.Unix(2e9, 0)}
 			dir := t.TempDir()
 			s := rotating(t, dir, clock)
 			fill(t, s, 0, 70, host.Stored)
@@ -356,12 +371,12 @@ func drainMending(t *testing.T, s *Store, clock *handClock) int {
 	t.Helper()
 	for range 10 {
 		if _, err := s.Lease(t.Context(), "a", 1000, time.Nanosecond); err != nil {
-			tend(t, s, clock.at)
+			tend(t, s, clock.now())
 		}
 	}
-	clock.at = clock.at.Add(time.Hour)
+	clock.pass(time.Hour)
 	n := drain(t, s, "a")
-	tend(t, s, clock.at)
+	tend(t, s, clock.now())
 	return n
 }
 
