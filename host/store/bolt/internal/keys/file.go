@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"iter"
 	"os"
 	"path/filepath"
@@ -26,11 +27,7 @@ var (
 	bucketBlocks = []byte("k") // least hash of a block -> the block
 	bucketFilter = []byte("f") // number -> a part of the filter
 
-	keyFirst  = []byte("first")  // sequence of the first record
-	keyLast   = []byte("last")   // sequence of the last record
-	keyNewest = []byte("newest") // when that was committed, Unix nanoseconds
-	keyCount  = []byte("count")  // entries
-	keyWords  = []byte("words")  // of the filter
+	keyHead = []byte("head") // see head
 )
 
 // blocksPerTx bounds what writing a file of keys holds in memory.
@@ -152,13 +149,37 @@ func (w *writer) end(of span) error {
 		if err != nil {
 			return err
 		}
-		return errors.Join(
-			m.Put(disk.KeyForm, disk.Number(disk.Form)), m.Put(keyFirst, disk.Number(of.first)), m.Put(keyLast, disk.Number(of.last)),
-			m.Put(keyNewest, disk.Number(record.Stamp(of.newest))), m.Put(keyCount, disk.Number(uint64(w.count))), //nolint:gosec // never negative
-			m.Put(keyWords, disk.Number(uint64(w.filter.Words()))), //nolint:gosec // never negative
-		)
+		h := head{of.first, of.last, record.Stamp(of.newest), uint64(w.count), uint64(w.filter.Words())} //nolint:gosec // never negative
+		return errors.Join(m.Put(disk.KeyForm, disk.Number(disk.Form)), m.Put(keyHead, h.coded()))
 	})
 }
+
+// head is what a file of keys says of itself: the sequences of its first and last
+// record, when that one was committed, how many entries it has, and the words of
+// its filter.
+type head [5]uint64
+
+// coded has a checksum: with another time the keys would expire too early.
+func (h head) coded() []byte {
+	var b []byte
+	for _, n := range h {
+		b = binary.BigEndian.AppendUint64(b, n)
+	}
+	return binary.BigEndian.AppendUint32(b, crc32.Checksum(b, castagnoli))
+}
+
+func parseHead(b []byte) (h head, err error) {
+	n := 8 * len(h)
+	if len(b) != n+crc32.Size || crc32.Checksum(b[:n], castagnoli) != binary.BigEndian.Uint32(b[n:]) {
+		return h, fmt.Errorf("%w: checksum of its head", dedup.ErrDamaged)
+	}
+	for i := range h {
+		h[i] = binary.BigEndian.Uint64(b[8*i:])
+	}
+	return h, nil
+}
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 // open opens a file of keys, and reads its filter.
 func (x *Index) open(path string) (*file, error) {
@@ -185,18 +206,14 @@ func (f *file) load(tx *bbolt.Tx) error {
 	if err := disk.CheckForm(m); err != nil {
 		return err
 	}
-	var numbers [5]uint64
-	for i, key := range [][]byte{keyFirst, keyLast, keyNewest, keyCount, keyWords} {
-		b := m.Get(key)
-		if len(b) != 8 {
-			return fmt.Errorf("%w: %s is missing", dedup.ErrDamaged, key)
-		}
-		numbers[i] = binary.BigEndian.Uint64(b)
+	h, err := parseHead(m.Get(keyHead))
+	if err != nil {
+		return err
 	}
-	if numbers[0] != f.first || numbers[1] != f.last {
+	if h[0] != f.first || h[1] != f.last {
 		return fmt.Errorf("%w: its name is not that of what it holds", dedup.ErrDamaged)
 	}
-	f.newest, f.count = record.Unstamp(numbers[2]), int(numbers[3]) //nolint:gosec // the size of something in memory
+	f.newest, f.count = record.Unstamp(h[2]), int(h[3]) //nolint:gosec // the size of something in memory
 	var parts [][]byte
 	if err := filter.ForEach(func(_, v []byte) error {
 		parts = append(parts, v)
@@ -204,8 +221,7 @@ func (f *file) load(tx *bbolt.Tx) error {
 	}); err != nil {
 		return err
 	}
-	var err error
-	f.filter, err = dedup.DecodeFilter(int(numbers[4]), parts) //nolint:gosec // compared with what is there
+	f.filter, err = dedup.DecodeFilter(int(h[4]), parts) //nolint:gosec // compared with what is there
 	return err
 }
 

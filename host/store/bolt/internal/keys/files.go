@@ -30,16 +30,22 @@ func (x *Index) Flush() error {
 
 // writeRun makes and opens the file of a run.
 func (x *Index) writeRun(r run) (*file, error) {
-	entries := make([]dedup.Entry, 0, len(r.keys))
-	for h, p := range r.keys {
-		entries = append(entries, dedup.Entry{Hash: h, Seq: p.Seq, Index: p.Index, Content: p.Content})
-	}
-	slices.SortFunc(entries, dedup.Compare)
+	entries := sorted(r.keys)
 	of := span{first: r.first, last: r.last, newest: r.newest, count: len(entries)}
 	if err := writeFile(x.o.Dir, of, slices.Values(entries)); err != nil {
 		return nil, err
 	}
 	return x.open(filePath(x.o.Dir, of.first, of.last))
+}
+
+// sorted are keys as the entries of a file.
+func sorted(keys map[host.Hash]Place) []dedup.Entry {
+	entries := make([]dedup.Entry, 0, len(keys))
+	for h, p := range keys {
+		entries = append(entries, dedup.Entry{Hash: h, Seq: p.Seq, Index: p.Index, Content: p.Content})
+	}
+	slices.SortFunc(entries, dedup.Compare)
+	return entries
 }
 
 // Merge merges neighbours, the smallest first, until there are no more than
@@ -126,19 +132,26 @@ func (x *Index) Mend() error {
 // mend writes a damaged file of keys anew, from what of it can be read and
 // from the log, and keeps the damaged one in damaged/.
 func (x *Index) mend(f *file) error {
-	keys := make(map[host.Hash]Place)
 	var lost error
-	for e := range f.all(func(err error) { lost = errors.Join(lost, err) }) {
-		keys[e.Hash] = Place{Seq: e.Seq, Index: e.Index, Content: e.Content}
+	for range f.all(func(err error) { lost = errors.Join(lost, err) }) {
 	}
 	if lost == nil {
+		f.bad.Store(false)
 		return nil
 	}
-	mended := x.mendFrom(span{first: f.first, last: f.last, newest: f.newest}, keys)
+	fromLog := make(map[host.Hash]Place)
+	of := span{first: f.first, last: f.last, newest: f.newest}
+	mended := x.mendFrom(of, fromLog)
 	if err := disk.PutAside(x.o.Dir, f.path, os.Link); err != nil {
 		return err
 	}
-	g, err := x.writeRun(run{keys: keys, first: f.first, last: f.last, newest: f.newest})
+	of.count = f.count + len(fromLog)
+	// What is lost was told above.
+	readable := f.all(func(error) {})
+	if err := writeFile(x.o.Dir, of, merged(readable, slices.Values(sorted(fromLog)))); err != nil {
+		return err
+	}
+	g, err := x.open(f.path)
 	if err != nil {
 		return err
 	}

@@ -152,8 +152,8 @@ func (x *Index) look(h host.Hash) (Place, bool, error) {
 			continue
 		}
 		p, found, err := f.find(h)
-		if err != nil {
-			f.bad.Store(!errors.Is(err, berrors.ErrDatabaseNotOpen))
+		if err != nil && !errors.Is(err, berrors.ErrDatabaseNotOpen) {
+			f.bad.Store(true)
 		}
 		if found || err != nil {
 			return p, found, err
