@@ -16,9 +16,11 @@ ROUNDS ?= 50
 # How long the crash laboratory may take, and where its seeds begin.
 CRASH_TIME ?= 10m
 CRASH_SEED ?= random
+# How many callbacks make storm sends.
+STORM ?= 1000000
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run build plugins test check lint fmt tidy fuzz timing bench demo docs-test crash clean
+.PHONY: help setup run build plugins test check lint fmt tidy fuzz timing bench demo docs-test crash storm clean
 
 help: ## list the targets
 	@while IFS= read -r line; do case "$$line" in \
@@ -88,6 +90,9 @@ crash: build plugins ## run the crash laboratory for CRASH_TIME (10m), and kill 
 	POSTERN_LAB_TIME=$(CRASH_TIME) POSTERN_LAB_SEED=$(CRASH_SEED) POSTERN_LAB_REPORT=$(CURDIR)/bench/crash.txt \
 	  go test -count=1 -v -timeout 0 ./host/store/bolt/internal/lab
 	POSTERN_CRASH_ROUNDS=$(ROUNDS) go test -count=1 -v -timeout 30m -run '^TestCrash' .
+
+storm: build plugins ## send STORM (1,000,000) callbacks of 1,000 payments over 256 connections: each is stored once
+	POSTERN_STORM=$(STORM) go test -count=1 -v -timeout 30m -run '^TestStorm' .
 
 clean: ## remove what was built
 	@rm -rf bin plugins/dist .tools
