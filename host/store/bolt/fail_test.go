@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -30,16 +31,34 @@ func writeError(errno syscall.Errno) error {
 }
 
 // failing is a store whose commits fail with what is put into the error.
-func failing(t *testing.T, o Options, log bool) (*Store, *error) {
+func failing(t *testing.T, o Options, log bool) (*Store, *fault) {
 	t.Helper()
-	var fault error
+	f := &fault{}
 	o.update = func(db *bbolt.DB, fn func(*bbolt.Tx) error) error {
-		if fault != nil && isState(db) != log {
-			return fault
+		if err := f.get(); err != nil && isState(db) != log {
+			return err
 		}
 		return db.Update(fn)
 	}
-	return open(t, t.TempDir(), o), &fault
+	return open(t, t.TempDir(), o), f
+}
+
+// fault is an error that comes and goes, also beside what tends the store.
+type fault struct {
+	mu  sync.Mutex
+	err error
+}
+
+func (f *fault) set(err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.err = err
+}
+
+func (f *fault) get() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.err
 }
 
 func wantFailed(t *testing.T, s *Store) {
@@ -75,13 +94,13 @@ func TestInvariant13_nothingIsTakenAfterAFailedCommit(t *testing.T) {
 			if _, err := s.Append(t.Context(), storetest.SampleRecord(1)); err != nil {
 				t.Fatal(err)
 			}
-			*fault = cause
+			fault.set(cause)
 			_, err := s.Append(t.Context(), storetest.SampleRecord(2))
 			if host.CodeOf(err) != host.StoreUnavailable || !errors.Is(err, cause) {
 				t.Errorf("append: %v, want store.unavailable for %v", err, cause)
 			}
 			// The disk works again, the store does not.
-			*fault = nil
+			fault.set(nil)
 			wantFailed(t, s)
 			if !strings.Contains(log.String(), "store failed") {
 				t.Errorf("log says %q", log.String())
@@ -152,7 +171,7 @@ func TestInvariant13_failedStateFailsTheStore(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	*fault = syscall.EIO
+	fault.set(syscall.EIO)
 	err = s.Settle(t.Context(), "a", host.Settlement{Token: l.Deliveries[0].Token, Outcome: host.Dead})
 	if host.CodeOf(err) != host.StoreUnavailable {
 		t.Errorf("settle: %v, want store.unavailable", err)
@@ -164,12 +183,12 @@ func TestAppend_fullDiskHeals(t *testing.T) {
 	s, fault := failing(t, Options{}, true)
 	defer closeStore(t, s)
 	for _, errno := range []syscall.Errno{syscall.ENOSPC, syscall.EDQUOT} {
-		*fault = writeError(errno)
+		fault.set(writeError(errno))
 		if _, err := s.Append(t.Context(), storetest.SampleRecord(1)); host.CodeOf(err) != host.StoreFull {
 			t.Errorf("append: %v, want store.full", err)
 		}
 	}
-	*fault = nil
+	fault.set(nil)
 	got, err := s.Append(t.Context(), storetest.SampleRecord(1))
 	if err != nil || got.Events[0] != host.Stored {
 		t.Errorf("append with room again: %+v, %v", got, err)
@@ -191,12 +210,12 @@ func TestInvariant5_settleThatFailsComesBack(t *testing.T) {
 		if err != nil || len(l.Deliveries) != 1 {
 			t.Fatalf("lease: %d deliveries, %v", len(l.Deliveries), err)
 		}
-		*fault = writeError(syscall.ENOSPC)
+		fault.set(writeError(syscall.ENOSPC))
 		st := host.Settlement{Token: l.Deliveries[0].Token, Outcome: outcome}
 		if err := s.Settle(t.Context(), "a", st); host.CodeOf(err) != host.StoreFull {
 			t.Errorf("settle: %v, want store.full", err)
 		}
-		*fault = nil
+		fault.set(nil)
 		if got, err := s.Lag(t.Context(), "a"); err != nil || got != (host.Lag{Retrying: 1}) {
 			t.Errorf("lag %+v, %v, want one retrying", got, err)
 		}

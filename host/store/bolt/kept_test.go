@@ -169,11 +169,11 @@ func TestDrop_ofKeptThatFails(t *testing.T) {
 	s, fault := failing(t, Options{}, false)
 	defer closeStore(t, s)
 	keep(t, s, 1, 1)
-	*fault = writeError(syscall.ENOSPC)
+	fault.set(writeError(syscall.ENOSPC))
 	if err := s.Drop(t.Context(), "kept-1"); host.CodeOf(err) != host.StoreFull {
 		t.Errorf("drop: %v, want store.full", err)
 	}
-	*fault = nil
+	fault.set(nil)
 	wantKept(t, s, "kept-1")
 }
 
