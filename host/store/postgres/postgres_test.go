@@ -57,7 +57,10 @@ func schema(t testing.TB, key string) string {
 	fmt.Fprint(h, key, os.Getpid())
 	name := fmt.Sprintf("postern_test_%x", h.Sum64())
 	if _, known := schemas.LoadOrStore(name, true); !known {
-		t.Cleanup(func() { exec(t, "drop schema if exists "+name+" cascade") })
+		t.Cleanup(func() {
+			exec(t, "drop schema if exists "+name+" cascade")
+			schemas.Delete(name)
+		})
 	}
 	return name
 }
