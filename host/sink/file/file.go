@@ -111,7 +111,7 @@ func start(c Config, open func(string) (disk, error)) (*Sink, error) {
 		s.log = slog.New(slog.DiscardHandler)
 	}
 	if err := s.ready(); err != nil {
-		return nil, fmt.Errorf("open %s: %w", c.Path, err)
+		return nil, fmt.Errorf("path: open %s: %w", c.Path, err)
 	}
 	go s.write()
 	return s, nil
