@@ -106,10 +106,16 @@ func short(n int) string {
 // filledStores are made once for all rounds: filling one takes a minute.
 var filledStores = map[int]*bolt.Store{}
 
-// filled returns a store that has this many dedup keys. One without any is new
-// each time.
+// later is how far the clock of the stores is ahead.
+var later atomic.Int64
+
+func ahead() time.Time { return time.Now().Add(time.Duration(later.Load())) }
+
+// filled returns a store that has this many dedup keys, and begins a new segment
+// with the next append. One without any is new each time.
 func filled(b *testing.B, keys int) *bolt.Store {
 	b.Helper()
+	later.Add(int64(25 * time.Hour))
 	if s := filledStores[keys]; s != nil {
 		return s
 	}
@@ -120,7 +126,8 @@ func filled(b *testing.B, keys int) *bolt.Store {
 			b.Fatal(err)
 		}
 	}
-	s, err := bolt.Open(dir, bolt.Options{Reserve: -1})
+	const never = 100 * 365 * 24 * time.Hour
+	s, err := bolt.Open(dir, bolt.Options{Reserve: -1, Now: ahead, Retention: never, Window: never})
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -130,6 +137,7 @@ func filled(b *testing.B, keys int) *bolt.Store {
 	}
 	filledStores[keys] = s
 	fillKeys(b, s, keys)
+	later.Add(int64(25 * time.Hour))
 	return s
 }
 
@@ -226,11 +234,7 @@ func BenchmarkExpiry(b *testing.B) {
 	all := newCallbacks()
 	for _, expires := range []bool{false, true} {
 		b.Run(fmt.Sprintf("expires=%t", expires), func(b *testing.B) {
-			var later atomic.Int64
-			s, err := bolt.Open(b.TempDir(), bolt.Options{
-				Reserve: -1, SegmentSize: 32 << 20,
-				Now: func() time.Time { return time.Now().Add(time.Duration(later.Load())) },
-			})
+			s, err := bolt.Open(b.TempDir(), bolt.Options{Reserve: -1, SegmentSize: 32 << 20, Now: ahead})
 			if err != nil {
 				b.Fatal(err)
 			}
@@ -238,7 +242,7 @@ func BenchmarkExpiry(b *testing.B) {
 			fillBytes(b, s, 400<<20)
 			if expires {
 				// The next append begins a new segment, and the old ones go.
-				later.Store(int64(8 * 24 * time.Hour))
+				later.Add(int64(8 * 24 * time.Hour))
 			}
 			took := runAppends(b, 16, func(int) error {
 				_, err := s.Append(context.Background(), all.at(int(unique.Add(1))))

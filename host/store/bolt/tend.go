@@ -109,6 +109,20 @@ func (s *Store) tend(now time.Time) error {
 	return errors.Join(s.index.Merge(), s.expireSegments(now), s.index.Expire(now, s.options.Window))
 }
 
+// betweenRemovals is a pause for the appends: a file system gives back the room of
+// a large file in the journal that their syncs wait for.
+const betweenRemovals = 100 * time.Millisecond
+
+// rest waits, unless the store is being closed.
+func (s *Store) rest(d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-s.closing:
+	}
+}
+
 // expireSegments removes the segments that are older than the retention and that
 // nobody needs any more.
 //
@@ -116,7 +130,7 @@ func (s *Store) tend(now time.Time) error {
 // callback that was kept and not looked at.
 func (s *Store) expireSegments(now time.Time) error {
 	needed := s.oldestNeeded()
-	for {
+	for n := 0; ; n++ {
 		all := s.segments()
 		if len(all) == 1 {
 			return nil
@@ -127,6 +141,9 @@ func (s *Store) expireSegments(now time.Time) error {
 		if g.Damaged.Load() || now.Sub(next.Created) <= s.options.Retention || last >= needed ||
 			last > s.index.Covered() || s.keptFrom(g.First, last) {
 			return nil
+		}
+		if n > 0 {
+			s.rest(betweenRemovals)
 		}
 		s.changeSegments(func(all []*segment.File) []*segment.File { return all[1:] })
 		if err := g.Remove(); err != nil {
