@@ -1,11 +1,14 @@
 package bolt
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
+
+	"go.etcd.io/bbolt"
 
 	"github.com/postern/postern/host"
 	"github.com/postern/postern/host/store/storetest"
@@ -71,5 +74,45 @@ func TestOpen_cursors(t *testing.T) {
 			}
 			closeStore(t, s)
 		})
+	}
+}
+
+// TestOpen_rowsAreMissing takes a dead letter out of a state.db that was closed,
+// as a flipped bit in the number of a page's elements does.
+func TestOpen_rowsAreMissing(t *testing.T) {
+	dir := t.TempDir()
+	s := open(t, dir, Options{})
+	subscribe(t, s, "a")
+	for n := range 2 {
+		if _, err := s.Append(t.Context(), storetest.SampleRecord(n)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	l, err := s.Lease(t.Context(), "a", 2, time.Minute)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, d := range l.Deliveries {
+		if err := s.Settle(t.Context(), "a", host.Settlement{Token: d.Token, Outcome: host.Dead}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	closeStore(t, s)
+	closeStore(t, open(t, dir, Options{}))
+	path := filepath.Join(dir, "state.db")
+	db, err := bbolt.Open(path, 0o600, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = db.Update(func(tx *bbolt.Tx) error {
+		dead := sinkBucket(tx, "a").Bucket(bucketDead)
+		k, _ := dead.Cursor().First()
+		return dead.Delete(k)
+	})
+	if err := errors.Join(err, db.Close()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Open(dir, Options{}); err == nil || !strings.Contains(err.Error(), path) || !strings.Contains(err.Error(), "missing") {
+		t.Errorf("open: %v, want an error that names %s and what is missing", err, path)
 	}
 }

@@ -54,7 +54,7 @@ func (s *Store) openState(hasSegments, clean bool) error {
 	path := filepath.Join(s.dir, "state.db")
 	err := s.prepareState(hasSegments, clean)
 	if err == nil {
-		err = s.loadState()
+		err = s.loadState(clean)
 	}
 	if !disk.IsDamage(err) {
 		return err
@@ -79,7 +79,7 @@ func (s *Store) openState(hasSegments, clean bool) error {
 	if err := s.prepareState(false, clean); err != nil {
 		return err
 	}
-	return s.loadState()
+	return s.loadState(false)
 }
 
 // prepareState makes sure that state.db is there and whole. It is created
@@ -109,7 +109,7 @@ func (s *Store) prepareState(hasSegments, clean bool) error {
 }
 
 // loadState opens state.db and fills sinks, next and reserved from it.
-func (s *Store) loadState() error {
+func (s *Store) loadState(clean bool) error {
 	path := filepath.Join(s.dir, "state.db")
 	if err := disk.Damage(path, pages.Verify(path, true)); err != nil {
 		return err
@@ -131,6 +131,11 @@ func (s *Store) loadState() error {
 		reserved := m.Get(keyReserved)
 		if len(reserved) != len(disk.Number(0)) {
 			return fmt.Errorf("it is %w: no reserved sequence", disk.ErrDamaged)
+		}
+		if clean {
+			if err := checkTally(tx); err != nil {
+				return err
+			}
 		}
 		s.reserved = binary.BigEndian.Uint64(reserved)
 		s.next = s.reserved + 1

@@ -461,12 +461,17 @@ func (s *Store) Close() error {
 		}
 	}
 	if err == nil {
-		err = s.change(&change{apply: func(tx *bbolt.Tx) error { return putReserved(tx, s.next-1) }})
+		err = s.change(&change{}) // the positions of sinks
 	}
 	s.changes.Close()
 	if err == nil {
 		// What came in meanwhile may have failed.
 		err = s.broken()
+	}
+	if err == nil {
+		err = s.judge("write state", s.update(s.state, func(tx *bbolt.Tx) error {
+			return errors.Join(putReserved(tx, s.next-1), putTally(tx))
+		}))
 	}
 	if err != nil {
 		return errors.Join(fmt.Errorf("close store: %w", err), s.release(false))
