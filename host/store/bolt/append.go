@@ -152,10 +152,8 @@ func (s *Store) writeAppends(live []*request) error {
 // where the active one is full.
 func (s *Store) room(now time.Time) error {
 	if short, err := disk.Short(s.dir, s.options.Reserve); err == nil && short {
-		s.full.Store(true)
 		return host.Errorf(host.StoreFull, "append: less than the reserve is free in %s", s.dir)
 	}
-	s.full.Store(false)
 	return s.rotate(now)
 }
 

@@ -153,7 +153,6 @@ type Store struct {
 	reserved uint64 // sequences up to this one may be used
 
 	kept atomic.Int64 // callbacks that wait to be reprocessed
-	full atomic.Bool  // less than the reserve was free at the last commit
 
 	quarantine *quarantine.File
 
