@@ -92,7 +92,7 @@ func (s *Store) prepareState(hasSegments, clean bool) error {
 	case errors.Is(err, fs.ErrNotExist) && hasSegments:
 		return fmt.Errorf("%s is missing, and with it how far every sink was: %w", path, disk.ErrDamaged)
 	case errors.Is(err, fs.ErrNotExist):
-		return disk.CreateDB(path, func(tx *bbolt.Tx) error {
+		return disk.CreateDB(path, disk.PageSize, func(tx *bbolt.Tx) error {
 			if _, err := tx.CreateBucket(bucketSinks); err != nil {
 				return err
 			}

@@ -69,21 +69,22 @@ func SyncParents(dir string) error {
 
 // CreateDB makes a bbolt file, filled by fill in one transaction, that is there
 // whole or not at all.
-func CreateDB(path string, fill func(*bbolt.Tx) error) error {
-	return CreateFile(path, func(db *bbolt.DB) error { return db.Update(fill) })
+func CreateDB(path string, page int, fill func(*bbolt.Tx) error) error {
+	return CreateFile(path, page, func(db *bbolt.DB) error { return db.Update(fill) })
 }
 
-// CreateFile makes a bbolt file, filled by fill, that is there whole or not at
-// all: bbolt may leave a damaged file when the power fails while it writes the
-// first pages, and it syncs no directory. What is there already is replaced.
-func CreateFile(path string, fill func(*bbolt.DB) error) error {
+// CreateFile makes a bbolt file with pages of so many bytes, filled by fill, that
+// is there whole or not at all: bbolt may leave a damaged file when the power fails
+// while it writes the first pages, and it syncs no directory. What is there already
+// is replaced.
+func CreateFile(path string, page int, fill func(*bbolt.DB) error) error {
 	temp := path + TempSuffix
 	if err := Remove(temp); err != nil {
 		return err
 	}
 	// Synced once, at the end: until it has its name nobody needs it.
 	db, err := bbolt.Open(temp, FileMode, &bbolt.Options{
-		FreelistType: bbolt.FreelistMapType, NoSync: true, NoGrowSync: true,
+		FreelistType: bbolt.FreelistMapType, NoSync: true, NoGrowSync: true, PageSize: page,
 	})
 	if err != nil {
 		return err
@@ -103,6 +104,10 @@ func CreateFile(path string, fill func(*bbolt.DB) error) error {
 	}
 	return nil
 }
+
+// PageSize is that of a file for which no other is better. bbolt's own default is
+// that of the machine it was made on.
+const PageSize = 4 << 10
 
 // smallAlloc is by how much a file grows that will not grow for long.
 const smallAlloc = 1 << 20

@@ -69,7 +69,7 @@ type span struct {
 
 // writeFile makes a file of entries, which come sorted and each hash once.
 func writeFile(dir string, of span, entries iter.Seq[dedup.Entry]) error {
-	return disk.CreateFile(filePath(dir, of.first, of.last), func(db *bbolt.DB) error {
+	return disk.CreateFile(filePath(dir, of.first, of.last), disk.PageSize, func(db *bbolt.DB) error {
 		w := &writer{db: db, filter: dedup.NewFilter(of.count)}
 		for e := range entries {
 			if len(w.entries) == dedup.BlockEntries {

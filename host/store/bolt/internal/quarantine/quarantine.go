@@ -140,7 +140,7 @@ func (f *File) open(clean bool) error {
 // load opens the file, which it makes if there is none.
 func (f *File) load(clean bool) error {
 	if _, err := os.Stat(f.o.Path); errors.Is(err, fs.ErrNotExist) {
-		err = disk.CreateDB(f.o.Path, func(tx *bbolt.Tx) error { return fillRings(tx, f.reserved) })
+		err = disk.CreateDB(f.o.Path, disk.PageSize, func(tx *bbolt.Tx) error { return fillRings(tx, f.reserved) })
 		if err != nil {
 			return err
 		}

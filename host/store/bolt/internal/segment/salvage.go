@@ -29,7 +29,7 @@ func Salvage(dir string, h Head) (Salvaged, error) {
 	path := Path(dir, h.First)
 	h.mended = true
 	var c copier
-	err := disk.CreateFile(path, func(db *bbolt.DB) error {
+	err := disk.CreateFile(path, pageSize, func(db *bbolt.DB) error {
 		err := db.Update(func(tx *bbolt.Tx) error { return fill(tx, h) })
 		if err != nil {
 			return err

@@ -45,6 +45,11 @@ var (
 // inserted into. bbolt does not store it; it is set in every transaction.
 const Fill = 0.95
 
+// pageSize is that of a segment's pages. bbolt writes each with a call of its own,
+// and a commit of many records fills many: at 256 writers 8 KiB takes a third less
+// time than 4 KiB, and 16 or 32 KiB no less.
+const pageSize = 8 << 10
+
 // File is one file of the log: the records from a sequence on, up to the next
 // segment's. The last one is active, and only that one is written to.
 type File struct {
@@ -125,7 +130,7 @@ func fill(tx *bbolt.Tx, h Head) error {
 
 // Create makes an empty segment in a store's directory, whole or not at all.
 func Create(dir string, h Head) error {
-	return disk.CreateDB(Path(dir, h.First), func(tx *bbolt.Tx) error { return fill(tx, h) })
+	return disk.CreateDB(Path(dir, h.First), pageSize, func(tx *bbolt.Tx) error { return fill(tx, h) })
 }
 
 // List returns the first sequences of the segments, rising, and removes
