@@ -1,6 +1,7 @@
 package keys
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -258,68 +259,85 @@ func (f *file) find(h host.Hash) (p Place, found bool, err error) {
 	return p, found, err
 }
 
-// all yields the entries in order, as far as they can be read; what cannot be
-// is left out, and lost is told of it.
-func (f *file) all(lost func(error)) iter.Seq[dedup.Entry] {
-	return func(yield func(dedup.Entry) bool) {
-		next := host.Hash{}
-		err := f.view(func(tx *bbolt.Tx) error {
-			c := tx.Bucket(bucketBlocks).Cursor()
-			for k, v := c.First(); k != nil; k, v = c.Next() {
-				block, err := dedup.ParseBlock(v)
-				if err != nil {
-					lost(fmt.Errorf("dedup file %s: %w", f.path, err))
-					continue
-				}
-				low, high := block.Bounds()
-				if low != next {
-					lost(fmt.Errorf("dedup file %s: %w: a block is missing", f.path, dedup.ErrDamaged))
-				}
-				next = high
-				for i := range block.Len() {
-					if !yield(block.At(i)) {
-						return errStopped
-					}
-				}
-			}
-			if next != (host.Hash{}) {
-				return fmt.Errorf("%w: its end is missing", dedup.ErrDamaged)
-			}
-			return nil
-		})
-		if err != nil && !errors.Is(err, errStopped) {
-			lost(err)
-		}
-	}
+// cursor reads the entries of a file in order, a block at a time.
+type cursor struct {
+	f       *file
+	buffer  []dedup.Entry
+	entries []dedup.Entry // the rest of a block
+	next    host.Hash     // the least hash of the block behind it
+	ended   bool
+	// lost is told of what cannot be read, which is left out.
+	lost func(error)
 }
 
-var errStopped = errors.New("stopped")
+// peek returns the entry that the cursor stands at; nil at the end.
+func (c *cursor) peek() *dedup.Entry {
+	for len(c.entries) == 0 {
+		if c.ended {
+			return nil
+		}
+		if err := c.f.view(c.block); err != nil {
+			c.lost(err)
+			c.ended = true
+		}
+	}
+	return &c.entries[0]
+}
 
-// merged yields the entries of two files in order.
-func merged(a, b iter.Seq[dedup.Entry]) iter.Seq[dedup.Entry] {
+// skip moves on by an entry.
+func (c *cursor) skip() { c.entries = c.entries[1:] }
+
+// block reads the next block that can be read.
+func (c *cursor) block(tx *bbolt.Tx) error {
+	blocks := tx.Bucket(bucketBlocks).Cursor()
+	for k, v := blocks.Seek(c.next[:]); k != nil; k, v = blocks.Next() {
+		block, err := dedup.ParseBlock(v)
+		if err != nil {
+			c.lost(fmt.Errorf("dedup file %s: %w", c.f.path, err))
+			continue
+		}
+		low, high := block.Bounds()
+		last := high == host.Hash{}
+		if low != c.next {
+			c.lost(fmt.Errorf("dedup file %s: %w: a block is missing", c.f.path, dedup.ErrDamaged))
+		}
+		if bytes.Compare(low[:], c.next[:]) < 0 || (!last && bytes.Compare(high[:], c.next[:]) <= 0) {
+			continue // out of its place: entries come in order, and it goes on
+		}
+		c.next, c.ended = high, last
+		c.buffer = c.buffer[:0]
+		for i := range block.Len() {
+			c.buffer = append(c.buffer, block.At(i))
+		}
+		c.entries = c.buffer
+		return nil
+	}
+	return fmt.Errorf("%w: its end is missing", dedup.ErrDamaged)
+}
+
+// merged yields the entries of cursors in order. Of those with the same hash it
+// yields that of the first cursor.
+func merged(cursors ...*cursor) iter.Seq[dedup.Entry] {
 	return func(yield func(dedup.Entry) bool) {
-		next, stop := iter.Pull(b)
-		defer stop()
-		e, more := next()
-		for first := range a {
-			for more && dedup.Compare(e, first) < 0 {
-				if !yield(e) {
-					return
+		for {
+			var least *dedup.Entry
+			for _, c := range cursors {
+				if e := c.peek(); e != nil && (least == nil || dedup.Compare(*e, *least) < 0) {
+					least = e
 				}
-				e, more = next()
 			}
-			if more && e.Hash == first.Hash {
-				e, more = next()
-			}
-			if !yield(first) {
+			if least == nil {
 				return
 			}
-		}
-		for more {
+			e := *least
 			if !yield(e) {
 				return
 			}
-			e, more = next()
+			for _, c := range cursors {
+				if next := c.peek(); next != nil && next.Hash == e.Hash {
+					c.skip()
+				}
+			}
 		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"os"
 	"slices"
 	"time"
@@ -48,47 +49,76 @@ func sorted(keys map[host.Hash]Place) []dedup.Entry {
 	return entries
 }
 
-// Merge merges neighbours, the smallest first, until there are no more than
-// [MaxFiles].
+// Merge merges neighbours until there are no more than [MaxFiles].
 func (x *Index) Merge() error {
 	for {
 		files := x.list()
 		if len(files) <= MaxFiles {
 			return nil
 		}
-		at := 0
-		for i := range len(files) - 1 {
-			if files[i].count+files[i+1].count < files[at].count+files[at+1].count {
-				at = i
-			}
-		}
-		if err := x.mergeTwo(files[at], files[at+1]); err != nil {
+		first, end := cheapest(files)
+		if err := x.merge(files[first:end]); err != nil {
 			return fmt.Errorf("merge dedup files: %w", err)
 		}
 	}
 }
 
-func (x *Index) mergeTwo(a, b *file) error {
-	of := span{first: a.first, last: b.last, newest: b.newest, count: a.count + b.count}
-	if b.newest.Before(a.newest) {
-		of.newest = a.newest
+// cheapest picks the neighbours to merge, of more than [MaxFiles] files: those
+// where the fewest entries are written for each one that thereby leaves a smaller
+// file, so that small files are merged often and large ones seldom. None comes to
+// have more than a quarter of all entries, because a file expires as a whole; of
+// nine files there are always two neighbours that have no more.
+func cheapest(files []*file) (first, end int) {
+	total := 0
+	for _, f := range files {
+		total += f.count
 	}
+	best := math.Inf(1)
+	for from := range files {
+		sum, largest := 0, 0
+		for i, f := range files[from:] {
+			sum, largest = sum+f.count, max(largest, f.count)
+			if sum > total/4 {
+				break
+			}
+			if cost := float64(sum) / float64(max(1, sum-largest)); i > 0 && cost < best {
+				best, first, end = cost, from, from+i+1
+			}
+		}
+	}
+	return first, end
+}
+
+// merge puts one file in the place of neighbours.
+func (x *Index) merge(files []*file) error {
+	of := span{first: files[0].first, last: files[len(files)-1].last}
 	var damage error
-	lost := func(err error) { damage = err }
-	if err := writeFile(x.o.Dir, of, merged(a.all(lost), b.all(lost))); err != nil {
+	cursors := make([]*cursor, len(files))
+	for i, f := range files {
+		of.count += f.count
+		if f.newest.After(of.newest) {
+			of.newest = f.newest
+		}
+		cursors[i] = &cursor{f: f, lost: func(err error) { damage = err }}
+	}
+	if err := writeFile(x.o.Dir, of, merged(cursors...)); err != nil {
 		return err
 	}
 	path := filePath(x.o.Dir, of.first, of.last)
 	if damage != nil {
-		// Neither loses anything more: each is mended by itself first.
-		return errors.Join(disk.Remove(path), x.mend(a), x.mend(b))
+		// None loses anything more: each is mended by itself first.
+		errs := []error{disk.Remove(path)}
+		for _, f := range files {
+			errs = append(errs, x.mend(f))
+		}
+		return errors.Join(errs...)
 	}
 	f, err := x.open(path)
 	if err != nil {
 		return err
 	}
-	x.replace([]*file{a, b}, f)
-	return x.drop(a, b)
+	x.replace(files, f)
+	return x.drop(files...)
 }
 
 // drop closes and removes files that are in the index no more.
@@ -133,7 +163,7 @@ func (x *Index) Mend() error {
 // from the log, and keeps the damaged one in damaged/.
 func (x *Index) mend(f *file) error {
 	var lost error
-	for range f.all(func(err error) { lost = errors.Join(lost, err) }) {
+	for range merged(&cursor{f: f, lost: func(err error) { lost = errors.Join(lost, err) }}) {
 	}
 	if lost == nil {
 		f.bad.Store(false)
@@ -147,8 +177,9 @@ func (x *Index) mend(f *file) error {
 	}
 	of.count = f.count + len(fromLog)
 	// What is lost was told above.
-	readable := f.all(func(error) {})
-	if err := writeFile(x.o.Dir, of, merged(readable, slices.Values(sorted(fromLog)))); err != nil {
+	readable := &cursor{f: f, lost: func(error) {}}
+	logged := &cursor{entries: sorted(fromLog), ended: true}
+	if err := writeFile(x.o.Dir, of, merged(readable, logged)); err != nil {
 		return err
 	}
 	g, err := x.open(f.path)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -107,8 +108,8 @@ func TestIndex_mergesAndExpires(t *testing.T) {
 	}
 	for range 2 {
 		paths, last, err := List(dir)
-		if err != nil || len(paths) != MaxFiles || last != l.last {
-			t.Fatalf("%d files up to %d, %v, want %d up to %d", len(paths), last, err, MaxFiles, l.last)
+		if err != nil || len(paths) > MaxFiles || last != l.last {
+			t.Fatalf("%d files up to %d, %v, want at most %d up to %d", len(paths), last, err, MaxFiles, l.last)
 		}
 		wantKeys(t, x, 1, l.last)
 		x = open(t, dir, l, epoch)
@@ -131,6 +132,60 @@ func TestIndex_mergesAndExpires(t *testing.T) {
 		t.Fatal(err)
 	}
 	wantKeys(t, x, first, l.last)
+}
+
+// TestIndex_mergesFiles has neighbours merged of which some have the same key: the
+// first place of it stays.
+func TestIndex_mergesFiles(t *testing.T) {
+	dir, l := newDir(t), &log{first: 1}
+	x := open(t, dir, l, epoch)
+	for range MaxFiles + 1 {
+		x.Add(map[host.Hash]Place{hash(1 << 40): {Seq: l.last + 1}}, l.last, 0, epoch)
+		grow(t, x, l, 5, epoch)
+	}
+	if err := x.merge(x.list()); err != nil {
+		t.Fatal(err)
+	}
+	wantKeys(t, x, 1, l.last)
+	if p, found, err := x.Find(hash(1 << 40)); !found || err != nil || p.Seq != 1 {
+		t.Errorf("a key of each of them: %+v, %t, %v, want that of the first", p, found, err)
+	}
+	if files := x.list(); len(files) != 1 || files[0].count != int(l.last)+1 {
+		t.Errorf("%d files, the first with %d keys, want one with %d", len(files), files[0].count, l.last+1)
+	}
+}
+
+// TestCheapest grows a window of keys to ten million and passes it on, in files of
+// 32,768, and counts what merging writes.
+func TestCheapest(t *testing.T) {
+	const window, runs = 305, 1220
+	var files []*file
+	written, largest := 0, 0
+	for n := range uint64(runs) {
+		files = append(files, &file{first: n, last: n, count: runKeys})
+		for files[0].last+window <= n {
+			files = files[1:]
+		}
+		for len(files) > MaxFiles {
+			first, end := cheapest(files)
+			if end-first < 2 {
+				t.Fatalf("merges the files %d to %d", first, end)
+			}
+			of := &file{first: files[first].first, last: files[end-1].last}
+			for _, f := range files[first:end] {
+				of.count += f.count
+			}
+			written += of.count
+			largest = max(largest, of.count)
+			files = slices.Replace(files, first, end, of)
+		}
+	}
+	if per := float64(written) / (runs * runKeys); per > 5 {
+		t.Errorf("each key was written %.1f times, want at most 5", per)
+	}
+	if most := window * runKeys / 3; largest > most {
+		t.Errorf("a file has %d keys, want at most %d", largest, most)
+	}
 }
 
 // TestIndex_mendsFromTheLog damages a block of a file: its keys are found again
