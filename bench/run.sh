@@ -5,13 +5,15 @@
 # what is measured.
 set -eu
 cd "$(dirname "$0")"
+revision=$(git describe --tags --always --dirty) # before the last run is written over
+export revision
 measure() { go test -run '^$' "$@" . | while IFS= read -r line; do
 	case $line in goos:* | goarch:* | cpu:* | Benchmark*) echo "$line" ;; esac
 done | sed 's/#[0-9][0-9]*-/-/' | tee -a results.txt; }
 
 # "run.sh tables" makes the tables of an earlier run again.
 if [ "${1:-}" != tables ]; then
-	echo "# make bench: $(go version), revision $(git describe --tags --always --dirty)" >results.txt
+	echo "# make bench: $(go version), revision $revision" >results.txt
 	measure -bench 'Ingest|Judge' -benchtime 1s -count 6
 	measure -bench 'Append' -benchtime 0.5s -timeout 30m
 	measure -bench 'FanOut' -benchtime 1s -count 6
@@ -33,7 +35,7 @@ benchstat=../.tools/benchstat
 	$benchstat -filter '.name:FanOut' -row .name -col /sinks results.txt
 	echo "# Appends of 16 writers while 400 MB of segments expire, and while none does"
 	$benchstat -filter '.name:Expiry' -row .name -col /expires results.txt
-	echo "# Opening 5 GB of segments after a clean end, and after one without its mark"
+	echo "# Opening 5 GB of segments after a clean end, after one without its mark, and from a cold disk"
 	$benchstat -filter '.name:Open' -row .name -col /end results.txt
 	echo "# The process: binary, time to ready with both plugins, resident memory when idle"
 	$benchstat -filter '.name:Process' -col /start results.txt

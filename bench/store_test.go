@@ -283,7 +283,8 @@ func fillBytes(b *testing.B, s *bolt.Store, size int) {
 }
 
 // BenchmarkOpen measures opening 5 GB of segments, after a proper end and after
-// one without a mark of it, as after a kill. The files are in the page cache.
+// one without a mark of it, as after a kill, with the files in the page cache; and
+// after a proper end without, as after the machine was started.
 func BenchmarkOpen(b *testing.B) {
 	dir := filepath.Join(scratch, "large")
 	if _, err := os.Stat(dir); err != nil {
@@ -294,13 +295,20 @@ func BenchmarkOpen(b *testing.B) {
 		fillBytes(b, s, 5<<30)
 		closeStore(b, s)
 	}
-	for _, end := range []string{"clean", "inuse"} {
+	for _, end := range []string{"clean", "inuse", "cold"} {
 		b.Run("end="+end, func(b *testing.B) {
+			mark := end
+			if end == "cold" {
+				mark = "clean"
+			}
 			var open time.Duration
 			var st host.Status
 			for range b.N {
-				if err := os.WriteFile(filepath.Join(dir, "LOCK"), []byte(end+"\n"), 0o600); err != nil {
+				if err := os.WriteFile(filepath.Join(dir, "LOCK"), []byte(mark+"\n"), 0o600); err != nil {
 					b.Fatal(err)
+				}
+				if end == "cold" {
+					evict(b, dir)
 				}
 				began := time.Now()
 				s, err := bolt.Open(dir, bolt.Options{Reserve: -1})
@@ -317,6 +325,27 @@ func BenchmarkOpen(b *testing.B) {
 			b.ReportMetric(float64(st.Bytes)/1e9, "GB")
 			b.ReportMetric(float64(st.Segments), "segments")
 		})
+	}
+}
+
+// evict has the kernel forget the pages of every file in dir.
+func evict(b *testing.B, dir string) {
+	b.Helper()
+	if err := filepath.WalkDir(dir, func(path string, d os.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		f, err := os.Open(path)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		if err := f.Sync(); err != nil {
+			return err
+		}
+		return unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_DONTNEED)
+	}); err != nil {
+		b.Fatal(err)
 	}
 }
 
