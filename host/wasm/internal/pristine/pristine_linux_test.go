@@ -1,0 +1,296 @@
+package pristine
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+func TestSnapshot_sealed(t *testing.T) {
+	m, guest := memory(t, finder(t, Compare), 2, 0)
+	fill(guest, rand.New(rand.NewPCG(1, 1)))
+	s := frozen(t, m)
+	fd := int(s.file.Fd())
+	if _, err := unix.Pwrite(fd, []byte("x"), 0); !errors.Is(err, unix.EPERM) {
+		t.Errorf("write to a snapshot: got %v, want %v", err, unix.EPERM)
+	}
+	for _, size := range []int64{0, 1 << 20} {
+		if err := unix.Ftruncate(fd, size); !errors.Is(err, unix.EPERM) {
+			t.Errorf("cut a snapshot to %d: got %v, want %v", size, err, unix.EPERM)
+		}
+	}
+	if at, err := unix.MmapPtr(fd, 0, nil, wasmPage, unix.PROT_WRITE, unix.MAP_SHARED); err == nil {
+		t.Error("a snapshot was mapped to be written")
+		unix.MunmapPtr(at, wasmPage)
+	}
+	if _, err := unix.FcntlInt(uintptr(fd), unix.F_ADD_SEALS, unix.F_SEAL_FUTURE_WRITE); !errors.Is(err, unix.EPERM) {
+		t.Errorf("add a seal: got %v, want %v", err, unix.EPERM)
+	}
+}
+
+// No program that the host starts inherits a snapshot or the page map.
+func TestFinder_inherited(t *testing.T) {
+	m, _ := memory(t, finder(t, Pagemap), 1, 0)
+	s := frozen(t, m)
+	for _, file := range []*os.File{s.file, m.finder.pagemap.file} {
+		if flags, err := unix.FcntlInt(file.Fd(), unix.F_GETFD, 0); err != nil || flags&unix.FD_CLOEXEC == 0 {
+			t.Errorf("%s: got flags %#x, %v, want close on exec", file.Name(), flags, err)
+		}
+	}
+	out, err := exec.CommandContext(t.Context(), "/bin/sh", "-c", "ls -l /proc/self/fd").CombinedOutput()
+	if err != nil {
+		t.Skip(err)
+	}
+	if bytes.Contains(out, []byte("memfd")) || bytes.Contains(out, []byte("pagemap")) {
+		t.Errorf("a program that was started has\n%s", out)
+	}
+}
+
+// private counts a memory's pages that are its own, by the page map.
+func private(t testing.TB, m *Memory) (pages int) {
+	t.Helper()
+	for at := 0; at < m.size; {
+		ranges, next, err := m.read(at)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, r := range ranges {
+			from, to := r.within(m.reserved)
+			pages += (to - from) / os.Getpagesize()
+		}
+		at = next
+	}
+	return pages
+}
+
+// A further instance has for its own only what it wrote, even where the whole
+// memory is compared.
+func TestAdopt_shares(t *testing.T) {
+	everyWay(t, func(t *testing.T, f *Finder) {
+		first, guest := memory(t, f, 64, 0)
+		fill(guest, rand.New(rand.NewPCG(1, 1)))
+		s := frozen(t, first)
+		m, guest := memory(t, f, 64, 0)
+		fill(guest, rand.New(rand.NewPCG(2, 2)))
+		if err := m.Adopt(s); err != nil {
+			t.Fatal(err)
+		}
+		if got := private(t, m); got != 0 {
+			t.Errorf("got %d pages of its own at first, want 0", got)
+		}
+		page := os.Getpagesize()
+		for call := range 10 {
+			guest[call%2*page]++
+			guest[40*page]++
+			restore(t, m)
+		}
+		if got := private(t, m); got != 3 {
+			t.Errorf("got %d pages of its own, want 3", got)
+		}
+		if got := private(t, first); got != 0 {
+			t.Errorf("the first got %d pages of its own, want 0", got)
+		}
+	})
+}
+
+// Huge pages do not make a single write a large one, even where they are asked
+// for.
+func TestRestore_huge(t *testing.T) {
+	m, guest := memory(t, finder(t, Pagemap), 64, 0)
+	fill(guest, rand.New(rand.NewPCG(1, 1)))
+	frozen(t, m)
+	if err := unix.Madvise(guest, unix.MADV_HUGEPAGE); err != nil {
+		t.Skip(err)
+	}
+	guest[3<<20]++
+	if got := private(t, m); got != 1 {
+		t.Errorf("got %d pages written, want 1", got)
+	}
+}
+
+// One large call does not make all later ones dear: its pages are dropped.
+func TestRestore_drops(t *testing.T) {
+	for _, way := range []Way{Scan, Pagemap} {
+		t.Run(string(way), func(t *testing.T) {
+			m, guest := memory(t, finder(t, way), 64, 0)
+			fill(guest, rand.New(rand.NewPCG(1, 1)))
+			frozen(t, m)
+			want := bytes.Clone(guest)
+			clear(guest)
+			restore(t, m)
+			page := os.Getpagesize()
+			if got, want := private(t, m), len(guest)/page; got != want {
+				t.Fatalf("got %d pages, want %d", got, want)
+			}
+			for range 4 * patience {
+				guest[0]++
+				restore(t, m)
+			}
+			if got := private(t, m); got > 1 {
+				t.Errorf("got %d pages, want 1", got)
+			}
+			if !bytes.Equal(guest, want) {
+				t.Error("the memory is not as it was")
+			}
+		})
+	}
+}
+
+// Calls that write the same pages each time keep them.
+func TestRestore_keeps(t *testing.T) {
+	m, guest := memory(t, finder(t, Pagemap), 64, 0)
+	frozen(t, m)
+	page := os.Getpagesize()
+	for range 20 * patience {
+		for p := range 2 * few {
+			guest[p*page]++
+		}
+		restore(t, m)
+		if got := private(t, m); got != 2*few {
+			t.Fatalf("got %d pages, want %d", got, 2*few)
+		}
+	}
+}
+
+// other puts another file in the page map's place.
+func other(t *testing.T, f *Finder, file *os.File) {
+	t.Helper()
+	was := f.pagemap.fd
+	f.pagemap.fd = file.Fd()
+	t.Cleanup(func() {
+		f.pagemap.fd = was
+		file.Close()
+	})
+}
+
+// A way that fails in the middle of its life is given up, and not one call
+// suffers.
+func TestRestore_doubt(t *testing.T) {
+	for way, want := range map[Way]string{Scan: "inappropriate ioctl", Pagemap: "0 bytes of 512"} {
+		t.Run(string(way), func(t *testing.T) {
+			f := finder(t, way)
+			m, guest := memory(t, f, 4, 0)
+			fill(guest, rand.New(rand.NewPCG(1, 1)))
+			frozen(t, m)
+			before := bytes.Clone(guest)
+			null, err := os.Open(os.DevNull)
+			if err != nil {
+				t.Fatal(err)
+			}
+			other(t, f, null)
+			for range 3 {
+				clear(guest)
+				restore(t, m)
+				if !bytes.Equal(guest, before) {
+					t.Fatal("the memory is not as it was")
+				}
+			}
+			if way, why := f.Way(); way != Compare || why == nil || !strings.Contains(why.Error(), want) {
+				t.Errorf("got %s, %v, want %s, %q", way, why, Compare, want)
+			}
+		})
+	}
+}
+
+// A page map that lies is found out by trying it.
+func TestFinder_prove(t *testing.T) {
+	for name, entry := range map[string]uint64{
+		"nothing written":    entryPresent | entryFile,
+		"nothing there":      0,
+		"everything written": entryPresent,
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := finder(t, Pagemap)
+			other(t, f, pageMapOf(t, f, entry))
+			if err := f.prove(Pagemap); err == nil || !strings.Contains(err.Error(), "of 64 pages") {
+				t.Errorf("got %v, want the pages that were not found", err)
+			}
+		})
+	}
+}
+
+// pageMapOf is a file that says the same of every page that the next memory
+// may have.
+func pageMapOf(t *testing.T, f *Finder, entry uint64) *os.File {
+	t.Helper()
+	file, err := os.CreateTemp(t.TempDir(), "pagemap")
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := f.reserve(64 * os.Getpagesize())
+	if err != nil {
+		t.Fatal(err)
+	}
+	around := int64(number(m.reserved)) / int64(os.Getpagesize())
+	m.Free()
+	entries := make([]uint64, 1<<14)
+	for i := range entries {
+		entries[i] = entry
+	}
+	b := unsafe.Slice((*byte)(unsafe.Pointer(&entries[0])), len(entries)*8)
+	if _, err := file.WriteAt(b, (around-int64(len(entries)/2))*8); err != nil {
+		t.Skip("no sparse files here:", err)
+	}
+	return file
+}
+
+// Where a way does not work the next is taken, and it is told why.
+func TestNewFinder_falls(t *testing.T) {
+	f, err := NewFinder("a way of the future", Compare)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if way, why := f.Way(); way != Compare || why == nil {
+		t.Errorf("got %s, %v, want %s and why", way, why, Compare)
+	}
+	if f, err := NewFinder("a way of the future"); err == nil {
+		t.Error("got a finder that finds nothing", f)
+	}
+}
+
+func cpu() int64 {
+	var now unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_PROCESS_CPUTIME_ID, &now); err != nil {
+		panic(err)
+	}
+	return now.Nano()
+}
+
+// BenchmarkRestore is a call that writes some pages, and its undoing, in CPU
+// time. Without restoring, the writes take 2 to 4 ns each.
+func BenchmarkRestore(b *testing.B) {
+	for _, pages := range []uint32{3, 43, 256} {
+		for _, written := range []int{2, 5, 20, 200} {
+			for _, way := range []Way{Scan, Pagemap, Compare} {
+				if written*block > int(pages)*wasmPage {
+					continue
+				}
+				b.Run(fmt.Sprintf("%dKiB/%d/%s", pages*64, written, way), func(b *testing.B) {
+					m, guest := memory(b, finder(b, way), pages, 0)
+					fill(guest, rand.New(rand.NewPCG(1, 1)))
+					frozen(b, m)
+					stride := len(guest) / written / block * block
+					start := cpu()
+					for b.Loop() {
+						for at := 0; at < written; at++ {
+							guest[at*stride]++
+						}
+						if err := m.Restore(); err != nil {
+							b.Fatal(err)
+						}
+					}
+					b.ReportMetric(float64(cpu()-start)/float64(b.N), "cpu-ns/op")
+				})
+			}
+		}
+	}
+}
