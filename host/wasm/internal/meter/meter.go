@@ -47,6 +47,7 @@ const (
 	RelaxedSIMD     Class = "relaxed SIMD"
 	References      Class = "typed references" // typed function references and garbage collection
 	SeveralMemories Class = "several memories"
+	Reserved        Class = "reserved import"   // of the host's function for metering
 	ImportedState   Class = "imported state"    // a memory, table or global that is not the guest's own
 	TableMutation   Class = "table mutation"    // a snapshot of memory and numbers does not hold it
 	DroppedData     Class = "dropped data"      // likewise
@@ -77,6 +78,6 @@ var ErrMalformed = errors.New("malformed module")
 // fuel. On any bytes at all it returns an error or a module, within time and
 // memory linear in their length. An error is a [*Refused], or wraps
 // [ErrMalformed].
-func Rewrite(module []byte, _ Options) (*Module, error) {
-	return nil, fmt.Errorf("%w: %d bytes", ErrMalformed, len(module))
+func Rewrite(module []byte, o Options) (*Module, error) {
+	return rewrite(module, o)
 }
