@@ -48,7 +48,9 @@ type Observation struct {
 	// there was no room for it in the quarantine.
 	Lost    bool
 	Receipt Receipt
-	Took    time.Duration
+	// Fuel is what the plugin burnt; see [Result].
+	Fuel int64
+	Took time.Duration
 }
 
 // Ingest takes one callback from the intake to its answer. It owns cb from
@@ -80,7 +82,7 @@ func (h *Host) ingest(ctx context.Context, ep *Endpoint, cb *Callback, seen *Obs
 	if err != nil {
 		return h.unable(ctx, ep, cb, err, seen)
 	}
-	seen.Verdict = res.Verdict
+	seen.Verdict, seen.Fuel = res.Verdict, res.Fuel
 	switch res.Verdict {
 	case Reject:
 		if ep.Unable == Keep && res.Reason != NotVerified && len(res.Evidence)+len(cb.Tokens) > 0 {

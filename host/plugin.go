@@ -96,6 +96,9 @@ type Result struct {
 	Evidence []Evidence
 	Events   []Draft
 	Aside    []Aside
+	// Fuel is what judging it burnt, in units of about one simple instruction; the
+	// same wherever and whenever it is judged.
+	Fuel int64
 	// Answer is the plugin's ack, or the challenge's answer for Respond; nil
 	// leaves the ack to the endpoint.
 	Answer *Answer

@@ -59,6 +59,7 @@ func (g *guest) in(i int) []byte {
 	if !ok {
 		panic(errBadPointer)
 	}
+	g.moves(len(b))
 	return b
 }
 
@@ -74,6 +75,7 @@ func (g *guest) out(i int, b []byte) code {
 		panic(errBadPointer)
 	}
 	copy(space, b)
+	g.moves(len(b))
 	return count(len(b))
 }
 
@@ -105,6 +107,7 @@ func linkABI(ctx context.Context, r wazero.Runtime) error {
 			func(ctx context.Context, m api.Module, stack []uint64) {
 				in := callerOf(ctx)
 				in.guest.memory, in.guest.stack = m.Memory(), stack
+				in.guest.spend(fuelForCall)
 				run(&in.guest)
 			}), f.params, f.results).Export(name)
 	}

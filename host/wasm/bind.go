@@ -6,6 +6,9 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync/atomic"
+
+	"github.com/sony/gobreaker/v2"
 
 	"github.com/postern/postern/host"
 	"github.com/postern/postern/host/wasm/internal/manifest"
@@ -21,6 +24,13 @@ type Binding struct {
 	// Unverified says that the endpoint takes events without evidence
 	// (verification: none), and with it the settings that need that.
 	Unverified bool
+	// Fuel is what a call may burn, in units; zero leaves it to the manifest and the
+	// runtime. See [Options].Fuel.
+	Fuel int64
+	// Limit bounds the calls at a time together with other plugins; nil does not.
+	Limit *Limit
+	// Where names the endpoint in logs.
+	Where string
 	// Signing grants the functions of postern_sign. Never in serve.
 	Signing bool
 }
@@ -31,6 +41,11 @@ type Plugin struct {
 	secrets  map[string]*boundSecret
 	settings map[string]string
 	signing  bool
+	fuel     int64
+	limit    *Limit
+	where    string
+	breaker  *gobreaker.CircuitBreaker[host.Result]
+	lastTrap atomic.Pointer[string]
 }
 
 var _ host.Plugin = (*Plugin)(nil)
@@ -51,10 +66,12 @@ type boundSecret struct {
 // The error joins every problem, each line beginning with its place
 // ("secrets.hmac-key: …", "settings.ack_status: …"). It never quotes a secret.
 func (m *Module) Bind(b Binding) (*Plugin, error) {
-	p := &Plugin{module: m, secrets: make(map[string]*boundSecret), signing: b.Signing}
-	var err error
+	p := &Plugin{module: m, secrets: make(map[string]*boundSecret), signing: b.Signing, limit: b.Limit, where: b.Where}
+	p.breaker = p.newBreaker()
+	var err, fuelErr error
 	p.settings, err = m.manifest.Settle(b.Settings)
-	wrong := []error{err}
+	p.fuel, fuelErr = m.fuelOf(b.Fuel)
+	wrong := []error{err, fuelErr}
 	if !b.Unverified {
 		wrong = append(wrong, m.manifest.CheckVerified(p.settings))
 	}

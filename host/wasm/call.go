@@ -34,6 +34,7 @@ const (
 type call struct {
 	module *Module
 	plugin *Plugin
+	tank   *tank
 	cb     *host.Callback
 	query  url.Values
 
@@ -111,14 +112,14 @@ func (s *signing) append(b []byte) {
 // nobody is the callback that start functions see.
 var nobody = &host.Callback{}
 
-func newCall(m *Module) *call {
-	return &call{module: m, plugin: &Plugin{module: m}, cb: nobody, chunks: []chunk{{}}}
+func newCall(m *Module, t *tank) *call {
+	return &call{module: m, tank: t, plugin: &Plugin{module: m}, cb: nobody, chunks: []chunk{{}}}
 }
 
 // start makes the call ready for a callback.
 func (c *call) start(p *Plugin, cb *host.Callback) {
 	*c = call{
-		module: c.module, plugin: p, cb: cb,
+		module: c.module, tank: c.tank, plugin: p, cb: cb,
 		chunks: append(c.chunks[:0], chunk{bytes: cb.Body}), views: c.views[:0], signed: c.signed[:0], said: c.said[:0],
 	}
 }

@@ -115,6 +115,9 @@ func (g *guest) signedCheck() {
 		return
 	}
 	which := -1
+	for _, part := range s.parts {
+		g.spend(hashed * len(part) * len(s.secret.macs))
+	}
 	var buffer [64]byte
 	for i, key := range s.secret.macs {
 		if hmac.Equal(key.Sum(buffer[:0], s.parts), signature) && which < 0 {
@@ -142,6 +145,7 @@ func (g *guest) coversBody() {
 		g.give(invalid)
 		return
 	}
+	g.spend(hashed * len(g.cb.Body))
 	sum, served := digest(algorithm, g.cb.Body)
 	said, c := decode(g.u32(4), g.in(2))
 	switch {

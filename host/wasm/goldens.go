@@ -1,13 +1,17 @@
 package wasm
 
 import (
+	"bytes"
+	"errors"
 	"fmt"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 
+	"github.com/postern/postern/host"
 	"github.com/postern/postern/host/wasm/internal/manifest"
 )
 
@@ -46,15 +50,52 @@ func ReadGoldens(file string) ([]Golden, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read plugin: %w", err)
 	}
-	section, err := manifest.Section(module, manifest.GoldensSection)
+	goldens, err := goldensOf(module)
 	if err != nil {
 		return nil, fmt.Errorf("plugin %s: %w", file, err)
 	}
+	return goldens, nil
+}
+
+// goldensOf are the goldens that a module carries; none if it has no section of
+// them.
+func goldensOf(module []byte) ([]Golden, error) {
+	section, err := manifest.Section(module, manifest.GoldensSection)
+	if errors.Is(err, manifest.ErrNoSection) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
 	goldens, err := parseGoldens(section)
 	if err != nil {
-		return nil, fmt.Errorf("plugin %s: goldens: %w", file, err)
+		return nil, fmt.Errorf("goldens: %w", err)
 	}
 	return goldens, nil
+}
+
+// Callback is the request as the intake would hand it over, its tokens not
+// masked yet. It owns its memory.
+func (g *Golden) Callback() (*host.Callback, error) {
+	head, body, ok := bytes.Cut(g.Request, []byte("\n\n"))
+	lines := strings.Split(string(head), "\n")
+	first := strings.Split(lines[0], " ")
+	if !ok || len(first) != 3 {
+		return nil, fmt.Errorf("%s.http is no request: a line of method, target and protocol, headers, an empty line, the body", g.Name)
+	}
+	base := g.PublicURL
+	if base == "" {
+		base = "https://postern.test"
+	}
+	cb := &host.Callback{
+		Method: first[0], Target: first[1], PublicURL: base + first[1],
+		Body: bytes.Clone(body), Received: g.Received,
+	}
+	for _, line := range lines[1:] {
+		name, value, _ := strings.Cut(line, ":")
+		cb.Headers = append(cb.Headers, host.Header{Name: name, Value: strings.Trim(value, " \t")})
+	}
+	return cb, nil
 }
 
 func parseGoldens(section []byte) ([]Golden, error) {

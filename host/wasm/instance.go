@@ -2,14 +2,18 @@ package wasm
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
 
 	"github.com/tetratelabs/wazero"
 	"github.com/tetratelabs/wazero/api"
+	"github.com/tetratelabs/wazero/experimental"
+	"github.com/tetratelabs/wazero/sys"
 
 	"github.com/postern/postern/host"
+	"github.com/postern/postern/host/wasm/internal/pristine"
 )
 
 // instance is one running module. One call at a time owns it. It is the
@@ -18,10 +22,14 @@ type instance struct {
 	context.Context
 	module *Module
 	guest  guest
+	tank   tank
 	api    api.Module
-	handle api.Function
-	sign   api.Function
-	stack  [1]uint64
+	memory *pristine.Memory // nil where it is wazero's own
+	// globals are all that the guest can change, but for its fuel.
+	globals []gauge
+	handle  api.Function
+	sign    api.Function
+	stack   [1]uint64
 }
 
 // Value finds the instance itself.
@@ -32,23 +40,131 @@ func (in *instance) Value(key any) any {
 	return in.Context.Value(key)
 }
 
-// instantiate starts an instance: its memory, its start function and
-// _initialize, and asks it for the ABI it speaks.
-func (m *Module) instantiate(_ context.Context) (*instance, error) {
+// instantiate starts an instance. The first one of a module runs its start
+// function and _initialize and is asked for the ABI that it speaks; the others
+// take over what that one came to hold.
+func (m *Module) instantiate(ctx context.Context) (*instance, error) {
 	in := &instance{Context: context.Background(), module: m}
-	in.guest.call = newCall(m)
-	var err error
-	in.api, err = m.runtime.InstantiateModule(in, m.compiled,
-		wazero.NewModuleConfig().WithName("").WithStartFunctions())
-	if err != nil {
-		return nil, host.Errorf(host.PluginFailed, "start an instance: %w", in.trap(err))
+	in.guest.call = newCall(m, &in.tank)
+	in.tank.slice = m.slice()
+	in.tank.all, in.tank.rest = startFuel, startFuel-slice
+	err := in.start()
+	if err == nil && m.state == nil {
+		err = in.begin()
+	} else if err == nil {
+		err = in.adopt()
 	}
-	if err := in.begin(); err != nil {
+	if err != nil {
 		err = in.trap(err)
-		in.close(in)
+		in.close(ctx)
 		return nil, host.Errorf(host.PluginFailed, "start an instance: %w", err)
 	}
+	in.find()
 	return in, nil
+}
+
+// start has wazero make the instance.
+func (in *instance) start() error {
+	m, ctx := in.module, context.Context(in)
+	if m.finder != nil {
+		var err error
+		if in.memory, err = m.finder.Reserve(m.pages()); err != nil {
+			return err
+		}
+		ctx = experimental.WithMemoryAllocator(in, in.memory)
+	}
+	var err error
+	in.api, err = m.runtime.InstantiateModule(ctx, m.compiled,
+		wazero.NewModuleConfig().WithName("").WithStartFunctions())
+	if err != nil {
+		return err
+	}
+	in.tank.gauge = in.global(m.metered.Fuel)
+	for _, name := range m.metered.Globals {
+		in.globals = append(in.globals, in.global(name))
+	}
+	return nil
+}
+
+// pages is the most memory that an instance may have, in pages of 64 KiB.
+func (m *Module) pages() uint32 {
+	if m.manifest.MemoryPages != 0 {
+		return m.manifest.MemoryPages
+	}
+	return m.opts.MemoryPages
+}
+
+func (m *Module) slice() int64 {
+	if m.opts.off.slices {
+		return 1 << 62
+	}
+	return slice
+}
+
+func (in *instance) global(name string) gauge {
+	if in.module.opts.off.metering {
+		return new(unmetered)
+	}
+	return in.api.ExportedGlobal(name).(api.MutableGlobal) //nolint:forcetypeassert // the meter made it one
+}
+
+// wasmPage is what linear memory is counted in, in bytes.
+const wasmPage = 64 << 10
+
+// adopt takes over the state of the module.
+func (in *instance) adopt() error {
+	memory, size := in.api.Memory(), in.module.state.memory.Size()
+	if _, grown := memory.Grow(uint32((size - uint64(memory.Size())) / wasmPage)); !grown { //nolint:gosec // below 4 GiB
+		return fmt.Errorf("its memory cannot grow to the %d bytes it had after the start", size)
+	}
+	if err := in.memory.Adopt(in.module.state.memory); err != nil {
+		return err
+	}
+	in.restoreGlobals()
+	return nil
+}
+
+func (in *instance) restoreGlobals() {
+	if in.module.opts.off.globals {
+		return
+	}
+	for i, g := range in.globals {
+		g.Set(in.module.state.globals[i])
+	}
+}
+
+// find looks the entry points up. Each has a stack of its own, which a deep
+// recursion leaves large: looked up again it is small.
+func (in *instance) find() {
+	in.handle = in.api.ExportedFunction(exportHandle)
+	in.sign = in.api.ExportedFunction(exportSign)
+}
+
+// deep is what a call must burn, at least, to have made the stack large.
+const deep = 100_000
+
+// renew makes the instance as it was after its start, whatever the call did to
+// it, and reports whether it is.
+func (in *instance) renew(err error) bool {
+	if in.module.finder == nil {
+		return err == nil
+	}
+	if err != nil && (errors.As(err, new(*sys.ExitError)) || errors.As(err, new(enginePanic))) {
+		return false
+	}
+	if err != nil || in.tank.used() > deep {
+		in.find()
+	}
+	in.restoreGlobals()
+	// A memory that has grown cannot shrink: that is no failure, and the instance
+	// is not as it was.
+	switch restored := in.memory.Restore(); {
+	case restored == nil:
+		return true
+	case !errors.Is(restored, pristine.ErrGrown):
+		in.module.opts.Log.Error("restore an instance", "plugin", in.module.version, "err", restored)
+	}
+	return false
 }
 
 // trap is the end of a call that did not return: what the engine says, without
@@ -60,6 +176,7 @@ type trap struct {
 
 func (t trap) Error() string {
 	first, _, _ := strings.Cut(t.error.Error(), "\n")
+	first = strings.TrimSuffix(first, " (recovered by wazero)")
 	if t.said == "" {
 		return first
 	}
@@ -86,17 +203,20 @@ func (in *instance) begin() error {
 	if speaks != abiVersion {
 		return fmt.Errorf("%s returned %d, must be %d", exportABI, speaks, abiVersion)
 	}
-	in.handle = in.api.ExportedFunction(exportHandle)
-	in.sign = in.api.ExportedFunction(exportSign)
 	return nil
 }
+
+// enginePanic is a panic of the engine itself: nothing is known of the instance.
+type enginePanic struct{ cause any }
+
+func (e enginePanic) Error() string { return fmt.Sprintf("the engine panicked: %v", e.cause) }
 
 // run calls an export and returns its i32. A panic of the engine itself counts
 // as a trap.
 func (in *instance) run(f api.Function) (result int32, err error) {
 	defer func() {
 		if r := recover(); r != nil {
-			err = fmt.Errorf("the engine panicked: %v", r)
+			err = enginePanic{r}
 		}
 	}()
 	if err := f.CallWithStack(in, in.stack[:]); err != nil {
@@ -105,36 +225,61 @@ func (in *instance) run(f api.Function) (result int32, err error) {
 	return api.DecodeI32(in.stack[0]), nil
 }
 
+// close frees the instance, also one that did not come up.
 func (in *instance) close(ctx context.Context) {
-	if err := in.api.Close(ctx); err != nil {
-		in.module.opts.Log.Error("close an instance", "plugin", in.module.version, "err", err)
+	if in.api != nil {
+		if err := in.api.Close(ctx); err != nil {
+			in.module.opts.Log.Error("close an instance", "plugin", in.module.version, "err", err)
+		}
+	}
+	if in.memory != nil {
+		in.memory.Free()
 	}
 }
 
 // Handle judges one callback in an instance of its own for the time of the
 // call; see [host.Plugin].
 func (p *Plugin) Handle(ctx context.Context, cb *host.Callback) (host.Result, error) {
-	var res host.Result
-	err := p.enter(ctx, cb, func(in *instance) error {
-		verdict, err := in.run(in.handle)
-		if err != nil {
+	return p.admitted(func() (res host.Result, err error) {
+		err = p.enter(ctx, cb, func(in *instance) error {
+			res, err = in.judge()
 			return err
-		}
-		res, err = in.guest.finish(verdict)
-		return err
+		})
+		return res, err
 	})
+}
+
+// judge runs the plugin on the callback that the call has begun with.
+func (in *instance) judge() (host.Result, error) {
+	verdict, err := in.run(in.handle)
+	if err != nil {
+		return host.Result{}, err
+	}
+	res, err := in.guest.finish(verdict)
+	res.Fuel = in.tank.used()
 	return res, err
+}
+
+// begins makes the instance ready for a call.
+func (in *instance) begins(p *Plugin, cb *host.Callback) {
+	in.guest.start(p, cb)
+	in.tank.fill(p.budget(cb))
 }
 
 // enter runs one call on an instance and sees to what becomes of it.
 func (p *Plugin) enter(ctx context.Context, cb *host.Callback, run func(*instance) error) error {
 	m := p.module
+	if err := p.limit.take(ctx, m.opts.Wait); err != nil {
+		return err
+	}
+	defer p.limit.give()
 	in, err := m.pool.take(ctx)
 	if err != nil {
 		return err
 	}
-	in.guest.start(p, cb)
+	in.begins(p, cb)
 	err = run(in)
+	cause := err
 	switch said := in.guest.said; {
 	case err != nil:
 		err = in.trap(err)
@@ -142,9 +287,10 @@ func (p *Plugin) enter(ctx context.Context, cb *host.Callback, run func(*instanc
 		in.guest.line(slog.LevelWarn, said)
 	}
 	in.guest.end()
-	m.pool.give(ctx, in, err != nil)
+	m.pool.give(ctx, in, in.renew(cause))
 	if err != nil {
-		return host.Errorf(host.PluginFailed, "plugin %s: %w", m.version, err)
+		err = host.Errorf(host.PluginFailed, "plugin %s: %w", m.version, err)
+		p.trapped(cause)
 	}
-	return nil
+	return err
 }

@@ -29,6 +29,7 @@ func (g *guest) query() {
 	if g.call.query == nil {
 		_, raw, _ := strings.Cut(g.cb.Target, "?")
 		// A query that does not parse has the parameters that do.
+		g.spend(read * len(raw))
 		g.call.query, _ = url.ParseQuery(raw)
 	}
 	values := g.call.query[g.text(0)]
@@ -41,6 +42,7 @@ func (g *guest) query() {
 
 func (g *guest) header() {
 	i := g.u32(2)
+	g.spend(len(g.cb.Headers))
 	if uint64(i) < uint64(len(g.cb.Headers)) {
 		if v, ok := g.cb.Header(g.text(0), int(i)); ok {
 			g.give(g.out(3, []byte(v)))

@@ -3,6 +3,7 @@ package wasm
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"sync"
 	"testing"
@@ -42,23 +43,39 @@ func ackOf(t *testing.T, p *Plugin, body string) string {
 	return string(res.Answer.Body)
 }
 
-func TestHandle_destroysAnInstanceThatTrapped(t *testing.T) {
+// TestHandle_findsTheInstanceAsNew counts in the guest's memory: every call finds
+// it as it was after the start, also one after a trap, which costs no instance.
+// With Reuse the next call goes on where the last one ended, and one that trapped
+// is closed.
+func TestHandle_findsTheInstanceAsNew(t *testing.T) {
 	for body, reason := range map[string]string{
 		"t": "unreachable", "x": "exited with status 3", "m": "unreachable", "v": "returned 9, which is no verdict",
 	} {
-		t.Run(body, func(t *testing.T) {
-			p := counter(t, Options{Instances: 1})
-			if got := ackOf(t, p, "") + ackOf(t, p, ""); got != "12" {
-				t.Fatalf("acks = %q, want 12: one instance serves both", got)
-			}
-			_, err := p.Handle(t.Context(), callback(body))
-			if host.CodeOf(err) != host.PluginFailed || !strings.Contains(err.Error(), reason) {
-				t.Fatalf("Handle = %v, want %v for %q", err, host.PluginFailed, reason)
-			}
-			if got := ackOf(t, p, ""); got != "1" {
-				t.Errorf("ack after the trap = %q, want 1: a new instance", got)
-			}
-		})
+		for _, reuse := range []bool{false, true} {
+			t.Run(fmt.Sprint(body, " reuse ", reuse), func(t *testing.T) {
+				p := counter(t, Options{Instances: 1, Reuse: reuse})
+				first := p.module.pool.idle[0]
+				want := "11"
+				if reuse {
+					want = "12"
+				}
+				if got := ackOf(t, p, "") + ackOf(t, p, ""); got != want {
+					t.Fatalf("acks = %q, want %s", got, want)
+				}
+				_, err := p.Handle(t.Context(), callback(body))
+				if host.CodeOf(err) != host.PluginFailed || !strings.Contains(err.Error(), reason) {
+					t.Fatalf("Handle = %v, want %v for %q", err, host.PluginFailed, reason)
+				}
+				if got := ackOf(t, p, ""); got != "1" {
+					t.Errorf("ack after the trap = %q, want 1", got)
+				}
+				// A memory that has grown cannot shrink.
+				same := p.module.pool.idle[0] == first
+				if want := !reuse && body != "m"; same != want {
+					t.Errorf("the same instance after the trap: %t, want %t", same, want)
+				}
+			})
+		}
 	}
 }
 
@@ -98,7 +115,7 @@ func TestHandle_waitsABoundedTimeForAnInstance(t *testing.T) {
 	if _, err := p.Handle(ctx, callback("")); host.CodeOf(err) != host.PluginBusy {
 		t.Errorf("Handle with an ended context = %v, want %v", err, host.PluginBusy)
 	}
-	p.module.pool.give(t.Context(), in, false)
+	p.module.pool.give(t.Context(), in, true)
 	if got := ackOf(t, p, ""); got != "1" {
 		t.Errorf("ack = %q, want 1", got)
 	}

@@ -13,9 +13,9 @@ import (
 	"time"
 
 	"github.com/tetratelabs/wazero"
-	"github.com/tetratelabs/wazero/api"
 
 	"github.com/postern/postern/host/wasm/internal/manifest"
+	"github.com/postern/postern/host/wasm/internal/pristine"
 )
 
 // Defaults and caps.
@@ -36,6 +36,15 @@ type Options struct {
 	// MemoryPages caps a guest's linear memory, in pages of 64 KiB; zero means
 	// 256 (16 MiB). A manifest may ask for less.
 	MemoryPages uint32
+	// Fuel is what a plugin may burn on one callback, in units of about one simple
+	// instruction, beside 16 for each byte of the body; zero means 2,000,000, a
+	// millisecond or two. A manifest or an endpoint may say otherwise, up to
+	// MaxFuel; zero means 20,000,000, or Fuel if that is more.
+	Fuel, MaxFuel int64
+	// Reuse leaves an instance as a call left it for the next one, which may be
+	// another tenant's. By default every call finds its instance as it was after
+	// its start.
+	Reuse bool
 	// Instances bounds the instances of one module, and with it the callbacks
 	// it judges at the same time; zero means GOMAXPROCS.
 	Instances int
@@ -44,12 +53,21 @@ type Options struct {
 	Wait time.Duration
 	// Log takes the plugins' own lines and failures; nil discards them.
 	Log *slog.Logger
+
+	off defences // for tests and measurements
+}
+
+// defences are those that are switched off, for tests to show that each is
+// needed, and for measurements of what it costs.
+type defences struct {
+	metering, charges, slices, globals, proof bool
 }
 
 // Runtime loads modules. It is safe for concurrent use.
 type Runtime struct {
-	opts  Options
-	cache wazero.CompilationCache
+	opts   Options
+	cache  wazero.CompilationCache
+	finder *pristine.Finder // nil with Reuse
 
 	mu      sync.Mutex
 	modules []*Module
@@ -60,6 +78,12 @@ func New(_ context.Context, o Options) (*Runtime, error) {
 	if o.MemoryPages == 0 {
 		o.MemoryPages = defaultPages
 	}
+	if o.Fuel == 0 {
+		o.Fuel = defaultFuel
+	}
+	if o.MaxFuel == 0 {
+		o.MaxFuel = max(defaultMaxFuel, o.Fuel)
+	}
 	if o.Instances == 0 {
 		o.Instances = runtime.GOMAXPROCS(0)
 	}
@@ -69,22 +93,44 @@ func New(_ context.Context, o Options) (*Runtime, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	r := &Runtime{opts: o, cache: wazero.NewCompilationCache()}
-	if o.CacheDir == "" {
-		return r, nil
+	cache, err := openCache(o.CacheDir)
+	if err != nil {
+		return nil, err
 	}
-	if err := os.MkdirAll(o.CacheDir, 0o700); err != nil {
+	r := &Runtime{opts: o, cache: cache}
+	if !o.Reuse {
+		if r.finder, err = pristine.NewFinder(); err != nil {
+			return nil, fmt.Errorf("isolate calls: %w", err)
+		}
+	}
+	return r, nil
+}
+
+func openCache(dir string) (wazero.CompilationCache, error) {
+	if dir == "" {
+		return wazero.NewCompilationCache(), nil
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make the cache of compiled plugins: %w", err)
 	}
-	if err := os.Chmod(o.CacheDir, 0o700); err != nil { //nolint:gosec // a directory needs its x bits
+	if err := os.Chmod(dir, 0o700); err != nil { //nolint:gosec // a directory needs its x bits
 		return nil, fmt.Errorf("close the cache of compiled plugins to others: %w", err)
 	}
-	cache, err := wazero.NewCompilationCacheWithDir(o.CacheDir)
+	cache, err := wazero.NewCompilationCacheWithDir(dir)
 	if err != nil {
 		return nil, fmt.Errorf("open the cache of compiled plugins: %w", err)
 	}
-	r.cache = cache
-	return r, nil
+	return cache, nil
+}
+
+// Isolation says how an instance is made as new after a call: "scan", "pagemap"
+// or "compare", see [Options].Reuse; "reuse" if it is not.
+func (r *Runtime) Isolation() string {
+	if r.finder == nil {
+		return "reuse"
+	}
+	way, _ := r.finder.Way()
+	return string(way)
 }
 
 // Close ends every module. No plugin may be running.
@@ -93,34 +139,19 @@ func (r *Runtime) Close(ctx context.Context) error {
 	defer r.mu.Unlock()
 	var errs []error
 	for _, m := range r.modules {
-		errs = append(errs, m.runtime.Close(ctx))
+		errs = append(errs, m.close(ctx))
 	}
 	r.modules = nil
+	if r.finder != nil {
+		errs = append(errs, r.finder.Close())
+	}
 	return errors.Join(append(errs, r.cache.Close(ctx))...)
 }
 
-// Module is one version of a provider's plugin, compiled and ready.
-type Module struct {
-	manifest *Manifest
-	version  string
-	signs    bool
-	runtime  wazero.Runtime
-	compiled wazero.CompiledModule
-	pool     *pool
-	opts     Options
-}
-
-// Manifest is what the module says of itself.
-func (m *Module) Manifest() *Manifest { return m.manifest }
-
-// Version names the module in records and logs: "ottu@0.1.0+sha256:" and the
-// first 12 hexadecimal digits of the file's SHA-256.
-func (m *Module) Version() string { return m.version }
-
-// Load reads, checks and compiles a module, and starts one instance, so that
-// what cannot start is refused here and not by the first callback. It blocks
-// while compiling, about 0.3 s for each MiB that is not in the cache. The
-// error names the file and the reason.
+// Load reads, checks, meters and compiles a module, starts one instance, and has
+// it prove itself on the goldens that it carries, so that what cannot start is
+// refused here and not by the first callback. It blocks meanwhile, about 0.5 s for
+// each MiB that is not in the cache. The error names the file and the reason.
 func (r *Runtime) Load(ctx context.Context, file string) (*Module, error) {
 	code, err := os.ReadFile(file) //nolint:gosec // the operator names the plugin
 	if err != nil {
@@ -144,57 +175,19 @@ func (r *Runtime) load(ctx context.Context, code []byte) (*Module, error) {
 	if manifest.MemoryPages > r.opts.MemoryPages {
 		return nil, fmt.Errorf("it asks for %d pages of memory, the cap is %d", manifest.MemoryPages, r.opts.MemoryPages)
 	}
-	sum := sha256.Sum256(code)
-	m := &Module{
-		manifest: manifest, opts: r.opts,
-		version: fmt.Sprintf("%s@%s+sha256:%s", manifest.Name, manifest.Version, hex.EncodeToString(sum[:6])),
+	if manifest.Fuel > uint64(r.opts.MaxFuel) { //nolint:gosec // never negative
+		return nil, fmt.Errorf("it asks for %d units of fuel, the cap is %d", manifest.Fuel, r.opts.MaxFuel)
 	}
-	if err := m.start(ctx, code, r.cache); err != nil {
-		if m.runtime != nil {
-			err = errors.Join(err, m.runtime.Close(ctx))
-		}
+	sum := sha256.Sum256(code)
+	m, err := r.start(ctx, Module{
+		manifest: manifest, opts: r.opts, finder: r.finder,
+		version: fmt.Sprintf("%s@%s+sha256:%s", manifest.Name, manifest.Version, hex.EncodeToString(sum[:6])),
+	}, code)
+	if err != nil {
 		return nil, err
 	}
 	r.mu.Lock()
 	r.modules = append(r.modules, m)
 	r.mu.Unlock()
 	return m, nil
-}
-
-// start compiles the module in a runtime of its own, so that a version can be
-// freed whole, and proves that an instance comes up.
-func (m *Module) start(ctx context.Context, code []byte, cache wazero.CompilationCache) error {
-	pages := m.opts.MemoryPages
-	if m.manifest.MemoryPages != 0 {
-		pages = m.manifest.MemoryPages
-	}
-	// The guest's time is not bounded here: closing on a context's end costs 6
-	// to 10 times the call. See RATIONALE: Why is there no deadline on a plugin?
-	m.runtime = wazero.NewRuntimeWithConfig(ctx, wazero.NewRuntimeConfig().
-		WithCompilationCache(cache).
-		WithCoreFeatures(api.CoreFeaturesV2).
-		WithMemoryLimitPages(pages).
-		WithDebugInfoEnabled(false))
-	// The metering pass goes here: validated code in, metered code out.
-	var err error
-	if m.compiled, err = m.runtime.CompileModule(ctx, code); err != nil {
-		return fmt.Errorf("compile: %w", err)
-	}
-	if err := checkModule(m.compiled); err != nil {
-		return err
-	}
-	_, m.signs = m.compiled.ExportedFunctions()[exportSign]
-	if err := linkABI(ctx, m.runtime); err != nil {
-		return err
-	}
-	if err := linkWASI(ctx, m.runtime, m.compiled); err != nil {
-		return err
-	}
-	first, err := m.instantiate(ctx)
-	if err != nil {
-		return err
-	}
-	m.pool = newPool(m.opts.Instances, m.opts.Wait, m.instantiate)
-	m.pool.idle = append(m.pool.idle, first)
-	return nil
 }

@@ -91,6 +91,7 @@ func (c *call) setData(text []byte) code {
 	}
 	// As strict as a view: what nests deeper than that could be stored and
 	// never be written out again.
+	c.spend(read * len(text))
 	if !view.IsJSON(text) {
 		return malformed
 	}
@@ -234,6 +235,7 @@ func (c *call) setFrom(field uint32, v *view.View, path []byte) code {
 		if !c.hold(len(data)) {
 			return overLimit
 		}
+		c.moves(len(data))
 		d.ProviderData = data
 		return ok
 	}
@@ -241,6 +243,7 @@ func (c *call) setFrom(field uint32, v *view.View, path []byte) code {
 	if !found {
 		return absent
 	}
+	c.moves(len(text))
 	return c.setText(field, text)
 }
 
@@ -251,6 +254,7 @@ func (g *guest) setAside() {
 		return
 	}
 	item, found := v.JSON(path)
+	g.moves(len(item))
 	switch {
 	case !found:
 		g.give(absent)

@@ -61,6 +61,7 @@ func (g *guest) decrypt() {
 		return
 	}
 	g.opened++
+	g.spend(ciphered * held)
 	sealed := &seal{secret: s, size: len(text), candidates: make([]candidate, len(s.ciphers))}
 	for i, value := range s.ciphers {
 		sealed.candidates[i].text, sealed.candidates[i].right = value.Open(iv, text)
@@ -74,6 +75,7 @@ func (c *call) parseSealed(s *seal) code {
 	if !c.hold(len(s.candidates) * view.MostJSON(s.size)) {
 		return overLimit
 	}
+	c.spend(read * s.size * len(s.candidates))
 	for i := range s.candidates {
 		// A candidate that is no JSON stays without a view: same finds it unlike.
 		s.candidates[i].view, _ = view.JSON(s.candidates[i].text)
@@ -103,6 +105,8 @@ func (g *guest) same() {
 		g.give(overLimit)
 		return
 	}
+	s := g.chunks[of].seal
+	g.spend((read + hashed) * (outer.Size() + s.size*len(s.candidates)))
 	want, members := outer.Digest(except)
 	g.give(g.unseal(of, func(c *candidate) int {
 		got := c.digest(except)
@@ -150,6 +154,7 @@ func (g *guest) sameBytes() {
 	default:
 		// Equal to nothing proves nothing.
 		said := flag(len(want) > 0)
+		g.moves(sealed.size * len(sealed.candidates))
 		g.give(g.unseal(b, func(c *candidate) int { return equal(c.text, want, sealed.size) & said }))
 	}
 }

@@ -109,6 +109,7 @@ func (g *guest) hash() {
 		g.give(c)
 		return
 	}
+	g.spend(hashed * len(chunk))
 	sum, served := digest(g.u32(0), chunk)
 	if !served {
 		g.give(invalid)
@@ -166,12 +167,15 @@ func (c *call) parse(kind, of uint32, text []byte) (*view.View, code) {
 		if !c.decoded {
 			c.body, c.bodyErr = decodedBody(c.cb)
 			c.decoded = true
+			// What a body is packed into does not make it shorter.
+			c.tank.grant(fuelForByte * int64(max(0, len(c.body)-len(c.cb.Body))))
 		}
 		if c.bodyErr != nil {
 			return nil, malformed
 		}
 		text = c.body
 	}
+	c.spend(read * len(text))
 	parse := view.JSON
 	if kind == viewForm {
 		parse = view.Form

@@ -77,6 +77,7 @@ func linkWASI(ctx context.Context, r wazero.Runtime, m wazero.CompiledModule) er
 			func(ctx context.Context, m api.Module, stack []uint64) {
 				in := callerOf(ctx)
 				in.guest.memory, in.guest.stack = m.Memory(), stack
+				in.guest.spend(fuelForCall)
 				stack[0] = uint64(offered.call(&in.guest))
 			}), offered.params, offered.results).Export(name)
 	}
@@ -133,6 +134,7 @@ func (g *guest) fixedRandom() uint32 {
 	if !ok {
 		return errnoFault
 	}
+	g.spend(len(b))
 	x := uint32(2463534242)
 	for i := range b {
 		x ^= x << 13

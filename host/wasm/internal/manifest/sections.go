@@ -14,6 +14,9 @@ const (
 
 var errNotWasm = errors.New("not a core WebAssembly module")
 
+// ErrNoSection is the error for a section that is not there.
+var ErrNoSection = errors.New("it has no custom section")
+
 // Section returns the contents of the custom section called name. It
 // reads nothing else of the module, which need not be valid beyond that.
 func Section(module []byte, name string) ([]byte, error) {
@@ -39,7 +42,15 @@ func Section(module []byte, name string) ([]byte, error) {
 			return contents, nil
 		}
 	}
-	return nil, fmt.Errorf("it has no custom section %q: build it with sdk/cmd/pack", name)
+	return nil, fmt.Errorf("%w %q: build it with sdk/cmd/pack", ErrNoSection, name)
+}
+
+// AppendSection adds a custom section to a module and returns it.
+func AppendSection(module []byte, name string, contents []byte) []byte {
+	body := append(binary.AppendUvarint(nil, uint64(len(name))), name...)
+	module = append(module, 0)
+	module = binary.AppendUvarint(module, uint64(len(body)+len(contents)))
+	return append(append(module, body...), contents...)
 }
 
 // prefixed cuts off the bytes that a LEB128 length announces.

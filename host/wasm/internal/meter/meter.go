@@ -81,3 +81,6 @@ var ErrMalformed = errors.New("malformed module")
 func Rewrite(module []byte, o Options) (*Module, error) {
 	return rewrite(module, o)
 }
+
+// Version changes whenever Rewrite makes something else of the same module.
+const Version = 1
