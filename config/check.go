@@ -23,6 +23,10 @@ func check(ps *problems, c *Config) {
 	for _, tenant := range slices.Sorted(maps.Keys(c.Tenants)) {
 		limit := c.Tenants[tenant].RateLimit
 		checkRate(ps, "tenants."+tenant+".rate_limit", &limit)
+		if n := c.Tenants[tenant].Concurrency; n < 0 {
+			ps.add("tenants."+tenant+".concurrency", fmt.Sprintf("%d is negative", n),
+				"0 leaves the others a processor")
+		}
 	}
 	for path, e := range c.endpoints() {
 		checkEndpoint(ps, path, e)
@@ -159,6 +163,13 @@ const (
 	maxSegment Size = 16 << 30
 )
 
+// Bounds of fuel: below the one an ordinary plugin does not come to its end, and
+// beyond the other a call takes seconds.
+const (
+	minFuel = 100_000
+	maxFuel = 2_000_000_000
+)
+
 func checkPlugins(ps *problems, p *Plugins) {
 	if p.Path == "" {
 		ps.add("plugins.path", "is empty", "name the directory of the .wasm files")
@@ -167,6 +178,14 @@ func checkPlugins(ps *problems, p *Plugins) {
 		ps.add("plugins.max_memory", fmt.Sprintf("%s is not between 64KiB and 64MiB in steps of 64KiB", p.MaxMemory),
 			"WebAssembly counts memory in pages of 64KiB; the default is 16MiB")
 	}
+	if p.Fuel < minFuel {
+		ps.add("plugins.fuel", fmt.Sprintf("%d is below %d", p.Fuel, minFuel), "no plugin would come to its end; the default is 2000000")
+	}
+	if p.MaxFuel < p.Fuel || p.MaxFuel > maxFuel {
+		ps.add("plugins.max_fuel", fmt.Sprintf("%d is not between plugins.fuel (%d) and %d", p.MaxFuel, p.Fuel, maxFuel),
+			"it is the most that a manifest or an endpoint may ask for; the default is 20000000")
+	}
+	ps.choice("plugins.isolation", p.Isolation, Pristine, Reuse)
 	if p.Pool < 0 {
 		ps.add("plugins.pool", fmt.Sprintf("%d is negative", p.Pool), "0 means one instance for each processor")
 	}
@@ -181,6 +200,9 @@ func checkEndpoint(ps *problems, path string, e *Endpoint) {
 		ps.add(path+".plugin", fmt.Sprintf("%q is a file", e.Plugin), "leave out .wasm")
 	case !name.MatchString(e.Plugin):
 		ps.add(path+".plugin", fmt.Sprintf("%q is not the form of a name", e.Plugin), nameForm)
+	}
+	if e.Fuel < 0 {
+		ps.add(path+".fuel", fmt.Sprintf("%d is negative", e.Fuel), "0 means as the plugin's manifest says, or plugins.fuel")
 	}
 	ps.choice(path+".verification", e.Verification, Required, None)
 	if e.Unable != "" {

@@ -167,6 +167,15 @@ type Plugins struct {
 	// MaxMemory is the most linear memory that one instance may have, in bytes,
 	// a multiple of 64KiB. Default 16MiB, at most 64MiB, never 0.
 	MaxMemory Size `json:"max_memory"`
+	// Fuel is what judging one callback may burn, in units of about one simple
+	// instruction, beside 512 for each byte of the body; a plugin's manifest or an
+	// endpoint may say otherwise. Default 2,000,000, never 0.
+	Fuel int `json:"fuel"`
+	// MaxFuel is the most that one of them may ask for. Default 20,000,000, never
+	// less than Fuel.
+	MaxFuel int `json:"max_fuel"`
+	// Isolation is Pristine, the default, or Reuse.
+	Isolation string `json:"isolation"`
 	// Pool is how many instances a plugin may have at once. 0, the default,
 	// means GOMAXPROCS.
 	Pool int `json:"pool"`
@@ -174,6 +183,12 @@ type Plugins struct {
 	// endpoint's Unable applies. Default 250ms, never 0.
 	Wait time.Duration `json:"wait"`
 }
+
+// How a plugin's instance is found by the next callback.
+const (
+	Pristine = "pristine" // as it was after its start
+	Reuse    = "reuse"    // as the last callback, of whatever tenant, left it
+)
 
 // Linear memory is counted in pages; no plugin gets more than maxPages.
 const (
@@ -193,6 +208,10 @@ type Tenant struct {
 	AllowFrom []netip.Prefix `json:"allow_from"`
 	// RateLimit is for all endpoints of the tenant together.
 	RateLimit RateLimit `json:"rate_limit"`
+	// Concurrency is how many of the tenant's callbacks plugins judge at the same
+	// time. 0, the default, means all but one of the processors where there are
+	// other tenants, and no bound where there are none.
+	Concurrency int `json:"concurrency"`
 	// Endpoints by name; one is served under /in/{tenant}/{endpoint}.
 	Endpoints map[string]Endpoint `json:"endpoints"`
 }
@@ -233,6 +252,9 @@ type Endpoint struct {
 	// Token are the accepted values of the last path segment, newest first.
 	// None, the default, means that the path has no such segment.
 	Token []Secret `json:"token"`
+	// Fuel is what judging one callback may burn, see Plugins.Fuel. 0, the default,
+	// means as the manifest says, or else Plugins.Fuel.
+	Fuel int `json:"fuel"`
 	// Settings are handed to the plugin; its manifest says which there are.
 	// Values are strings, bools, ints, floats, []any and map[string]any.
 	Settings map[string]any `json:"settings"`
@@ -451,6 +473,9 @@ func Default() *Config {
 		Plugins: Plugins{
 			Path:      "./plugins/dist",
 			MaxMemory: 16 << 20,
+			Fuel:      2_000_000,
+			MaxFuel:   20_000_000,
+			Isolation: Pristine,
 			Wait:      250 * time.Millisecond,
 		},
 	}

@@ -16,14 +16,14 @@ import (
 const ownPathToken = "path"
 
 // Binding is what an endpoint's configuration gives its plugin: its secrets, its
-// settings, and its token, where the manifest declares a static one in the path
+// settings and fuel, and its token, where the manifest declares a static one in the path
 // under whatever name. The error joins what the two together make wrong, a line
 // each that begins with its place in the endpoint ("token: …"); the rest is for
 // [wasm.Module.Bind] to find, which the binding is good for in any case.
 func Binding(m *wasm.Manifest, e *config.Endpoint) (wasm.Binding, error) {
 	b := wasm.Binding{
 		Secrets: make(map[string][]string, len(e.Secrets)+1), Settings: e.Settings,
-		Unverified: e.Verification == config.None,
+		Unverified: e.Verification == config.None, Fuel: int64(e.Fuel),
 	}
 	for secret, values := range e.Secrets {
 		b.Secrets[secret] = reveal(values)

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"net/netip"
 	"path/filepath"
+	goruntime "runtime"
 	"slices"
 	"strings"
 
@@ -53,6 +54,7 @@ func newTable(ctx context.Context, cfg *config.Config, rt runtime, before *table
 	var wrong []error
 	for _, tenant := range slices.Sorted(maps.Keys(cfg.Tenants)) {
 		endpoints := cfg.Tenants[tenant].Endpoints
+		limit := tenantLimit(cfg, tenant)
 		all := t.gate(before, name{tenant, ""}, nil, cfg.Tenants[tenant].AllowFrom, cfg.Tenants[tenant].RateLimit)
 		for _, endpoint := range slices.Sorted(maps.Keys(endpoints)) {
 			e := endpoints[endpoint]
@@ -66,7 +68,7 @@ func newTable(ctx context.Context, cfg *config.Config, rt runtime, before *table
 				failed[e.Plugin] = true
 				continue
 			}
-			ep, err := bindEndpoint(path, &e, m)
+			ep, err := bindEndpoint(path, &e, m, limit)
 			if err != nil {
 				wrong = append(wrong, err)
 				continue
@@ -139,9 +141,23 @@ func Check(ctx context.Context, cfg *config.Config, rt *wasm.Runtime) error {
 	return errors.Join(err, checkSinks(cfg))
 }
 
+// tenantLimit bounds how many of a tenant's callbacks are judged at the same time:
+// one whose plugin is slow must leave the others a processor.
+func tenantLimit(cfg *config.Config, tenant string) *wasm.Limit {
+	n := cfg.Tenants[tenant].Concurrency
+	if n == 0 {
+		if len(cfg.Tenants) < 2 {
+			return nil
+		}
+		n = max(1, goruntime.GOMAXPROCS(0)-1)
+	}
+	return wasm.NewLimit(n)
+}
+
 // bindEndpoint makes an endpoint of its configuration, all but its names.
-func bindEndpoint(path string, cfg *config.Endpoint, m *loaded) (*host.Endpoint, error) {
+func bindEndpoint(path string, cfg *config.Endpoint, m *loaded, limit *wasm.Limit) (*host.Endpoint, error) {
 	b, wrong := Binding(m.manifest, cfg)
+	b.Limit, b.Where = limit, path
 	plugin, tokens, err := m.bind(b)
 	if err := errors.Join(wrong, err); err != nil {
 		return nil, under(path, err)

@@ -174,6 +174,7 @@ func openRuntime(ctx context.Context, cfg *config.Config, log *slog.Logger) (run
 	c := &cfg.Plugins
 	r, err := wasm.New(ctx, wasm.Options{
 		CacheDir: c.Cache, MemoryPages: c.MemoryPages(), Instances: c.Pool, Log: log,
+		Fuel: int64(c.Fuel), MaxFuel: int64(c.MaxFuel), Reuse: c.Isolation == config.Reuse,
 		Wait: max(c.Wait, 1), // zero is wasm's default, and "not at all" in the configuration
 	})
 	if err != nil {

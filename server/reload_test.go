@@ -174,6 +174,7 @@ func TestReload_comparesEveryKey(t *testing.T) {
 		"store.engine", "store.path", "store.max_kept", "store.segment_size", "store.segment_age", "store.retention",
 		"store.dedup_window", "store.reserve", "store.queue_requests", "store.queue_bytes",
 		"store.quarantine.ring_entries", "store.quarantine.ring_bytes", "plugins.path", "plugins.cache", "plugins.max_memory",
+		"plugins.fuel", "plugins.max_fuel", "plugins.isolation",
 		"plugins.pool", "plugins.wait",
 	}
 	slices.Sort(got)

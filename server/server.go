@@ -224,6 +224,7 @@ func (s *Server) serveAdmin(ctx context.Context, version string) error {
 	s.metrics.WatchLag(s.store, names...)
 	s.metrics.WatchSinks(s.sinkStates)
 	s.metrics.WatchStore(s.store.Status)
+	s.metrics.WatchPlugins(s.Endpoints)
 	a := admin.New(admin.Options{
 		Version: version, Reader: s.store, Queue: s.store, Quarantine: s.store, Status: s.store.Status,
 		Reprocess: s.reprocess,
@@ -479,7 +480,22 @@ func (s *Server) AdminAddr() net.Addr { return s.adminListeners[1].Addr() }
 
 // Endpoints describes what is served, ordered by tenant and name. The slice is
 // the caller's.
-func (s *Server) Endpoints() []admin.Endpoint { return slices.Clone(s.table.Load().endpoints) }
+func (s *Server) Endpoints() []admin.Endpoint {
+	t := s.table.Load()
+	all := slices.Clone(t.endpoints)
+	for i := range all {
+		e := &all[i]
+		// A plugin that the sandbox took out of service says why.
+		plugin, _ := t.routes[name{e.Tenant, e.Name}].Endpoint.Plugin.(interface{ Out() error })
+		if plugin == nil {
+			continue
+		}
+		if err := plugin.Out(); err != nil {
+			e.Out = err.Error()
+		}
+	}
+	return all
+}
 
 // Wait returns when the server has stopped: nil when it was told to and could
 // stop in order, else why. After an error the process must end (invariant 13).

@@ -51,6 +51,9 @@ type Endpoint struct {
 	Methods      []string `json:"methods"`
 	Verification string   `json:"verification"`
 	Unable       string   `json:"unable"`
+	// Out says why the plugin is out of service here, until a call goes well again;
+	// empty if it is not.
+	Out string `json:"out_of_service,omitempty"`
 	// Limits are the endpoint's own, Tenantwide those that all endpoints of its
 	// tenant share; nil means that there are none.
 	Limits     *Limits `json:"limits,omitempty"`
@@ -212,7 +215,15 @@ func (a *Admin) readyz(w http.ResponseWriter, _ *http.Request) {
 	answer := struct {
 		Ready  bool              `json:"ready"`
 		Checks map[string]string `json:"checks"`
-	}{true, map[string]string{}}
+		// Plugins are those out of service, by endpoint. They do not make the node
+		// unready: what one tenant's plugin does must not take the others' away.
+		Plugins map[string]string `json:"plugins_out_of_service,omitempty"`
+	}{Ready: true, Checks: map[string]string{}, Plugins: map[string]string{}}
+	for _, e := range a.o.Endpoints() {
+		if e.Out != "" {
+			answer.Plugins["/"+e.Tenant+"/"+e.Name] = e.Out
+		}
+	}
 	for name, check := range a.o.Checks {
 		answer.Checks[name] = "ok"
 		if err := check(); err != nil {

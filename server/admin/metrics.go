@@ -30,6 +30,7 @@ type Metrics struct {
 	age        *prometheus.HistogramVec
 	reloads    *prometheus.CounterVec
 	unjudged   *prometheus.CounterVec
+	fuel       *prometheus.HistogramVec
 	lost       *prometheus.CounterVec
 }
 
@@ -55,6 +56,8 @@ func NewMetrics(version string) *Metrics {
 			prometheus.ExponentialBuckets(0.001, 2, 16), "sink"),
 		age: histogram("delivery_age_seconds", "From the callback received to its event delivered.",
 			prometheus.ExponentialBuckets(0.001, 4, 12), "sink"),
+		fuel: histogram("plugin_fuel", "What judging a callback burnt, in units of about one simple instruction.",
+			prometheus.ExponentialBuckets(10_000, 2, 14), "provider"),
 		reloads:  counter("reloads_total", "Reloads of the configuration, by result: ok or refused.", "result"),
 		unjudged: counter("filter_errors_total", "Events that did not fit the expression of a sink's filter, and that it gets.", "sink"),
 		lost:     counter("quarantine_lost_total", "Refused callbacks that there was no room for in the quarantine.", "tenant", "endpoint"),
@@ -64,7 +67,7 @@ func NewMetrics(version string) *Metrics {
 		ConstLabels: prometheus.Labels{"version": version, "goversion": runtime.Version()},
 	})
 	build.Set(1)
-	m.registry.MustRegister(m.callbacks, m.refused, m.ingest, m.events, m.conflicts, m.settled, m.deliveries, m.age, m.reloads, m.unjudged, m.lost, build,
+	m.registry.MustRegister(m.callbacks, m.refused, m.ingest, m.events, m.conflicts, m.settled, m.deliveries, m.age, m.reloads, m.unjudged, m.lost, m.fuel, build,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
@@ -86,6 +89,9 @@ func (m *Metrics) Callback(o host.Observation) {
 	}
 	m.callbacks.WithLabelValues(ep.Tenant, ep.Name, ep.Provider, verdict, code, strconv.FormatBool(o.Kept)).Inc()
 	m.ingest.WithLabelValues(ep.Provider).Observe(o.Took.Seconds())
+	if o.Verdict != 0 {
+		m.fuel.WithLabelValues(ep.Provider).Observe(float64(o.Fuel))
+	}
 	if o.Lost {
 		m.lost.WithLabelValues(ep.Tenant, ep.Name).Inc()
 	}
@@ -173,6 +179,24 @@ func (c sinkCollector) Collect(ch chan<- prometheus.Metric) {
 	}
 }
 
+// WatchPlugins adds which endpoints' plugins are out of service, as read says when
+// asked. Call it once.
+func (m *Metrics) WatchPlugins(read func() []Endpoint) {
+	m.registry.MustRegister(pluginCollector(read))
+}
+
+type pluginCollector func() []Endpoint
+
+// Describe implements [prometheus.Collector].
+func (c pluginCollector) Describe(ch chan<- *prometheus.Desc) { ch <- pluginOut }
+
+// Collect implements [prometheus.Collector].
+func (c pluginCollector) Collect(ch chan<- prometheus.Metric) {
+	for _, e := range c() {
+		gauge(ch, pluginOut, oneIf(e.Out != ""), e.Tenant, e.Name)
+	}
+}
+
 // WatchStore adds how the store is doing, read from status when asked. Call it
 // once.
 func (m *Metrics) WatchStore(status func(context.Context) (host.Status, error)) {
@@ -189,6 +213,8 @@ var (
 		"Deliveries that are leased, waiting for a retry, parked behind an earlier one of their subject, or dead.", "sink", "state")
 	lagPaused = desc("sink_paused", "1 while nothing is leased to the sink until it is resumed.", "sink")
 	lagReplay = desc("sink_replay_records", "Records that the replay under way has not yet looked at, at most; 0 without one.", "sink")
+
+	pluginOut = desc("plugin_out_of_service", "1 while the endpoint's plugin is out of service after repeated traps.", "tenant", "endpoint")
 
 	storeBytes       = desc("store_bytes", "What the store takes up on the disk.")
 	storeFree        = desc("store_free_bytes", "What the disk has left for the store.")

@@ -130,7 +130,9 @@ func BaseOf(listen string) string {
 // takes what the server has compiled already, where that is, and leaves nothing
 // behind where it is not.
 func OpenRuntime(ctx context.Context, cfg *config.Config) (*wasm.Runtime, error) {
-	o := wasm.Options{Instances: 1, MemoryPages: cfg.Plugins.MemoryPages()}
+	o := wasm.Options{
+		Instances: 1, MemoryPages: cfg.Plugins.MemoryPages(), Fuel: int64(cfg.Plugins.Fuel), MaxFuel: int64(cfg.Plugins.MaxFuel),
+	}
 	if info, err := os.Stat(cfg.Plugins.Cache); err == nil && info.IsDir() {
 		o.CacheDir = cfg.Plugins.Cache
 	}
