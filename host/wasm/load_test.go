@@ -95,6 +95,11 @@ func TestLoad_refusesWithFileAndReason(t *testing.T) {
 	}{
 		"not wasm":  {raw("#!/bin/sh"), []string{"not a core WebAssembly module"}},
 		"cut short": {raw("\x00asm\x01\x00\x00\x00\x00\xff\xff\xff\xff\x0f"), []string{"not a core WebAssembly module"}},
+		// Four billion bodies in five bytes: the engine would ask for 81 GB.
+		"says it is huge": {func(*testing.T) []byte {
+			code := "\x00asm\x01\x00\x00\x00" + "\x01\x04\x01\x60\x00\x00" + "\x03\x02\x01\x00" + "\x0a\x05\xff\xff\xff\xff\x0f"
+			return append([]byte(code), section(sectionManifest, tokenManifest)...)
+		}, []string{"malformed module"}},
 		"no manifest": {func(t *testing.T) []byte {
 			return packed(t, "counter", "")[:len(packed(t, "counter", ""))-len(section(sectionManifest, ""))]
 		}, []string{`no custom section "postern.manifest"`}},

@@ -37,7 +37,8 @@ type metered struct {
 // of [meter.Module].
 const meteredSection = "postern.metered"
 
-// meter validates a module, compares it with the ABI, and meters it. One that has
+// meter meters a module, validates what its author made, and compares it with the
+// ABI. One that has
 // been through this and has proved itself is read from the cache.
 func (r *Runtime) meter(ctx context.Context, code []byte) (*metered, error) {
 	out := &metered{}
@@ -52,16 +53,17 @@ func (r *Runtime) meter(ctx context.Context, code []byte) (*metered, error) {
 			r.opts.Log.Warn("a metered plugin in the cache is not used", "file", out.file, "err", err)
 		}
 	}
+	// The meter first: the engine makes room for as many things as a module says
+	// that it has, and a hundred bytes can say that they have four billion.
+	var err error
+	if out.Module, err = meter.Rewrite(code, meter.Options{Slice: slice}); err != nil {
+		return nil, err
+	}
 	if err := validate(ctx, code); err != nil {
 		return nil, err
 	}
 	if r.opts.off.metering {
 		out.Module = &meter.Module{Code: code}
-		return out, nil
-	}
-	var err error
-	if out.Module, err = meter.Rewrite(code, meter.Options{Slice: slice}); err != nil {
-		return nil, err
 	}
 	return out, nil
 }
