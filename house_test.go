@@ -45,7 +45,7 @@ var confined = map[string]string{
 	"github.com/hanwen/go-fuse":        "host/store/bolt/internal/crashfs",
 	"github.com/go-json-experiment":    "host/wasm",
 	"golang.org/x/time":                "server and host/dispatch",
-	"github.com/sony/gobreaker":        "host/dispatch",
+	"github.com/sony/gobreaker":        "host/dispatch and host/wasm/internal/admit",
 	"github.com/expr-lang/expr":        "config/internal/where",
 	"github.com/postern/postern/sdk":   "nowhere: the host and the SDK share no code",
 	"github.com/google/go-cmp":         "tests",

@@ -143,7 +143,7 @@ func Check(ctx context.Context, cfg *config.Config, rt *wasm.Runtime) error {
 
 // tenantLimit bounds how many of a tenant's callbacks are judged at the same time:
 // one whose plugin is slow must leave the others a processor.
-func tenantLimit(cfg *config.Config, tenant string) *wasm.Limit {
+func tenantLimit(cfg *config.Config, tenant string) wasm.Limit {
 	n := cfg.Tenants[tenant].Concurrency
 	if n == 0 {
 		if len(cfg.Tenants) < 2 {
@@ -155,7 +155,7 @@ func tenantLimit(cfg *config.Config, tenant string) *wasm.Limit {
 }
 
 // bindEndpoint makes an endpoint of its configuration, all but its names.
-func bindEndpoint(path string, cfg *config.Endpoint, m *loaded, limit *wasm.Limit) (*host.Endpoint, error) {
+func bindEndpoint(path string, cfg *config.Endpoint, m *loaded, limit wasm.Limit) (*host.Endpoint, error) {
 	b, wrong := Binding(m.manifest, cfg)
 	b.Limit, b.Where = limit, path
 	plugin, tokens, err := m.bind(b)

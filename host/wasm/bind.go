@@ -3,14 +3,11 @@ package wasm
 import (
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
-	"sync/atomic"
-
-	"github.com/sony/gobreaker/v2"
 
 	"github.com/postern/postern/host"
+	"github.com/postern/postern/host/wasm/internal/admit"
 	"github.com/postern/postern/host/wasm/internal/manifest"
 	"github.com/postern/postern/host/wasm/internal/manifest/secret"
 )
@@ -28,7 +25,7 @@ type Binding struct {
 	// runtime. See [Options].Fuel.
 	Fuel int64
 	// Limit bounds the calls at a time together with other plugins; nil does not.
-	Limit *Limit
+	Limit Limit
 	// Where names the endpoint in logs.
 	Where string
 	// Signing grants the functions of postern_sign. Never in serve.
@@ -42,10 +39,8 @@ type Plugin struct {
 	settings map[string]string
 	signing  bool
 	fuel     int64
-	limit    *Limit
-	where    string
-	breaker  *gobreaker.CircuitBreaker[host.Result]
-	lastTrap atomic.Pointer[string]
+	limit    Limit
+	breaker  *admit.Breaker
 }
 
 var _ host.Plugin = (*Plugin)(nil)
@@ -66,8 +61,7 @@ type boundSecret struct {
 // The error joins every problem, each line beginning with its place
 // ("secrets.hmac-key: …", "settings.ack_status: …"). It never quotes a secret.
 func (m *Module) Bind(b Binding) (*Plugin, error) {
-	p := &Plugin{module: m, secrets: make(map[string]*boundSecret), signing: b.Signing, limit: b.Limit, where: b.Where}
-	p.breaker = p.newBreaker()
+	p := &Plugin{module: m, secrets: make(map[string]*boundSecret), signing: b.Signing, limit: b.Limit, breaker: m.newBreaker(b.Where)}
 	var err, fuelErr error
 	p.settings, err = m.manifest.Settle(b.Settings)
 	p.fuel, fuelErr = m.fuelOf(b.Fuel)
@@ -86,13 +80,26 @@ func (m *Module) Bind(b Binding) (*Plugin, error) {
 			p.secrets[s.Name] = bound
 		}
 	}
-	wrong = append(wrong, m.sharedPlaces(b.Secrets)...)
-	wrong = append(wrong, m.undeclared(b.Secrets)...)
+	wrong = append(wrong, m.manifest.CheckSecrets(b.Secrets))
 	if err := errors.Join(wrong...); err != nil {
 		return nil, err
 	}
 	return p, nil
 }
+
+func (m *Module) newBreaker(where string) *admit.Breaker {
+	return admit.NewBreaker(m.version, func(out bool, lastTrap string) {
+		if out {
+			m.opts.Log.Error("plugin taken out after repeated traps", "plugin", m.version, "endpoint", where, "err", lastTrap)
+			return
+		}
+		m.opts.Log.Info("plugin is back in service", "plugin", m.version, "endpoint", where)
+	})
+}
+
+// Out says why the plugin is out of service: it trapped too often. Nil means that
+// it is in service. It comes back by itself when a later call goes well.
+func (p *Plugin) Out() error { return p.breaker.Out() }
 
 // bindSecret is the secret with its values; nil if it has none and needs none,
 // or if the settings that say what it is are wrong, which is reported already.
@@ -178,37 +185,6 @@ func (b *boundSecret) add(form, text string) error {
 		b.values = append(b.values, key)
 	}
 	return nil
-}
-
-// sharedPlaces reports tokens of one place that are both set: the first would
-// be masked before the second is compared.
-func (m *Module) sharedPlaces(given map[string][]string) []error {
-	var wrong []error
-	for i := range m.manifest.Secrets {
-		s := &m.manifest.Secrets[i]
-		for j := range i {
-			other := &m.manifest.Secrets[j]
-			if s.SharesPlace(other) && len(given[s.Name]) > 0 && len(given[other.Name]) > 0 {
-				wrong = append(wrong, fmt.Errorf("secrets.%s: stands in the same place as secrets.%s; set one of the two", s.Name, other.Name))
-			}
-		}
-	}
-	return wrong
-}
-
-func (m *Module) undeclared(given map[string][]string) []error {
-	var wrong []error
-	var known []string
-	for i := range m.manifest.Secrets {
-		known = append(known, m.manifest.Secrets[i].Name)
-	}
-	for _, name := range slices.Sorted(maps.Keys(given)) {
-		if !slices.Contains(known, name) {
-			wrong = append(wrong, fmt.Errorf("secrets.%s: the plugin %s does not use it (it uses %s)",
-				name, m.manifest.Name, strings.Join(known, ", ")))
-		}
-	}
-	return wrong
 }
 
 // Tokens are the tokens, static and signed, for the endpoint to compare before

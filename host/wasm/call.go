@@ -6,6 +6,7 @@ import (
 	"net/url"
 
 	"github.com/postern/postern/host"
+	"github.com/postern/postern/host/wasm/internal/fuel"
 	"github.com/postern/postern/host/wasm/internal/view"
 )
 
@@ -34,7 +35,7 @@ const (
 type call struct {
 	module *Module
 	plugin *Plugin
-	tank   *tank
+	tank   *fuel.Tank
 	cb     *host.Callback
 	query  url.Values
 
@@ -112,7 +113,7 @@ func (s *signing) append(b []byte) {
 // nobody is the callback that start functions see.
 var nobody = &host.Callback{}
 
-func newCall(m *Module, t *tank) *call {
+func newCall(m *Module, t *fuel.Tank) *call {
 	return &call{module: m, tank: t, plugin: &Plugin{module: m}, cb: nobody, chunks: []chunk{{}}}
 }
 

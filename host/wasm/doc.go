@@ -7,7 +7,9 @@
 // serialised. Secrets stay here: a guest names one and the host computes. What
 // a guest verified is what this package saw it verify.
 //
-// A module is not metered yet and an instance serves many callbacks: until the
-// next step of the sandbox a plugin must be trusted not to loop and not to
-// carry state. An instance that trapped is never used again.
+// A module is metered when it is loaded (internal/meter), proves itself on its
+// goldens in the compiler and in the interpreter, and judges every callback on an
+// instance that is as it was after its start (internal/pristine). What it may burn
+// is bounded, how many calls run at once is, and one that traps again and again is
+// taken out of service.
 package wasm

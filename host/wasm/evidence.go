@@ -4,6 +4,7 @@ import (
 	"crypto/hmac"
 
 	"github.com/postern/postern/host"
+	"github.com/postern/postern/host/wasm/internal/codec"
 )
 
 // docs/plugin-abi.md §7. Only these functions make evidence, and each has seen
@@ -146,7 +147,7 @@ func (g *guest) coversBody() {
 		return
 	}
 	g.spend(hashed * len(g.cb.Body))
-	sum, served := digest(algorithm, g.cb.Body)
+	sum, served := codec.Digest(algorithm, g.cb.Body)
 	said, c := decode(g.u32(4), g.in(2))
 	switch {
 	case !served || c == invalid:
@@ -155,7 +156,7 @@ func (g *guest) coversBody() {
 		g.give(unverified)
 	default:
 		// Another body with the same CRC-32 is easily made: it proves nothing.
-		if algorithm != hashCRC32 {
+		if algorithm != codec.CRC32 {
 			g.res.Evidence[handle].Covers = host.CoversBody
 		}
 		g.give(ok)

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/postern/postern/host"
+	"github.com/postern/postern/host/wasm/internal/admit"
 )
 
 // TestFuel_isTheSameEveryTime judges callbacks in the compiler and the
@@ -99,7 +100,7 @@ func TestBreaker(t *testing.T) {
 			}
 			return err.Error()
 		}
-		for i := range maxTraps {
+		for i := range admit.MaxTraps {
 			if err := p.Out(); err != nil {
 				t.Fatalf("out after %d traps: %v", i, err)
 			}
@@ -112,12 +113,12 @@ func TestBreaker(t *testing.T) {
 		if got := handle(""); got != want {
 			t.Errorf("a good call = %q, want %s", got, want)
 		}
-		time.Sleep(restFor + 1)
+		time.Sleep(admit.Rest + 1)
 		handle("t")
 		if got := handle(""); got != want {
 			t.Errorf("a good call after another trap = %q, want %s", got, want)
 		}
-		time.Sleep(restFor + 1)
+		time.Sleep(admit.Rest + 1)
 		if got := handle(""); got != "" || p.Out() != nil {
 			t.Errorf("a good call after its rest = %q, out: %v", got, p.Out())
 		}
@@ -132,7 +133,7 @@ func TestBreaker_isTheEndpoints(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for range maxTraps {
+	for range admit.MaxTraps {
 		_, _ = p.Handle(t.Context(), callback("t"))
 	}
 	if _, err := other.Handle(t.Context(), callback("")); err != nil || p.Out() == nil || other.Out() != nil {
@@ -144,7 +145,7 @@ func TestBreaker_isTheEndpoints(t *testing.T) {
 // can send a bad callback now and then takes a plugin out.
 func TestBreaker_sparesThoseThatMostlyGoWell(t *testing.T) {
 	p := counter(t, Options{Instances: 1})
-	for i := range 10 * maxTraps {
+	for i := range 10 * admit.MaxTraps {
 		body := ""
 		if i%3 == 2 {
 			body = "t"
@@ -163,7 +164,7 @@ func TestLimit_isSharedByPlugins(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := limit.take(t.Context(), 0); err != nil {
+	if err := limit.Take(t.Context(), 0, "calls"); err != nil {
 		t.Fatal(err)
 	}
 	_, err = one.Handle(t.Context(), callback(""))
@@ -176,7 +177,7 @@ func TestLimit_isSharedByPlugins(t *testing.T) {
 	if one.Out() != nil {
 		t.Errorf("waiting counts as a trap: %v", one.Out())
 	}
-	limit.give()
+	limit.Give()
 	if _, err := one.Handle(t.Context(), callback("")); err != nil {
 		t.Errorf("Handle = %v", err)
 	}

@@ -17,6 +17,17 @@ import (
 	"github.com/postern/postern/host"
 )
 
+// The encodings and hashes of the ABI, as guests name them.
+const (
+	encodingRaw       = 0
+	encodingHex       = 1
+	encodingBase64    = 2
+	encodingBase64URL = 3
+
+	hashSHA256 = 1
+	hashCRC32  = 3
+)
+
 // driver calls host functions as a guest would, without one: arguments lie in
 // a real guest's memory, i32s carry garbage in their upper half.
 type driver struct {

@@ -13,6 +13,7 @@ import (
 	"github.com/tetratelabs/wazero/sys"
 
 	"github.com/postern/postern/host"
+	"github.com/postern/postern/host/wasm/internal/fuel"
 	"github.com/postern/postern/host/wasm/internal/pristine"
 )
 
@@ -22,11 +23,11 @@ type instance struct {
 	context.Context
 	module *Module
 	guest  guest
-	tank   tank
+	tank   fuel.Tank
 	api    api.Module
 	memory *pristine.Memory // nil where it is wazero's own
 	// globals are all that the guest can change, but for its fuel.
-	globals []gauge
+	globals []fuel.Gauge
 	handle  api.Function
 	sign    api.Function
 	stack   [1]uint64
@@ -46,8 +47,8 @@ func (in *instance) Value(key any) any {
 func (m *Module) instantiate(ctx context.Context) (*instance, error) {
 	in := &instance{Context: context.Background(), module: m}
 	in.guest.call = newCall(m, &in.tank)
-	in.tank.slice = m.slice()
-	in.tank.all, in.tank.rest = startFuel, startFuel-slice
+	in.tank.Slice = m.slice()
+	in.tank.Begin(startFuel)
 	err := in.start()
 	if err == nil && m.state == nil {
 		err = in.begin()
@@ -79,7 +80,7 @@ func (in *instance) start() error {
 	if err != nil {
 		return err
 	}
-	in.tank.gauge = in.global(m.metered.Fuel)
+	in.tank.Gauge = in.global(m.metered.Fuel)
 	for _, name := range m.metered.Globals {
 		in.globals = append(in.globals, in.global(name))
 	}
@@ -98,12 +99,12 @@ func (m *Module) slice() int64 {
 	if m.opts.off.slices {
 		return 1 << 62
 	}
-	return slice
+	return fuel.Slice
 }
 
-func (in *instance) global(name string) gauge {
+func (in *instance) global(name string) fuel.Gauge {
 	if in.module.opts.off.metering {
-		return new(unmetered)
+		return new(fuel.Unmetered)
 	}
 	return in.api.ExportedGlobal(name).(api.MutableGlobal) //nolint:forcetypeassert // the meter made it one
 }
@@ -145,6 +146,8 @@ const deep = 100_000
 
 // renew makes the instance as it was after its start, whatever the call did to
 // it, and reports whether it is.
+//
+// Invariant 7: whoever comes next finds nothing of this call, or another instance.
 func (in *instance) renew(err error) bool {
 	if in.module.finder == nil {
 		return err == nil
@@ -152,7 +155,7 @@ func (in *instance) renew(err error) bool {
 	if err != nil && (errors.As(err, new(*sys.ExitError)) || errors.As(err, new(enginePanic))) {
 		return false
 	}
-	if err != nil || in.tank.used() > deep {
+	if err != nil || in.tank.Used() > deep {
 		in.find()
 	}
 	in.restoreGlobals()
@@ -240,7 +243,7 @@ func (in *instance) close(ctx context.Context) {
 // Handle judges one callback in an instance of its own for the time of the
 // call; see [host.Plugin].
 func (p *Plugin) Handle(ctx context.Context, cb *host.Callback) (host.Result, error) {
-	return p.admitted(func() (res host.Result, err error) {
+	return p.breaker.Run(func() (res host.Result, err error) {
 		err = p.enter(ctx, cb, func(in *instance) error {
 			res, err = in.judge()
 			return err
@@ -256,23 +259,23 @@ func (in *instance) judge() (host.Result, error) {
 		return host.Result{}, err
 	}
 	res, err := in.guest.finish(verdict)
-	res.Fuel = in.tank.used()
+	res.Fuel = in.tank.Used()
 	return res, err
 }
 
 // begins makes the instance ready for a call.
 func (in *instance) begins(p *Plugin, cb *host.Callback) {
 	in.guest.start(p, cb)
-	in.tank.fill(p.budget(cb))
+	in.tank.Fill(p.budget(cb))
 }
 
 // enter runs one call on an instance and sees to what becomes of it.
 func (p *Plugin) enter(ctx context.Context, cb *host.Callback, run func(*instance) error) error {
 	m := p.module
-	if err := p.limit.take(ctx, m.opts.Wait); err != nil {
+	if err := p.limit.Take(ctx, m.opts.Wait, "calls that the tenant may make at a time"); err != nil {
 		return err
 	}
-	defer p.limit.give()
+	defer p.limit.Give()
 	in, err := m.pool.take(ctx)
 	if err != nil {
 		return err
@@ -290,7 +293,7 @@ func (p *Plugin) enter(ctx context.Context, cb *host.Callback, run func(*instanc
 	m.pool.give(ctx, in, in.renew(cause))
 	if err != nil {
 		err = host.Errorf(host.PluginFailed, "plugin %s: %w", m.version, err)
-		p.trapped(cause)
+		p.breaker.Trapped(cause)
 	}
 	return err
 }

@@ -8,7 +8,9 @@ import (
 	"github.com/tetratelabs/wazero"
 	"github.com/tetratelabs/wazero/api"
 
+	"github.com/postern/postern/host/wasm/internal/golden"
 	"github.com/postern/postern/host/wasm/internal/pristine"
+	"github.com/postern/postern/host/wasm/internal/proof"
 )
 
 // Module is one version of a provider's plugin, compiled and ready.
@@ -18,7 +20,7 @@ type Module struct {
 	signs    bool
 	opts     Options
 	finder   *pristine.Finder // nil where instances are used again as they are
-	metered  *metered
+	metered  *proof.Metered
 	runtime  wazero.Runtime
 	compiled wazero.CompiledModule
 	// state is what every call finds; nil until the first instance has started,
@@ -43,7 +45,7 @@ func (m *Module) Version() string { return m.version }
 
 // start brings a module up: metered, compiled, an instance started, and proven.
 func (r *Runtime) start(ctx context.Context, like Module, code []byte) (*Module, error) {
-	goldens, err := goldensOf(code)
+	goldens, err := golden.Of(code)
 	if err != nil {
 		return nil, err
 	}
@@ -55,7 +57,7 @@ func (r *Runtime) start(ctx context.Context, like Module, code []byte) (*Module,
 	if err != nil {
 		return nil, err
 	}
-	if !metered.proven {
+	if !metered.Proven {
 		if err := r.prove(ctx, m, goldens); err != nil {
 			return nil, errors.Join(err, m.close(ctx))
 		}
@@ -65,7 +67,7 @@ func (r *Runtime) start(ctx context.Context, like Module, code []byte) (*Module,
 
 // up compiles a metered module in a runtime of its own, so that a version can be
 // freed whole, and starts the first instance.
-func up(ctx context.Context, like Module, of *metered, config wazero.RuntimeConfig, goldens []Golden) (*Module, error) {
+func up(ctx context.Context, like Module, of *proof.Metered, config wazero.RuntimeConfig, goldens []Golden) (*Module, error) {
 	m := &like
 	m.metered = of
 	// The guest's time is bounded by its fuel: closing on a context's end costs 6

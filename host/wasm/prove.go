@@ -2,61 +2,41 @@ package wasm
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
 	"log/slog"
 	"maps"
-	"os"
 	"path/filepath"
 	"reflect"
-	"runtime"
-	"runtime/debug"
 	"slices"
+	"strings"
 
-	"github.com/go-json-experiment/json"
 	"github.com/tetratelabs/wazero"
 
 	"github.com/postern/postern/host"
-	"github.com/postern/postern/host/wasm/internal/manifest"
+	"github.com/postern/postern/host/wasm/internal/fuel"
 	"github.com/postern/postern/host/wasm/internal/meter"
+	"github.com/postern/postern/host/wasm/internal/proof"
 )
 
-// metered is a module as it is compiled.
-type metered struct {
-	*meter.Module
-	// proven says that it has proved itself here before.
-	proven bool
-	// file is where that is noted; empty without a cache.
-	file string
-}
-
-// meteredSection is a custom section of a metered module in the cache: the rest
-// of [meter.Module].
-const meteredSection = "postern.metered"
-
 // meter meters a module, validates what its author made, and compares it with the
-// ABI. One that has
-// been through this and has proved itself is read from the cache.
-func (r *Runtime) meter(ctx context.Context, code []byte) (*metered, error) {
-	out := &metered{}
-	if r.opts.CacheDir != "" {
-		out.file = filepath.Join(r.opts.CacheDir, "metered", cacheKey(code)+".wasm")
-		cached, err := readMetered(out.file)
-		if err == nil {
-			out.Module, out.proven = cached, true
-			return out, nil
-		}
-		if !errors.Is(err, fs.ErrNotExist) {
-			r.opts.Log.Warn("a metered plugin in the cache is not used", "file", out.file, "err", err)
-		}
+// ABI. One that has been through this and has proved itself is read from the cache.
+func (r *Runtime) meter(ctx context.Context, code []byte) (*proof.Metered, error) {
+	dir := r.opts.CacheDir
+	if dir != "" {
+		dir = filepath.Join(dir, "metered")
+	}
+	out, err := proof.In(dir, code, offered())
+	if err == nil {
+		return out, nil
+	}
+	if !errors.Is(err, fs.ErrNotExist) {
+		r.opts.Log.Warn("a metered plugin in the cache is not used", "err", err)
 	}
 	// The meter first: the engine makes room for as many things as a module says
 	// that it has, and a hundred bytes can say that they have four billion.
-	var err error
-	if out.Module, err = meter.Rewrite(code, meter.Options{Slice: slice}); err != nil {
+	if out.Module, err = meter.Rewrite(code, meter.Options{Slice: fuel.Slice}); err != nil {
 		return nil, err
 	}
 	if err := validate(ctx, code); err != nil {
@@ -82,56 +62,13 @@ func validate(ctx context.Context, code []byte) error {
 	return errors.Join(err, r.Close(ctx))
 }
 
-// cacheKey names all that a proof is of: the module, the meter, the engine, the
-// machine's kind and the functions that it is offered.
-func cacheKey(code []byte) string {
-	h := sha256.New()
-	h.Write(code)
-	fmt.Fprintln(h, meter.Version, wazeroVersion(), runtime.GOOS, runtime.GOARCH)
+// offered names the functions that the ABI has, and which of them are served.
+func offered() string {
+	var b strings.Builder
 	for _, name := range slices.Sorted(maps.Keys(functions)) {
-		fmt.Fprintln(h, name, functions[name].signature, functions[name].call != nil)
+		fmt.Fprintln(&b, name, functions[name].signature, functions[name].call != nil)
 	}
-	return hex.EncodeToString(h.Sum(nil))
-}
-
-func readMetered(file string) (*meter.Module, error) {
-	code, err := os.ReadFile(file) //nolint:gosec // in our own cache
-	if err != nil {
-		return nil, err
-	}
-	m := &meter.Module{}
-	section, err := manifest.Section(code, meteredSection)
-	if err == nil {
-		err = json.Unmarshal(section, m)
-	}
-	m.Code = code
-	return m, err
-}
-
-// note keeps the metered module, for a start to skip all this.
-func (m *metered) note() error {
-	if m.file == "" {
-		return nil
-	}
-	about, err := json.Marshal(&meter.Module{Fuel: m.Fuel, Globals: m.Globals})
-	if err != nil {
-		return err
-	}
-	if err := os.MkdirAll(filepath.Dir(m.file), 0o700); err != nil {
-		return err
-	}
-	f, err := os.CreateTemp(filepath.Dir(m.file), "new-")
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(manifest.AppendSection(slices.Clip(m.Code), meteredSection, about))
-	if err = errors.Join(err, f.Close()); err == nil {
-		err = os.Rename(f.Name(), m.file)
-	}
-	if err != nil {
-		err = errors.Join(err, os.Remove(f.Name()))
-	}
-	return err
+	return b.String()
 }
 
 // prove runs the goldens that the module carries, in the compiler and in the
@@ -153,7 +90,7 @@ func (r *Runtime) prove(ctx context.Context, m *Module, goldens []Golden) (err e
 			return fmt.Errorf("golden %s: %w", goldens[i].Name, err)
 		}
 	}
-	if err := m.metered.note(); err != nil {
+	if err := m.metered.Keep(); err != nil {
 		r.opts.Log.Warn("the proof of a plugin is not kept; it will be asked for again", "plugin", m.version, "err", err)
 	}
 	return nil
@@ -228,16 +165,4 @@ func (m *Module) warm(in *instance, goldens []Golden) error {
 		}
 	}
 	return nil
-}
-
-// wazeroVersion is the engine's, as this program was built.
-func wazeroVersion() string {
-	if info, ok := debug.ReadBuildInfo(); ok {
-		for _, dep := range info.Deps {
-			if dep.Path == "github.com/tetratelabs/wazero" {
-				return dep.Version
-			}
-		}
-	}
-	return "unknown"
 }

@@ -5,6 +5,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/postern/postern/host"
+	"github.com/postern/postern/host/wasm/internal/codec"
 	"github.com/postern/postern/host/wasm/internal/manifest"
 	"github.com/postern/postern/host/wasm/internal/view"
 )
@@ -316,8 +317,8 @@ func (g *guest) respondMAC() {
 		g.give(denied)
 		return
 	}
-	mac, c := encode(g.u32(4), secret.macs[0].Sum(nil, [][]byte{text}))
-	if c != ok || g.response == nil {
+	mac, err := codec.Encode(g.u32(4), secret.macs[0].Sum(nil, [][]byte{text}))
+	if err != nil || g.response == nil {
 		g.give(invalid)
 		return
 	}

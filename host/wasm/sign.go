@@ -5,13 +5,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/url"
 	"slices"
-	"strings"
 
 	"github.com/postern/postern/host"
+	"github.com/postern/postern/host/wasm/internal/codec"
 	"github.com/postern/postern/host/wasm/internal/manifest"
 	"github.com/postern/postern/host/wasm/internal/manifest/secret"
+	"github.com/postern/postern/host/wasm/internal/token"
 )
 
 // docs/plugin-abi.md §8.
@@ -39,56 +39,10 @@ func (p *Plugin) Sign(ctx context.Context, cb *host.Callback) (*host.Callback, e
 			return nil, fmt.Errorf("sign a callback: %w", err)
 		}
 	}
-	if err := p.putTokens(&out, spoken); err != nil {
+	if err := token.Put(&out, p.Tokens(), spoken); err != nil {
 		return nil, fmt.Errorf("sign a callback: %w", err)
 	}
 	return &out, nil
-}
-
-// putTokens writes the tokens where the provider would. spoken are the texts of
-// the signed ones, by name.
-func (p *Plugin) putTokens(cb *host.Callback, spoken map[string]string) error {
-	for _, t := range p.Tokens() {
-		if len(t.Values) == 0 {
-			continue
-		}
-		value := string(t.Values[0])
-		if t.Signed {
-			text, said := spoken[t.Name]
-			if !said {
-				return fmt.Errorf("the plugin did not say what the signed token %s speaks for (out_token)", t.Name)
-			}
-			value = text + "." + host.SignToken(t.Values[0], text)
-		}
-		switch t.In {
-		case host.InHeader:
-			setHeader(cb, t.Key, value)
-		case host.InQuery:
-			separator := "?"
-			if strings.Contains(cb.Target, "?") {
-				separator = "&"
-			}
-			retarget(cb, cb.Target+separator+url.QueryEscape(t.Key)+"="+url.QueryEscape(value))
-		case host.InPath:
-			retarget(cb, strings.TrimSuffix(cb.Target, "/")+"/"+value)
-		}
-	}
-	return nil
-}
-
-// retarget sets the target, and with it the end of the public URL.
-func retarget(cb *host.Callback, target string) {
-	if base, ends := strings.CutSuffix(cb.PublicURL, cb.Target); ends {
-		cb.PublicURL = base + target
-	}
-	cb.Target = target
-}
-
-func setHeader(cb *host.Callback, name, value string) {
-	cb.Headers = slices.DeleteFunc(cb.Headers, func(h host.Header) bool {
-		return strings.EqualFold(h.Name, name)
-	})
-	cb.Headers = append(cb.Headers, host.Header{Name: name, Value: value})
 }
 
 func (g *guest) sign() {
@@ -104,9 +58,9 @@ func (g *guest) sign() {
 		g.give(overLimit)
 		return
 	}
-	mac, c := encode(g.u32(1), s.secret.macs[0].Sum(nil, s.parts))
-	if c != ok {
-		g.give(c)
+	mac, err := codec.Encode(g.u32(1), s.secret.macs[0].Sum(nil, s.parts))
+	if err != nil {
+		g.give(invalid)
 		return
 	}
 	g.give(g.out(2, mac))
@@ -120,7 +74,7 @@ func (g *guest) outHeader() {
 	case name == "" || !manifest.HeaderText(name) || !manifest.HeaderText(value):
 		g.give(invalid)
 	default:
-		setHeader(g.signs, name, value)
+		token.SetHeader(g.signs, name, value)
 		g.give(ok)
 	}
 }

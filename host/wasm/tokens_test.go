@@ -9,6 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/postern/postern/host"
+	"github.com/postern/postern/host/wasm/internal/token"
 )
 
 // tokenVector is an entry of tokens.json; sdk/testdata/README.md.
@@ -142,7 +143,7 @@ func TestOutToken(t *testing.T) {
 	d.want(ok, "out_token", "each", "inv-0")
 	d.want(ok, "out_token", "each", "inv-1")
 	out := &host.Callback{Target: "/in/t/e", PublicURL: "https://h/base/in/t/e"}
-	if err := d.in.guest.plugin.putTokens(out, d.in.guest.spoken); err != nil {
+	if err := token.Put(out, d.in.guest.plugin.Tokens(), d.in.guest.spoken); err != nil {
 		t.Fatal(err)
 	}
 	want := "/in/t/e/inv-1." + host.SignToken([]byte(newest), "inv-1")

@@ -1,65 +1,27 @@
 package wasm
 
 import (
-	"crypto/sha256"
-	"crypto/sha512"
-	"encoding/base64"
-	"encoding/binary"
-	"encoding/hex"
-	"hash/crc32"
+	"errors"
 	"strings"
 
 	"github.com/postern/postern/host"
+	"github.com/postern/postern/host/wasm/internal/codec"
 	"github.com/postern/postern/host/wasm/internal/content"
-	"github.com/postern/postern/host/wasm/internal/manifest/secret"
 	"github.com/postern/postern/host/wasm/internal/view"
 )
 
 // docs/plugin-abi.md §5.
 
-// The encodings of the ABI.
-const (
-	encodingRaw       = 0
-	encodingHex       = 1
-	encodingBase64    = 2
-	encodingBase64URL = 3
-)
-
 // decode reads encoded bytes; it returns a copy.
 func decode(encoding uint32, b []byte) ([]byte, code) {
-	var out []byte
-	var err error
-	switch encoding {
-	case encodingRaw:
-		return append([]byte(nil), b...), ok
-	case encodingHex:
-		out, err = hex.DecodeString(string(b))
-	case encodingBase64:
-		out, err = secret.StrictBase64(base64.StdEncoding, string(b))
-	case encodingBase64URL:
-		out, err = secret.StrictBase64(base64.RawURLEncoding, string(b))
-	default:
+	out, err := codec.Decode(encoding, b)
+	switch {
+	case errors.Is(err, codec.ErrUnknown):
 		return nil, invalid
-	}
-	if err != nil {
+	case err != nil:
 		return nil, malformed
 	}
 	return out, ok
-}
-
-// encode is the inverse of decode, hex in lower case.
-func encode(encoding uint32, b []byte) ([]byte, code) {
-	switch encoding {
-	case encodingRaw:
-		return b, ok
-	case encodingHex:
-		return hex.AppendEncode(nil, b), ok
-	case encodingBase64:
-		return base64.StdEncoding.AppendEncode(nil, b), ok
-	case encodingBase64URL:
-		return base64.RawURLEncoding.AppendEncode(nil, b), ok
-	}
-	return nil, invalid
 }
 
 func (g *guest) bytesOf() {
@@ -81,28 +43,6 @@ func (c *call) keep(b chunk, n int) code {
 	return count(len(c.chunks) - 1)
 }
 
-// The hashes of the ABI.
-const (
-	hashSHA256 = 1
-	hashSHA512 = 2
-	hashCRC32  = 3
-)
-
-// digest hashes b; the algorithm is one of the ABI's.
-func digest(algorithm uint32, b []byte) ([]byte, bool) {
-	switch algorithm {
-	case hashSHA256:
-		sum := sha256.Sum256(b)
-		return sum[:], true
-	case hashSHA512:
-		sum := sha512.Sum512(b)
-		return sum[:], true
-	case hashCRC32:
-		return binary.BigEndian.AppendUint32(nil, crc32.ChecksumIEEE(b)), true
-	}
-	return nil, false
-}
-
 func (g *guest) hash() {
 	chunk, c := g.chunk(g.u32(1))
 	if c != ok {
@@ -110,7 +50,7 @@ func (g *guest) hash() {
 		return
 	}
 	g.spend(hashed * len(chunk))
-	sum, served := digest(g.u32(0), chunk)
+	sum, served := codec.Digest(g.u32(0), chunk)
 	if !served {
 		g.give(invalid)
 		return
@@ -168,7 +108,7 @@ func (c *call) parse(kind, of uint32, text []byte) (*view.View, code) {
 			c.body, c.bodyErr = decodedBody(c.cb)
 			c.decoded = true
 			// What a body is packed into does not make it shorter.
-			c.tank.grant(fuelForByte * int64(max(0, len(c.body)-len(c.cb.Body))))
+			c.tank.Grant(fuelForByte * int64(max(0, len(c.body)-len(c.cb.Body))))
 		}
 		if c.bodyErr != nil {
 			return nil, malformed

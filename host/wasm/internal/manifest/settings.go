@@ -192,3 +192,29 @@ func settingsError(err error) error {
 	walk(invalid)
 	return errors.Join(lines...)
 }
+
+// CheckSecrets reports, a line each, what is wrong with which secrets an operator
+// gives, whatever their values: those that the plugin does not use, and tokens of
+// one place that are both set, of which the first would be masked before the second
+// is compared.
+func (m *Manifest) CheckSecrets(given map[string][]string) error {
+	var wrong []error
+	var known []string
+	for i := range m.Secrets {
+		s := &m.Secrets[i]
+		known = append(known, s.Name)
+		for j := range i {
+			other := &m.Secrets[j]
+			if s.SharesPlace(other) && len(given[s.Name]) > 0 && len(given[other.Name]) > 0 {
+				wrong = append(wrong, fmt.Errorf("secrets.%s: stands in the same place as secrets.%s; set one of the two", s.Name, other.Name))
+			}
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(given)) {
+		if !slices.Contains(known, name) {
+			wrong = append(wrong, fmt.Errorf("secrets.%s: the plugin %s does not use it (it uses %s)",
+				name, m.Name, strings.Join(known, ", ")))
+		}
+	}
+	return errors.Join(wrong...)
+}

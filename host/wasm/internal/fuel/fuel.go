@@ -1,0 +1,88 @@
+// Package fuel counts what a guest burns in one call.
+package fuel
+
+import (
+	"fmt"
+
+	"github.com/tetratelabs/wazero/api"
+)
+
+// Slice is how much a guest burns before it lets Go's scheduler have the thread:
+// at most 100 µs of machine time. Running WebAssembly holds up the garbage
+// collector, and with it everybody.
+const Slice = 100_000
+
+// Spent is the trap of a guest that used up its fuel.
+type Spent int64
+
+// Error implements error.
+func (s Spent) Error() string { return fmt.Sprintf("it spent its fuel of %d units", int64(s)) }
+
+// Gauge is the mutable global that a guest counts down.
+type Gauge interface {
+	Get() uint64
+	Set(uint64)
+}
+
+// Unmetered is the gauge of a module that counts nothing.
+type Unmetered uint64
+
+// Get implements [Gauge].
+func (u *Unmetered) Get() uint64 { return uint64(*u) }
+
+// Set implements [Gauge].
+func (u *Unmetered) Set(v uint64) { *u = Unmetered(v) }
+
+// Tank is the fuel of an instance for one call.
+type Tank struct {
+	// Gauge says what is left of the slice, below zero what the guest owes; nil
+	// before the instance is there.
+	Gauge Gauge
+	// Slice is what a guest burns between two yields.
+	Slice int64
+	// rest is what it may have beyond the slice, all what it was given.
+	rest, all int64
+}
+
+// Begin gives n units to what the gauge does not know yet: a start function,
+// which finds a slice of [Slice] in it.
+func (t *Tank) Begin(n int64) { t.all, t.rest = n, n-Slice }
+
+// Fill gives n units for a call.
+func (t *Tank) Fill(n int64) {
+	first := min(n, t.Slice)
+	t.all, t.rest = n, n-first
+	t.Gauge.Set(api.EncodeI64(first))
+}
+
+// Grant gives n units more.
+func (t *Tank) Grant(n int64) {
+	t.all += n
+	t.rest += n
+}
+
+// left is what it has not burnt; below zero if it tried to burn more.
+func (t *Tank) left() int64 { return t.rest + int64(t.Gauge.Get()) } //nolint:gosec // an i64 of the ABI
+
+// Used is what was burnt of what was given.
+func (t *Tank) Used() int64 { return min(t.all-t.left(), t.all) }
+
+// Next begins the next slice, or panics with [Spent]: the trap.
+func (t *Tank) Next() {
+	left := t.left()
+	if left < 0 {
+		panic(Spent(t.all))
+	}
+	first := min(left, t.Slice)
+	t.rest = left - first
+	t.Gauge.Set(api.EncodeI64(first))
+}
+
+// Spend burns n units. It panics like [Tank.Next].
+func (t *Tank) Spend(n int) {
+	left := int64(t.Gauge.Get()) - int64(n) //nolint:gosec // an i64 of the ABI
+	t.Gauge.Set(api.EncodeI64(left))
+	if left < 0 {
+		t.Next()
+	}
+}
