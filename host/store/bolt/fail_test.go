@@ -195,6 +195,61 @@ func TestAppend_fullDiskHeals(t *testing.T) {
 	}
 }
 
+// TestFullDisk_whatShowsAllTheSame has a commit succeed and say that the disk was
+// full: so it looks where the write of the meta page fails and has changed the
+// page cache, which bbolt reads. Going on would serve what is said not to be there.
+func TestFullDisk_whatShowsAllTheSame(t *testing.T) {
+	for name, act := range map[string]func(*testing.T, *Store) error{
+		"append": func(t *testing.T, s *Store) error {
+			_, err := s.Append(t.Context(), storetest.SampleRecord(2))
+			return err
+		},
+		"settle": func(t *testing.T, s *Store) error {
+			l, err := s.Lease(t.Context(), "a", 1, time.Hour)
+			if err != nil || len(l.Deliveries) != 1 {
+				t.Fatalf("lease: %d deliveries, %v", len(l.Deliveries), err)
+			}
+			return s.Settle(t.Context(), "a", host.Settlement{Token: l.Deliveries[0].Token, Outcome: host.Dead})
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var lies atomic.Bool
+			dir := t.TempDir()
+			s := open(t, dir, Options{update: func(db *bbolt.DB, fn func(*bbolt.Tx) error) error {
+				err := db.Update(fn)
+				if err == nil && lies.Load() {
+					err = writeError(syscall.ENOSPC)
+				}
+				return err
+			}})
+			subscribe(t, s, "a")
+			if _, err := s.Append(t.Context(), storetest.SampleRecord(1)); err != nil {
+				t.Fatal(err)
+			}
+			lies.Store(true)
+			if err := act(t, s); host.CodeOf(err) != host.StoreUnavailable {
+				t.Errorf("%s: %v, want store.unavailable", name, err)
+			}
+			wantFailed(t, s)
+			_ = s.Close()
+
+			s = open(t, dir, Options{})
+			defer closeStore(t, s)
+			dead, _, err := s.DeadLetters(t.Context(), "a", "", 10)
+			if err != nil {
+				t.Fatal(err)
+			}
+			l, err := s.Lease(t.Context(), "a", 10, time.Hour)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(dead)+len(l.Deliveries) != int(s.last.Load()) {
+				t.Errorf("%d dead, %d delivered again, of %d records: want each once", len(dead), len(l.Deliveries), s.last.Load())
+			}
+		})
+	}
+}
+
 func TestInvariant5_settleThatFailsComesBack(t *testing.T) {
 	now := time.Unix(1e9, 0)
 	s, fault := failing(t, Options{Now: func() time.Time { return now }}, false)

@@ -421,13 +421,36 @@ func (s *Store) broken() error {
 
 // update runs a read-write transaction on one of the files.
 func (s *Store) update(db *bbolt.DB, fn func(*bbolt.Tx) error) error {
-	err := disk.Guard(func() error { return s.options.update(db, fn) })
+	var id int
+	err := disk.Guard(func() error {
+		return s.options.update(db, func(tx *bbolt.Tx) error {
+			id = tx.ID()
+			return fn(tx)
+		})
+	})
+	if disk.IsFull(err) && seen(db) == id {
+		// A write that failed may have changed the page cache, and bbolt reads its
+		// meta page from there: what is said to have failed would be there, for
+		// as long as the machine runs.
+		return fmt.Errorf("%s: the disk is full, and the commit shows all the same: %v", db.Path(), err) //nolint:errorlint // nothing heals this
+	}
 	var p *disk.PanicError
 	if errors.As(err, &p) {
 		s.wedged.Store(true)
 		return fmt.Errorf("%s: %w", db.Path(), err)
 	}
 	return err
+}
+
+// seen is the last transaction that a file shows; zero if it cannot be read.
+func seen(db *bbolt.DB) (id int) {
+	_ = disk.Guard(func() error {
+		return db.View(func(tx *bbolt.Tx) error {
+			id = tx.ID()
+			return nil
+		})
+	})
+	return id
 }
 
 // judge says what the end of a transaction means: a full disk heals by itself,
