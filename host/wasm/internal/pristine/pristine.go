@@ -39,8 +39,10 @@ type Memory struct {
 	reserved []byte // as much as the guest may ever have
 	size     int    // of which it has this much
 	snapshot *Snapshot
-	idle     int // blocks looked at in vain since the private pages were dropped
 	scratch
+
+	idle      int // blocks looked at in vain since the private pages were dropped
+	unaudited int // calls since the audit
 }
 
 var (
@@ -142,12 +144,12 @@ func (m *Memory) Adopt(s *Snapshot) error {
 func (m *Memory) abandon() { m.reserved, m.size = nil, 0 }
 
 // Restore makes the memory equal to its snapshot, whatever the call did to it,
-// trapped or not. With nil it is. With an error, such as [ErrGrown], it is not,
-// and the instance must be closed. Restore does not block and allocates
-// nothing.
+// trapped or not. With nil it is. With an error, such as [ErrGrown], it is not
+// or was not before this call, and the instance must be closed. Restore
+// allocates nothing.
 //
-// A way that fails or seems to lie is given up by all memories of the
-// [Finder], and the whole memory compared instead.
+// A way that fails or lies is given up by all memories of the [Finder], and
+// the whole memory compared instead.
 func (m *Memory) Restore() error {
 	switch {
 	case m.snapshot == nil:
@@ -155,14 +157,20 @@ func (m *Memory) Restore() error {
 	case m.size != len(m.snapshot.content):
 		return ErrGrown
 	}
-	if way := m.finder.using.Load().way; way != Compare {
-		err := m.restoreFound(way)
-		if err == nil {
-			return nil
-		}
-		m.finder.doubt(way, err)
+	way := m.finder.using.Load().way
+	if way == Compare || m.size == 0 {
+		m.putBack(0, m.size)
+		return nil
 	}
-	m.putBack(0, m.size)
+	if err := m.restoreFound(way); err != nil {
+		m.finder.doubt(way, err)
+		m.putBack(0, m.size)
+		return nil
+	}
+	if err := m.audit(); err != nil {
+		m.finder.doubt(way, err)
+		return fmt.Errorf("restore a memory: %w", err)
+	}
 	return nil
 }
 
@@ -174,13 +182,13 @@ func (m *Memory) restoreFound(way Way) error {
 		if err != nil {
 			return err
 		}
-		if next <= at || next > m.size {
-			return fmt.Errorf("the search from %#x ended at %#x, of %#x", at, next, m.size)
+		if err := inside(at, next, 0, m.size); err != nil {
+			return err
 		}
 		for _, r := range ranges {
 			from, to := r.within(m.reserved)
-			if from < at || to > next || from >= to {
-				return fmt.Errorf("the search from %#x to %#x found a page at %#x", at, next, from)
+			if err := inside(from, to, at, next); err != nil {
+				return err
 			}
 			listed += (to - from) / block
 			changed += m.putBack(from, to)
@@ -188,6 +196,31 @@ func (m *Memory) restoreFound(way Way) error {
 		at = next
 	}
 	m.tire(listed, changed)
+	return nil
+}
+
+// inside refuses a range that is empty or not within another.
+func inside(from, to, low, high int) error {
+	if from < low || to <= from || to > high {
+		return fmt.Errorf("the search of %#x to %#x gave %#x to %#x", low, high, from, to)
+	}
+	return nil
+}
+
+// audit compares the whole memory once in a great many calls: a kernel that
+// forgets pages in a case that nobody tried does not go unnoticed. It is not a
+// little with each call, because pages that were looked at make searches slower;
+// for the same reason they are let go again.
+func (m *Memory) audit() error {
+	if m.unaudited++; m.unaudited < auditEvery*(m.size/block) {
+		return nil
+	}
+	m.unaudited = 0
+	missed := m.putBack(0, m.size)
+	forget(m.reserved[:m.size])
+	if missed > 0 {
+		return fmt.Errorf("%d pages written were not found", missed)
+	}
 	return nil
 }
 
@@ -205,10 +238,13 @@ func (m *Memory) putBack(from, to int) (changed int) {
 	return changed
 }
 
-// Bounds of what a memory keeps private, see [Memory.tire].
 const (
-	few      = 32
+	// Bounds of what a memory keeps private, see [Memory.tire]. Making a page
+	// private costs a page fault, about as much as looking at eight in vain.
+	few      = 16
 	patience = 8
+	// auditEvery is how many calls there are to a block audited.
+	auditEvery = 8
 )
 
 // tire drops the private pages when looking at those that calls left alone

@@ -2,14 +2,15 @@ package pristine
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"testing"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -200,43 +201,116 @@ func TestRestore_doubt(t *testing.T) {
 	}
 }
 
-// A page map that lies is found out by trying it.
+// A page map that begins to lie is found out.
+func TestRestore_audit(t *testing.T) {
+	f := finder(t, Pagemap)
+	m, guest := memory(t, f, 4, 0)
+	fill(guest, rand.New(rand.NewPCG(1, 1)))
+	frozen(t, m)
+	before := bytes.Clone(guest)
+	entries := slices.Repeat([]uint64{entryPresent | entryFile}, len(guest)/os.Getpagesize())
+	other(t, f, pageMap(t, number(m.reserved)/unsigned(os.Getpagesize()), entries))
+	guest[2*wasmPage]++
+	var err error
+	for calls := 0; err == nil && calls < auditEvery*len(guest)/block; calls++ {
+		err = m.Restore()
+	}
+	if err == nil || !strings.Contains(err.Error(), "1 pages written were not found") {
+		t.Fatalf("got %v, want the page that was not found", err)
+	}
+	if way, why := f.Way(); way != Compare || why == nil {
+		t.Errorf("got %s, %v, want %s and why", way, why, Compare)
+	}
+	restore(t, m)
+	if !bytes.Equal(guest, before) {
+		t.Error("the memory is not as it was")
+	}
+}
+
+// A page map that lies from the first is found out by trying it.
 func TestFinder_prove(t *testing.T) {
+	f := finder(t, Pagemap)
+	page := os.Getpagesize()
+	m, err := f.reserve(64 * page)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Free()
+	guest := m.Reallocate(uint64(len(m.reserved)))
+	frozen(t, m)
+	const written = 0b10010
+	guest[1*page]++
+	guest[4*page]++
+	if err := m.proveFound(Pagemap, written); err != nil {
+		t.Fatal(err)
+	}
 	for name, entry := range map[string]uint64{
 		"nothing written":    entryPresent | entryFile,
 		"nothing there":      0,
 		"everything written": entryPresent,
 	} {
 		t.Run(name, func(t *testing.T) {
-			f := finder(t, Pagemap)
-			other(t, f, pageMapOf(t, f, entry))
-			if err := f.prove(Pagemap); err == nil || !strings.Contains(err.Error(), "of 64 pages") {
+			other(t, f, pageMap(t, number(m.reserved)/unsigned(page), slices.Repeat([]uint64{entry}, 64)))
+			if err := m.proveFound(Pagemap, written); err == nil || !strings.Contains(err.Error(), "of 64 pages") {
 				t.Errorf("got %v, want the pages that were not found", err)
 			}
 		})
 	}
 }
 
-// pageMapOf is a file that says the same of every page that the next memory
-// may have.
-func pageMapOf(t *testing.T, f *Finder, entry uint64) *os.File {
+// A way that cannot be proved is not taken.
+func TestNewFinder_unproved(t *testing.T) {
+	f := finder(t, Pagemap)
+	null, err := os.Open(os.DevNull)
+	if err != nil {
+		t.Fatal(err)
+	}
+	other(t, f, null)
+	for _, way := range []Way{Scan, Pagemap} {
+		if err := f.prove(way); err == nil {
+			t.Errorf("%s was proved by a file that knows nothing", way)
+		}
+	}
+}
+
+// What is anonymous was written, be it in memory or swapped out.
+func TestPagemap_entries(t *testing.T) {
+	const frame, softDirty, exclusive = 12345, 1 << 55, 1 << 56
+	entries := []uint64{
+		entryPresent | frame, entryPresent | softDirty, entrySwapped | frame, entryPresent | exclusive | frame, // written
+		0, softDirty, entryPresent | entryFile | frame, entrySwapped | entryFile, entryFile, // not
+		entrySwapped, // written
+	}
+	f := finder(t, Pagemap)
+	m, _ := memory(t, f, 64, 0)
+	other(t, f, pageMap(t, number(m.reserved)/unsigned(os.Getpagesize()), append(entries, make([]uint64, 502)...)))
+	found, next, err := m.read(0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	page := os.Getpagesize()
+	var got [][2]int
+	for _, r := range found {
+		from, to := r.within(m.reserved)
+		got = append(got, [2]int{from / page, to / page})
+	}
+	if want := [][2]int{{0, 4}, {9, 10}}; !slices.Equal(got, want) || next != 512*page {
+		t.Errorf("got pages %v up to %#x, want %v up to %#x", got, next, want, 512*page)
+	}
+}
+
+// pageMap is a file that says something of pages, from the first on.
+func pageMap(t *testing.T, first uint64, entries []uint64) *os.File {
 	t.Helper()
 	file, err := os.CreateTemp(t.TempDir(), "pagemap")
 	if err != nil {
 		t.Fatal(err)
 	}
-	m, err := f.reserve(64 * os.Getpagesize())
-	if err != nil {
-		t.Fatal(err)
+	var b []byte
+	for _, e := range entries {
+		b = binary.NativeEndian.AppendUint64(b, e)
 	}
-	around := int64(number(m.reserved)) / int64(os.Getpagesize())
-	m.Free()
-	entries := make([]uint64, 1<<14)
-	for i := range entries {
-		entries[i] = entry
-	}
-	b := unsafe.Slice((*byte)(unsafe.Pointer(&entries[0])), len(entries)*8)
-	if _, err := file.WriteAt(b, (around-int64(len(entries)/2))*8); err != nil {
+	if _, err := file.WriteAt(b, int64(first*entrySize)); err != nil {
 		t.Skip("no sparse files here:", err)
 	}
 	return file
@@ -265,8 +339,8 @@ func cpu() int64 {
 	return now.Nano()
 }
 
-// BenchmarkRestore is a call that writes some pages, and its undoing, in CPU
-// time. Without restoring, the writes take 2 to 4 ns each.
+// BenchmarkRestore is a call that writes some pages of a memory that it has read
+// whole, and its undoing, in CPU time.
 func BenchmarkRestore(b *testing.B) {
 	for _, pages := range []uint32{3, 43, 256} {
 		for _, written := range []int{2, 5, 20, 200} {
@@ -278,15 +352,20 @@ func BenchmarkRestore(b *testing.B) {
 					m, guest := memory(b, finder(b, way), pages, 0)
 					fill(guest, rand.New(rand.NewPCG(1, 1)))
 					frozen(b, m)
+					want := bytes.Clone(guest)
 					stride := len(guest) / written / block * block
+					if !bytes.Equal(guest, want) {
+						b.Fatal("the memory is not as it was frozen")
+					}
 					start := cpu()
 					for b.Loop() {
-						for at := 0; at < written; at++ {
+						for at := range written {
 							guest[at*stride]++
 						}
-						if err := m.Restore(); err != nil {
-							b.Fatal(err)
-						}
+						restore(b, m)
+					}
+					if !bytes.Equal(guest, want) {
+						b.Fatal("the memory is not as it was")
 					}
 					b.ReportMetric(float64(cpu()-start)/float64(b.N), "cpu-ns/op")
 				})
