@@ -61,7 +61,7 @@ func (f *function) scan() {
 	f.calls, f.joins, f.cur = false, 0, none
 	f.cur = f.begin(none)
 	f.segments[0].check = true
-	f.segments[0].cost = weightEntry + f.locals
+	f.segments[0].cost = f.entry()
 	f.push(opBlock)
 	for len(f.frames) > 0 && f.err == nil {
 		f.instruction()
@@ -72,6 +72,13 @@ func (f *function) scan() {
 	if f.err == nil {
 		f.settle()
 	}
+}
+
+// entry is what it costs to enter the function: about its frame on the native
+// stack, which holds its values, in words of eight bytes.
+func (f *function) entry() uint64 {
+	results := f.m.types[f.m.functions[f.index]].results
+	return weightEntry + f.locals + uint64(results) + uint64(len(f.b))/bytesOfEntry //nolint:gosec // limited
 }
 
 // begin opens a segment at the next instruction.

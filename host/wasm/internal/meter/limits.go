@@ -1,7 +1,7 @@
 package meter
 
 // allowance is how much of what it may not execute a segment is charged for.
-const allowance = 64
+var allowance uint64 = 16
 
 const (
 	maxTypes      = 1 << 13

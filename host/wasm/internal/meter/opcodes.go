@@ -13,6 +13,7 @@ const (
 	opBrTable     = 0x0e
 	opReturn      = 0x0f
 	opCall        = 0x10
+	opDrop        = 0x1a
 	opLocalGet    = 0x20
 	opGlobalGet   = 0x23
 	opGlobalSet   = 0x24
@@ -86,6 +87,8 @@ const (
 	weightPage     = 256
 	// bytesShift: eight bytes that are filled or copied are one unit.
 	bytesShift = 3
+	// bytesOfEntry: so many bytes of a body cost one more unit to enter it.
+	bytesOfEntry = 32
 )
 
 // An opcode is read as its kind says and costs its weight.
