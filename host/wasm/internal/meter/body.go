@@ -50,15 +50,16 @@ type function struct {
 	segments []segment
 	frames   []frame
 	edits    []edit
-	cur      int32 // the segment that the next instruction belongs to, or none
-	calls    bool  // whether there was one
-	joins    int
+	cur      int32  // the segment that the next instruction belongs to, or none
+	calls    bool   // whether there was one
+	edges    uint64 // ways from one segment to another
+	loops    int
 }
 
 // scan reads a body: where it must be changed, and what is paid where.
 func (f *function) scan() {
 	f.segments, f.frames, f.edits = f.segments[:0], f.frames[:0], f.edits[:0]
-	f.calls, f.joins, f.cur = false, 0, none
+	f.calls, f.edges, f.loops, f.cur = false, 0, 0, none
 	f.cur = f.begin(none)
 	f.segments[0].check = true
 	f.segments[0].cost = f.entry()
@@ -70,7 +71,24 @@ func (f *function) scan() {
 		f.fail("function %d goes on behind its end", f.index)
 	}
 	if f.err == nil {
+		f.bounded()
 		f.settle()
+	}
+}
+
+// bounded refuses what takes the compiler more than linear time: where ways
+// meet it keeps a value for each local.
+func (f *function) bounded() {
+	flow := (f.edges + uint64(len(f.segments))) * f.locals
+	if f.loops > maxLoops {
+		f.refuse(CompileBomb, "function %d has %d loops, the limit is %d", f.index, f.loops, maxLoops)
+	}
+	if flow > maxFlow {
+		f.refuse(CompileBomb, "function %d has %d branches and blocks for %d locals, the limit is their product %d",
+			f.index, flow/f.locals, f.locals, maxFlow)
+	}
+	if f.m.flow -= int(min(flow, maxFlow)); f.m.flow < 0 { //nolint:gosec // limited
+		f.refuse(CompileBomb, "function %d: too many branches and blocks for too many locals in all", f.index)
 	}
 }
 
@@ -144,6 +162,7 @@ func (f *function) loop() {
 	}
 	f.cur = f.begin(none)
 	top.head = f.cur
+	f.loops++
 	f.segments[f.cur].cost = 1
 	f.segments[f.cur].check = true
 	if direct {
@@ -172,7 +191,6 @@ func (f *function) end() {
 	case !back && !top.joined && top.op != opIf:
 		return // what lies before it simply goes on
 	}
-	f.joins++
 	if top.low < i {
 		// It may have been left for further out.
 		f.cur = f.begin(top.entry)
@@ -201,6 +219,7 @@ func (f *function) jump(depth uint32) {
 	if f.cur == none {
 		return
 	}
+	f.edges++
 	i := len(f.frames) - 1 - int(depth)
 	f.frames[i].joined = true
 	top := &f.frames[len(f.frames)-1]

@@ -25,7 +25,7 @@ type module struct {
 	data      int
 	dataCount int // none without that section
 
-	targets, locals int // of branch tables and in all functions: what is left
+	targets, locals, flow int // what is left of the limits for all functions
 
 	slice      int64
 	body, part []byte // of the section and the function being written
@@ -42,7 +42,7 @@ func (m *module) typeNone() uint32 { return uint32(len(m.types)) }
 func (m *module) typeSame() uint32 { return m.typeNone() + 1 }
 
 func rewrite(code []byte, o Options) (*Module, error) {
-	m := &module{slice: o.Slice, targets: maxAllTargets, locals: maxAllLocals}
+	m := &module{slice: o.Slice, targets: maxAllTargets, locals: maxAllLocals, flow: maxAllFlow + maxFlowPerByte*len(code)}
 	if err := m.split(code); err != nil {
 		return nil, err
 	}
