@@ -51,7 +51,7 @@ func export(name string, kind byte, index byte) []byte {
 }
 
 // one is a module of one function, of type 0, exported as run, with a memory.
-func one(t []byte, b []byte, more ...[]byte) []byte {
+func one(t, b []byte) []byte {
 	return assemble(vec(secType, t), vec(secFunction, []byte{0}), vec(secMemory, []byte{0, 1}),
 		vec(secExport, export("run", 0, 0)), vec(secCode, b))
 }

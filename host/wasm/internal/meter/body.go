@@ -13,6 +13,9 @@ type segment struct {
 
 const none = -1
 
+// paidHere says whether the segment, the i-th, is paid at its start.
+func (s *segment) paidHere(i uint32) bool { return int64(s.point) == int64(i) }
+
 // frame is an open block, or the function itself.
 type frame struct {
 	op     byte  // opBlock, opLoop, opIf or opElse
@@ -54,12 +57,13 @@ type function struct {
 	calls    bool   // whether there was one
 	edges    uint64 // ways from one segment to another
 	loops    int
+	deep     int // how many of the frames are ifs and loops
 }
 
 // scan reads a body: where it must be changed, and what is paid where.
 func (f *function) scan() {
 	f.segments, f.frames, f.edits = f.segments[:0], f.frames[:0], f.edits[:0]
-	f.calls, f.edges, f.loops, f.cur = false, 0, 0, none
+	f.calls, f.edges, f.loops, f.deep, f.cur = false, 0, 0, 0, none
 	f.cur = f.begin(none)
 	f.segments[0].check = true
 	f.segments[0].cost = f.entry()
@@ -87,7 +91,7 @@ func (f *function) bounded() {
 		f.refuse(CompileBomb, "function %d has %d branches and blocks for %d locals, the limit is their product %d",
 			f.index, flow/f.locals, f.locals, maxFlow)
 	}
-	if f.m.flow -= int(min(flow, maxFlow)); f.m.flow < 0 { //nolint:gosec // limited
+	if f.m.flow -= int(min(flow, maxFlow)); f.m.flow < 0 {
 		f.refuse(CompileBomb, "function %d: too many branches and blocks for too many locals in all", f.index)
 	}
 }
@@ -96,14 +100,14 @@ func (f *function) bounded() {
 // stack, which holds its values, in words of eight bytes.
 func (f *function) entry() uint64 {
 	results := f.m.types[f.m.functions[f.index]].results
-	return weightEntry + f.locals + uint64(results) + uint64(len(f.b))/bytesOfEntry //nolint:gosec // limited
+	return weightEntry + f.locals + uint64(word(results)) + uint64(word(len(f.b)))/bytesOfEntry
 }
 
 // begin opens a segment at the next instruction.
 func (f *function) begin(parent int32) int32 {
 	i := int32(len(f.segments)) //nolint:gosec // a body is shorter
 	f.segments = append(f.segments, segment{at: f.at, parent: parent})
-	f.edits = append(f.edits, edit{at: f.at, kind: editCharge, arg: uint32(i)}) //nolint:gosec // not negative
+	f.edits = append(f.edits, edit{at: f.at, kind: editCharge, arg: uint32(i)})
 	return i
 }
 
@@ -114,8 +118,11 @@ func (f *function) pay(weight uint64) {
 }
 
 func (f *function) push(op byte) *frame {
-	if len(f.frames) == maxNesting {
-		f.refuse(CompileBomb, "function %d: blocks are nested deeper than %d", f.index, maxNesting)
+	if op != opBlock {
+		f.deep++
+	}
+	if len(f.frames) == maxNesting || f.deep > maxDeep {
+		f.refuse(CompileBomb, "function %d: blocks are nested deeper than %d, ifs and loops than %d", f.index, maxNesting, maxDeep)
 	}
 	f.frames = append(f.frames, frame{op: op, entry: f.cur, low: len(f.frames)})
 	return &f.frames[len(f.frames)-1]
@@ -175,6 +182,9 @@ func (f *function) end() {
 	i := len(f.frames) - 1
 	top := f.frames[i]
 	f.frames = f.frames[:i]
+	if top.op != opBlock {
+		f.deep--
+	}
 	if i > 0 {
 		f.frames[i-1].low = min(f.frames[i-1].low, top.low)
 	}
@@ -232,7 +242,7 @@ func (f *function) jump(depth uint32) {
 func (f *function) settle() {
 	for i := range f.segments {
 		s := &f.segments[i]
-		s.point = int32(i) //nolint:gosec // a body is shorter
+		s.point = int32(i)
 		if s.parent == none {
 			continue
 		}

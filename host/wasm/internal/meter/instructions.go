@@ -105,7 +105,7 @@ func (f *function) branches(op byte) {
 			f.jump(f.u32())
 		}
 	case opReturn:
-		f.jump(uint32(len(f.frames) - 1)) //nolint:gosec // at least the function's own
+		f.jump(word(len(f.frames) - 1))
 	}
 	switch {
 	case op != opBrIf:
@@ -203,9 +203,9 @@ func (f *function) misc(from int) {
 func (f *function) vector() {
 	n := f.byte()
 	if n >= 0x80 {
-		switch more := f.byte(); {
-		case more == 0x01:
-		case more == 0x02:
+		switch more := f.byte(); more {
+		case 0x01:
+		case 0x02:
 			f.refuse(RelaxedSIMD, "function %d", f.index)
 		default:
 			f.refuse(Unknown, "function %d has opcode 0xfd %#x %#x", f.index, n, more)

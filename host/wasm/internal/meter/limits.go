@@ -16,6 +16,7 @@ const (
 	maxPages       = 1 << 14
 	maxParams      = 128
 	maxNesting     = 1 << 12
+	maxDeep        = 256
 	maxTargets     = 1 << 14
 	maxAllTargets  = 1 << 20
 	maxBody        = 1 << 19

@@ -81,7 +81,7 @@ func (m *module) readElements() error {
 		if left -= n; left < 0 {
 			r.refuse(Oversize, "more than %d elements", maxElements)
 		}
-		m.body = uleb(m.body, uint32(n)) //nolint:gosec // not negative
+		m.body = uleb(m.body, word(n))
 		for ; n > 0 && r.err == nil; n-- {
 			if form&4 != 0 {
 				m.constant(r)
@@ -170,7 +170,7 @@ func (m *module) readNames() error {
 		if part.err != nil {
 			return part.err
 		}
-		m.body = uleb(append(m.body, id), uint32(len(m.part))) //nolint:gosec // shorter than the module
+		m.body = uleb(append(m.body, id), word(len(m.part)))
 		m.body = append(m.body, m.part...)
 	}
 	return r.err
@@ -179,7 +179,7 @@ func (m *module) readNames() error {
 // nameEach copies a map whose keys are renumbered.
 func (m *module) nameEach(r *reader, renumber func(uint32) uint32, value func(*reader)) {
 	n := r.count()
-	m.part = uleb(m.part, uint32(n)) //nolint:gosec // not negative
+	m.part = uleb(m.part, word(n))
 	for ; n > 0 && r.err == nil; n-- {
 		i := r.u32()
 		if renumber != nil {
@@ -198,7 +198,7 @@ func (m *module) name(r *reader) {
 // shifted is the new index of a function: the module's own stand one further,
 // behind the added import.
 func (m *module) shifted(i uint32) uint32 {
-	if uint64(i) >= uint64(m.imported) { //nolint:gosec // not negative
+	if int64(i) >= int64(m.imported) {
 		i++
 	}
 	return i

@@ -39,7 +39,7 @@ func (r *reader) byte() byte {
 }
 
 func (r *reader) bytes(n uint32) []byte {
-	if uint64(n) > uint64(len(r.b)-r.at) {
+	if int64(n) > int64(len(r.b)-r.at) {
 		r.fail("unexpected end")
 		return nil
 	}
@@ -91,7 +91,7 @@ func (r *reader) signed(bits int) {
 // count reads the length of a vector whose elements take a byte or more each.
 func (r *reader) count() int {
 	n := r.u32()
-	if uint64(n) > uint64(len(r.b)-r.at) {
+	if int64(n) > int64(len(r.b)-r.at) {
 		r.fail("%d elements in %d bytes", n, len(r.b)-r.at)
 		return 0
 	}
@@ -101,11 +101,16 @@ func (r *reader) count() int {
 // below reads an index into something that has n elements.
 func (r *reader) below(n int, of string) uint32 {
 	i := r.u32()
-	if r.err == nil && uint64(i) >= uint64(n) { //nolint:gosec // n is a length
+	if r.err == nil && int64(i) >= int64(n) {
 		r.fail("%s %d of %d", of, i, n)
 		return 0
 	}
 	return i
+}
+
+// word is a number of things in a module, of which none has 2^32.
+func word(n int) uint32 {
+	return uint32(n) //nolint:gosec // see above
 }
 
 func uleb(b []byte, n uint32) []byte {

@@ -136,7 +136,9 @@ func TestFuel(t *testing.T) {
 		"grow":       {typ("i", "i"), 0, []byte{get, 0, opMemoryGrow, 0}, 3, 18 + 1 + weightGrow + 3*weightPage},
 		"grow a lot": {typ("i", "i"), 0, []byte{get, 0, opMemoryGrow, 0}, 1<<32 - 1, 18 + 1 + weightGrow + (1<<32-1)*weightPage},
 		"call itself": {
-			typ("i", ""), 0, []byte{get, 0, opIf, emptyBlock, get, 0, opI32Const, 1, 0x6b, opCall, 0, opEnd}, 4,
+			typ("i", ""), 0,
+			[]byte{get, 0, opIf, emptyBlock, get, 0, opI32Const, 1, 0x6b, opCall, 0, opEnd},
+			4,
 			5 * (17 + 2 + 3 + weightCall),
 		},
 		"ref.func":   {typ("i", ""), 0, []byte{opRefFunc, 0, opDrop}, 0, 17 + weightHost + 1},

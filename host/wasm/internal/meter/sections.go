@@ -30,7 +30,7 @@ var sectionNames = [sections]string{
 }
 
 // order is how they stand in a module.
-var order = [...]int{
+var order = [...]byte{
 	secType, secImport, secFunction, secTable, secMemory, secGlobal,
 	secExport, secStart, secElement, secDataCount, secCode, secData,
 }
@@ -60,7 +60,7 @@ func (m *module) split(b []byte) error {
 		case id >= sections:
 			r.fail("section %d", id)
 		default:
-			for next < len(order) && order[next] != int(id) {
+			for next < len(order) && order[next] != id {
 				next++
 			}
 			if next == len(order) {
@@ -91,7 +91,7 @@ func (m *module) custom(r *reader, body []byte) {
 }
 
 // vector reads a section that is one vector, element by element.
-func (m *module) vector(id, limit int, each func(r *reader, i int)) error {
+func (m *module) vector(id byte, limit int, each func(r *reader, i int)) error {
 	if m.sections[id] == nil {
 		return nil
 	}

@@ -33,12 +33,12 @@ type module struct {
 }
 
 // Indices of what is appended.
-func (m *module) fuel() uint32     { return uint32(m.globals) } //nolint:gosec // limited
-func (m *module) yield() uint32    { return uint32(m.imported) }
-func (m *module) slow() uint32     { return uint32(len(m.functions)) + 1 }
+func (m *module) fuel() uint32     { return word(m.globals) }
+func (m *module) yield() uint32    { return word(m.imported) }
+func (m *module) slow() uint32     { return word(len(m.functions)) + 1 }
 func (m *module) byBytes() uint32  { return m.slow() + 1 }
 func (m *module) byPages() uint32  { return m.slow() + 2 }
-func (m *module) typeNone() uint32 { return uint32(len(m.types)) }
+func (m *module) typeNone() uint32 { return word(len(m.types)) }
 func (m *module) typeSame() uint32 { return m.typeNone() + 1 }
 
 func rewrite(code []byte, o Options) (*Module, error) {
@@ -73,19 +73,19 @@ func rewrite(code []byte, o Options) (*Module, error) {
 }
 
 // put writes a section of a head and a body.
-func (m *module) put(id int, head, body []byte) {
-	m.out = append(m.out, byte(id))
-	m.out = uleb(m.out, uint32(len(head)+len(body))) //nolint:gosec // not much longer than the module
+func (m *module) put(id byte, head, body []byte) {
+	m.out = append(m.out, id)
+	m.out = uleb(m.out, word(len(head)+len(body)))
 	m.out = append(append(m.out, head...), body...)
 }
 
 // grown writes a section that is one vector with what is appended to it.
-func (m *module) grown(id, n, added int, entries []byte) {
-	m.put(id, uleb(nil, uint32(n+added)), entries) //nolint:gosec // limited
+func (m *module) grown(id byte, n, added int, entries []byte) {
+	m.put(id, uleb(nil, word(n+added)), entries)
 }
 
 // entries are a section without its count.
-func (m *module) entries(id int) []byte {
+func (m *module) entries(id byte) []byte {
 	r := &reader{b: m.sections[id]}
 	if r.b != nil {
 		r.u32()
@@ -94,7 +94,7 @@ func (m *module) entries(id int) []byte {
 }
 
 // section writes one, with what is appended.
-func (m *module) section(id int) error {
+func (m *module) section(id byte) error {
 	was := m.sections[id]
 	var err error
 	switch id {
@@ -102,8 +102,8 @@ func (m *module) section(id int) error {
 		b := append(m.entries(id), 0x60, 0, 0)
 		m.grown(id, len(m.types), 2, append(b, 0x60, 1, 0x7f, 1, 0x7f))
 	case secImport:
-		b := append(uleb(m.entries(id), uint32(len(ImportModule))), ImportModule...)
-		b = append(append(uleb(b, uint32(len(ImportYield))), ImportYield...), 0)
+		b := append(uleb(m.entries(id), word(len(ImportModule))), ImportModule...)
+		b = append(append(uleb(b, word(len(ImportYield))), ImportYield...), 0)
 		m.grown(id, m.imported, 1, uleb(b, m.typeNone()))
 	case secFunction:
 		b := uleb(m.entries(id), m.typeNone())
@@ -144,11 +144,11 @@ func (m *module) exported() error {
 	}
 	b := m.body
 	export := func(name string, global uint32) {
-		b = append(uleb(b, uint32(len(name))), name...) //nolint:gosec // short
+		b = append(uleb(b, word(len(name))), name...)
 		b = uleb(append(b, 3), global)
 	}
 	for _, i := range m.mutable {
-		export(m.prefix+strconv.Itoa(i), uint32(i)) //nolint:gosec // limited
+		export(m.prefix+strconv.Itoa(i), word(i))
 	}
 	export(m.prefix+"fuel", m.fuel())
 	m.grown(secExport, m.exports, len(m.mutable)+1, b)
@@ -185,7 +185,7 @@ func (m *module) code() error {
 
 // helpers are the functions that the metered code calls.
 func (m *module) helpers(b []byte) []byte {
-	wrap := func(code []byte) { b = append(uleb(b, uint32(len(code))), code...) } //nolint:gosec // short
+	wrap := func(code []byte) { b = append(uleb(b, word(len(code))), code...) }
 	wrap(append(uleb([]byte{0, opCall}, m.yield()), opEnd))
 	charge := func(op byte, by int64) []byte {
 		c := uleb([]byte{0, opGlobalGet}, m.fuel())
@@ -219,7 +219,7 @@ func (f *function) rewrite(body []byte) error {
 		return &Refused{CompileBomb, fmt.Sprintf("function %d has %d bytes, the limit is %d", f.index, len(body), maxBody)}
 	}
 	f.reader = &reader{b: body}
-	f.locals = uint64(m.types[m.functions[f.index]].params) //nolint:gosec // limited
+	f.locals = uint64(word(m.types[m.functions[f.index]].params))
 	for n := f.count(); n > 0 && f.err == nil; n-- {
 		f.locals += uint64(f.u32())
 		f.valueType()
@@ -237,7 +237,7 @@ func (f *function) rewrite(body []byte) error {
 		return f.err
 	}
 	f.emit()
-	m.body = append(uleb(m.body, uint32(len(m.part))), m.part...) //nolint:gosec // not much longer than before
+	m.body = append(uleb(m.body, word(len(m.part))), m.part...)
 	return nil
 }
 
@@ -252,7 +252,7 @@ func (f *function) emit() {
 		switch e.kind {
 		case editCharge:
 			s := &f.segments[e.arg]
-			if s.point == int32(e.arg) && s.cost+s.paid > 0 { //nolint:gosec // it was one
+			if s.paidHere(e.arg) && s.cost+s.paid > 0 {
 				b = m.charge(b, s.cost+s.paid)
 			}
 			if s.check {
