@@ -57,13 +57,14 @@ type function struct {
 	calls    bool   // whether there was one
 	edges    uint64 // ways from one segment to another
 	loops    int
-	deep     int // how many of the frames are ifs and loops
+	deep     [opElse + 1]int // how many frames there are of each kind
 }
 
 // scan reads a body: where it must be changed, and what is paid where.
 func (f *function) scan() {
 	f.segments, f.frames, f.edits = f.segments[:0], f.frames[:0], f.edits[:0]
-	f.calls, f.edges, f.loops, f.deep, f.cur = false, 0, 0, 0, none
+	f.calls, f.edges, f.loops, f.cur = false, 0, 0, none
+	f.deep = [len(f.deep)]int{}
 	f.cur = f.begin(none)
 	f.segments[0].check = true
 	f.segments[0].cost = f.entry()
@@ -118,11 +119,9 @@ func (f *function) pay(weight uint64) {
 }
 
 func (f *function) push(op byte) *frame {
-	if op != opBlock {
-		f.deep++
-	}
-	if len(f.frames) == maxNesting || f.deep > maxDeep {
-		f.refuse(CompileBomb, "function %d: blocks are nested deeper than %d, ifs and loops than %d", f.index, maxNesting, maxDeep)
+	f.deep[op]++
+	if len(f.frames) == maxNesting || f.deep[opIf]+f.deep[opElse] > maxIfs || f.deep[opLoop] > maxLoopsInLoops {
+		f.refuse(CompileBomb, "function %d nests blocks deeper than %d, ifs than %d or loops than %d", f.index, maxNesting, maxIfs, maxLoopsInLoops)
 	}
 	f.frames = append(f.frames, frame{op: op, entry: f.cur, low: len(f.frames)})
 	return &f.frames[len(f.frames)-1]
@@ -150,6 +149,8 @@ func (f *function) structured(op byte) {
 			return
 		}
 		top.op = opElse
+		f.deep[opIf]--
+		f.deep[opElse]++
 		top.joined = top.joined || f.cur != none
 		if top.entry != none {
 			f.cur = f.begin(top.entry)
@@ -182,9 +183,7 @@ func (f *function) end() {
 	i := len(f.frames) - 1
 	top := f.frames[i]
 	f.frames = f.frames[:i]
-	if top.op != opBlock {
-		f.deep--
-	}
+	f.deep[top.op]--
 	if i > 0 {
 		f.frames[i-1].low = min(f.frames[i-1].low, top.low)
 	}

@@ -99,7 +99,7 @@ func (f *function) branches(op byte) {
 	case opBrTable:
 		n := f.count()
 		if f.m.targets -= n; n > maxTargets || f.m.targets < 0 {
-			f.refuse(CompileBomb, "function %d: a branch to %d targets, the limits are %d and %d in all", f.index, n, maxTargets, maxAllTargets)
+			f.refuse(CompileBomb, "function %d: a branch to %d targets, the limit is %d, or there are too many in all", f.index, n, maxTargets)
 		}
 		for i := 0; i <= n && f.err == nil; i++ {
 			f.jump(f.u32())

@@ -42,7 +42,7 @@ func (m *module) typeNone() uint32 { return word(len(m.types)) }
 func (m *module) typeSame() uint32 { return m.typeNone() + 1 }
 
 func rewrite(code []byte, o Options) (*Module, error) {
-	m := &module{slice: o.Slice, targets: maxAllTargets, locals: maxAllLocals, flow: maxAllFlow + maxFlowPerByte*len(code)}
+	m := &module{slice: o.Slice, targets: maxAllTargets + len(code)/8, locals: maxAllLocals, flow: maxAllFlow + maxFlowPerByte*len(code)}
 	if err := m.split(code); err != nil {
 		return nil, err
 	}
