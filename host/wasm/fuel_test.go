@@ -113,12 +113,12 @@ func TestBreaker(t *testing.T) {
 		if got := handle(""); got != want {
 			t.Errorf("a good call = %q, want %s", got, want)
 		}
-		time.Sleep(admit.Rest + 1)
+		time.Sleep(admit.Rest + 1) //nolint:forbidigo // virtual time
 		handle("t")
 		if got := handle(""); got != want {
 			t.Errorf("a good call after another trap = %q, want %s", got, want)
 		}
-		time.Sleep(admit.Rest + 1)
+		time.Sleep(admit.Rest + 1) //nolint:forbidigo // virtual time
 		if got := handle(""); got != "" || p.Out() != nil {
 			t.Errorf("a good call after its rest = %q, out: %v", got, p.Out())
 		}

@@ -144,6 +144,7 @@ type single struct {
 	in *instance
 }
 
+// Handle implements [host.Plugin].
 func (s single) Handle(_ context.Context, cb *host.Callback) (host.Result, error) {
 	s.in.begins(s.Plugin, cb)
 	defer s.in.guest.end()

@@ -102,6 +102,9 @@ func New(_ context.Context, o Options) (*Runtime, error) {
 		if r.finder, err = pristine.NewFinder(); err != nil {
 			return nil, fmt.Errorf("isolate calls: %w", err)
 		}
+		if way, why := r.finder.Way(); why != nil {
+			o.Log.Warn("plugins' instances are made as new by a slower way", "way", way, "err", why)
+		}
 	}
 	return r, nil
 }
@@ -121,16 +124,6 @@ func openCache(dir string) (wazero.CompilationCache, error) {
 		return nil, fmt.Errorf("open the cache of compiled plugins: %w", err)
 	}
 	return cache, nil
-}
-
-// Isolation says how an instance is made as new after a call: "scan", "pagemap"
-// or "compare", see [Options].Reuse; "reuse" if it is not.
-func (r *Runtime) Isolation() string {
-	if r.finder == nil {
-		return "reuse"
-	}
-	way, _ := r.finder.Way()
-	return string(way)
 }
 
 // Close ends every module. No plugin may be running.
