@@ -3,9 +3,11 @@
 package proof
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -27,9 +29,17 @@ type Metered struct {
 	file string
 }
 
-// section is a custom section of a module that is kept: the rest of
-// [meter.Module].
+// section is the last section of a module that is kept: about it.
 const section = "postern.metered"
+
+// about is the rest of [meter.Module], and the SHA-256 of the code before it.
+type about struct {
+	Fuel    string   `json:"fuel"`
+	Globals []string `json:"globals"`
+	Sum     string   `json:"sum"`
+}
+
+var errDamaged = errors.New("it is damaged")
 
 // In looks for a module in the folder dir of a cache, by its code and by what the
 // host offers it. Without an error it is there, and proven. Else what it returns
@@ -45,17 +55,27 @@ func In(dir string, code []byte, offered string) (*Metered, error) {
 	if err != nil {
 		return m, err
 	}
-	about, err := manifest.Section(kept, section)
-	if err != nil {
-		return m, err
+	if m.Module, err = parse(kept); err != nil {
+		return m, fmt.Errorf("%s: %w", m.file, err)
 	}
-	found := &meter.Module{}
-	if err := json.Unmarshal(about, found); err != nil {
-		return m, err
-	}
-	found.Code = kept
-	m.Module, m.Proven = found, true
+	m.Proven = true
 	return m, nil
+}
+
+func parse(kept []byte) (*meter.Module, error) {
+	text, err := manifest.Section(kept, section)
+	if err != nil {
+		return nil, err
+	}
+	code, last := bytes.CutSuffix(kept, manifest.AppendSection(nil, section, text))
+	var a about
+	if err := json.Unmarshal(text, &a); err != nil {
+		return nil, err
+	}
+	if sum := sha256.Sum256(code); !last || a.Sum != hex.EncodeToString(sum[:]) {
+		return nil, errDamaged
+	}
+	return &meter.Module{Code: code, Fuel: a.Fuel, Globals: a.Globals}, nil
 }
 
 // key names all that a proof is of: the module, the meter, the engine, the kind of
@@ -87,7 +107,8 @@ func (m *Metered) Keep() error {
 	if m.file == "" {
 		return nil
 	}
-	about, err := json.Marshal(&meter.Module{Fuel: m.Fuel, Globals: m.Globals})
+	sum := sha256.Sum256(m.Code)
+	text, err := json.Marshal(about{m.Fuel, m.Globals, hex.EncodeToString(sum[:])})
 	if err != nil {
 		return err
 	}
@@ -98,7 +119,7 @@ func (m *Metered) Keep() error {
 	if err != nil {
 		return err
 	}
-	_, err = f.Write(manifest.AppendSection(slices.Clip(m.Code), section, about))
+	_, err = f.Write(manifest.AppendSection(slices.Clip(m.Code), section, text))
 	if err = errors.Join(err, f.Close()); err == nil {
 		err = os.Rename(f.Name(), m.file)
 	}
