@@ -41,6 +41,8 @@ type world struct {
 	mended atomic.Bool
 	// full, if set, is why the store says that it is full.
 	full atomic.Pointer[string]
+	// out, if set, is why the plugins are out of service.
+	out atomic.Pointer[string]
 	// plugin and deliver, if set, are called within a plugin's and a sink's
 	// work, with the key of the event.
 	plugin  func(key string)
@@ -186,6 +188,13 @@ func (p fakePlugin) Handle(_ context.Context, cb *host.Callback) (host.Result, e
 		return host.Result{Verdict: host.Reject, Reason: host.NotVerified}, nil
 	}
 	return host.Result{}, host.Errorf(host.PluginFailed, "trapped")
+}
+
+func (p fakePlugin) Out() error {
+	if why := p.w.out.Load(); why != nil {
+		return errors.New(*why)
+	}
+	return nil
 }
 
 // testConfig serves /in/acme/pay and /in/acme/tok/let-me-in, to one sink.

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	goruntime "runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -128,6 +129,55 @@ func TestServer_fullStore(t *testing.T) {
 	w.full.Store(nil)
 	if status, body, err := request("GET", ready, ""); err != nil || status != 200 {
 		t.Errorf("readyz with room again = %d %s (%v), want 200", status, body, err)
+	}
+}
+
+// TestServer_namesPluginsOutOfService has the sandbox take the plugins out: every
+// way of looking says so, and the node stays ready.
+func TestServer_namesPluginsOutOfService(t *testing.T) {
+	t.Parallel()
+	w := newWorld()
+	s := w.running(t, testConfig(t))
+	base := "http://" + s.AdminAddr().String()
+	why := "out after repeated traps"
+	w.out.Store(&why)
+	status, body, err := request("GET", base+"/readyz", "")
+	want := `"plugins_out_of_service":{"/acme/pay":"out after repeated traps","/acme/tok":"out after repeated traps"}`
+	if err != nil || status != 200 || !strings.Contains(body, want) {
+		t.Errorf("readyz = %d %s (%v), want 200 and %s", status, body, err, want)
+	}
+	if _, body, err := request("GET", base+"/metrics", ""); err != nil || !strings.Contains(body, `postern_plugin_out_of_service{endpoint="pay",tenant="acme"} 1`) {
+		t.Errorf("the metric does not say that the plugin is out (%v)", err)
+	}
+	if all := s.Endpoints(); len(all) != 2 || all[0].Out != why {
+		t.Errorf("endpoints %+v, want each out", all)
+	}
+	w.out.Store(nil)
+	if _, body, err := request("GET", base+"/readyz", ""); err != nil || strings.Contains(body, "plugins_out_of_service") {
+		t.Errorf("readyz once they are back = %s (%v)", body, err)
+	}
+	if _, body, err := request("GET", base+"/metrics", ""); err != nil || !strings.Contains(body, `postern_plugin_out_of_service{endpoint="pay",tenant="acme"} 0`) {
+		t.Errorf("the metric does not say that the plugin is back (%v)", err)
+	}
+}
+
+// TestTenantLimit leaves the others a processor, and nobody waits where there are
+// none.
+func TestTenantLimit(t *testing.T) {
+	t.Parallel()
+	all := max(1, goruntime.GOMAXPROCS(0)-1)
+	for name, tt := range map[string]struct {
+		tenants map[string]config.Tenant
+		want    int
+	}{
+		"alone":           {map[string]config.Tenant{"a": {}}, 0},
+		"alone, bounded":  {map[string]config.Tenant{"a": {Concurrency: 3}}, 3},
+		"among others":    {map[string]config.Tenant{"a": {}, "b": {}}, all},
+		"others, bounded": {map[string]config.Tenant{"a": {Concurrency: 7}, "b": {}}, 7},
+	} {
+		if got := cap(tenantLimit(&config.Config{Tenants: tt.tenants}, "a")); got != tt.want {
+			t.Errorf("%s: %d calls at a time, want %d", name, got, tt.want)
+		}
 	}
 }
 

@@ -125,6 +125,33 @@ func TestBreaker(t *testing.T) {
 	})
 }
 
+// TestBreaker_quarantinesMeanwhile sends good callbacks to a plugin that is out:
+// each is answered 503 and can be run again once the plugin is mended.
+func TestBreaker_quarantinesMeanwhile(t *testing.T) {
+	p := counter(t, Options{Instances: 1})
+	for range admit.MaxTraps {
+		_, _ = p.Handle(t.Context(), callback("t"))
+	}
+	store := &shelf{}
+	h := &host.Host{Store: store, Log: p.module.opts.Log}
+	ep := &host.Endpoint{Tenant: "t", Name: "e", Provider: "counter", Plugin: p}
+	a := h.Ingest(t.Context(), ep, callback(""))
+	if a.Status != 503 || a.RetryAfter == 0 || len(store.put) != 1 || !strings.Contains(store.put[0].Detail, "out of service") {
+		t.Errorf("answered %+v with %+v in quarantine; want 503, Retry-After, and the callback", a, store.put)
+	}
+}
+
+// shelf keeps what is quarantined.
+type shelf struct {
+	acceptAll
+	put []*host.Rejected
+}
+
+func (s *shelf) Put(_ context.Context, r *host.Rejected) error {
+	s.put = append(s.put, r)
+	return nil
+}
+
 // TestBreaker_isTheEndpoints lets one endpoint's plugin trap: the same module at
 // another stays in service.
 func TestBreaker_isTheEndpoints(t *testing.T) {
