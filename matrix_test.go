@@ -523,6 +523,35 @@ func TestMatrix(t *testing.T) {
 	for _, line := range legend {
 		fmt.Fprintln(out, "n/a:", line)
 	}
+	fmt.Fprintln(w, "\nfuel of a golden\tleast\tmiddle\tmost")
+	for _, name := range providerNames(t) {
+		fmt.Fprintln(w, loadProvider(t, name).fuel(t))
+	}
+	w.Flush()
+}
+
+// fuel says what the goldens burn, the same on every machine, and which the most.
+func (p *provider) fuel(t *testing.T) string {
+	t.Helper()
+	var all []int64
+	most := ""
+	for i := range p.goldens {
+		g := &p.goldens[i]
+		ep, err := p.endpoint(g, g.Secrets)
+		if err != nil {
+			t.Fatalf("%s: golden %s: %v", p.name, g.Name, err)
+		}
+		res, err := ep.Judge(t.Context(), g.callback())
+		if err != nil {
+			t.Fatalf("%s: golden %s: %v", p.name, g.Name, err)
+		}
+		if len(all) == 0 || res.Fuel > slices.Max(all) {
+			most = g.Name
+		}
+		all = append(all, res.Fuel)
+	}
+	slices.Sort(all)
+	return fmt.Sprintf("%s, %d\t%d\t%d\t%d (%s)", p.name, len(all), all[0], all[len(all)/2], all[len(all)-1], most)
 }
 
 // spoiled is a plugin that does something wrong with what the real one says.
