@@ -23,6 +23,7 @@ type frame struct {
 	head   int32 // a loop's first segment
 	low    int   // the outermost frame that a branch inside goes to
 	joined bool  // a branch goes to its label, or past its other half to its end
+	ways   int   // how many branches do
 }
 
 // edit is a place in the body where the metered one differs.
@@ -231,6 +232,10 @@ func (f *function) jump(depth uint32) {
 	f.edges++
 	i := len(f.frames) - 1 - int(depth)
 	f.frames[i].joined = true
+	if f.frames[i].ways++; f.frames[i].ways > maxWays {
+		f.refuse(CompileBomb, "function %d has more than %d branches to one label", f.index, maxWays)
+		return
+	}
 	top := &f.frames[len(f.frames)-1]
 	top.low = min(top.low, i)
 }

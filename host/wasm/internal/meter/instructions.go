@@ -27,7 +27,9 @@ func (f *function) instruction() {
 	case call:
 		f.call(from)
 	case callIndirect:
-		f.calls = true
+		if f.calls = true; f.m.hostInTable {
+			f.pay(weightHost)
+		}
 		f.below(len(f.m.types), "type")
 		f.below(f.m.tables, "table")
 	case global:

@@ -86,10 +86,16 @@ func (m *module) readElements() error {
 			if form&4 != 0 {
 				m.constant(r)
 			} else {
-				m.body = uleb(m.body, m.function(r))
+				m.body = uleb(m.body, m.inTable(m.function(r)))
 			}
 		}
 	})
+}
+
+// inTable notes whether a call through a table may be one of the host.
+func (m *module) inTable(i uint32) uint32 {
+	m.hostInTable = m.hostInTable || int64(i) < int64(m.imported)
+	return i
 }
 
 // readDataCount reads how many data segments the code may name.

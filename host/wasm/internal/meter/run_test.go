@@ -198,6 +198,27 @@ func TestResults(t *testing.T) {
 	}
 }
 
+// TestFuel_calls: a call of the host costs what it takes, through a table too.
+func TestFuel_calls(t *testing.T) {
+	for name, tt := range map[string]struct {
+		element byte
+		want    int64
+	}{
+		"own":  {1, 16 + 2 + weightHost + 1 + weightIndirect + 1 + 16 + 1},
+		"host": {0, 16 + 2 + weightHost + 1 + weightIndirect + weightHost + 1},
+	} {
+		code := assemble(vec(secType, typ("l", ""), typ("", "")), vec(secImport, slices.Concat(text("env"), text("log"), []byte{0, 0})),
+			vec(secFunction, []byte{0}, []byte{1}), vec(secTable, []byte{typeFuncref, 0, 1}), vec(secExport, export("run", 0, 2)),
+			vec(secElement, []byte{0, opI32Const, 0, opEnd, 1, tt.element}),
+			vec(secCode, body(0), body(0, opI64Const, 1, opCall, 0, opI64Const, 2, opI32Const, 0, 0x11, 0, 0, 0x01)))
+		for engine := range engines {
+			if _, got, err := start(t, engine, code, 100, 0).used("run"); err != nil || got != tt.want {
+				t.Errorf("%s, %s: %d units, err %v; want %d", name, engine, got, err, tt.want)
+			}
+		}
+	}
+}
+
 // TestExhaustion has endless work end in the same place in both engines.
 func TestExhaustion(t *testing.T) {
 	logging := func(types [][]byte, b []byte) []byte {

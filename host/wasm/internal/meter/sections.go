@@ -270,7 +270,7 @@ func (m *module) constant(r *reader) {
 		case opRefNull:
 			r.heapType()
 		case opRefFunc:
-			m.body = uleb(append(m.body, op), m.function(r))
+			m.body = uleb(append(m.body, op), m.inTable(m.function(r)))
 			continue
 		case opVector:
 			if r.byte() != vecConst {

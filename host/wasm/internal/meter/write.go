@@ -12,18 +12,19 @@ type module struct {
 	sections [sections][]byte
 	names    []byte
 
-	types     []signature
-	functions []uint32 // the type of each, imported ones first
-	imported  int      // how many are
-	tables    int
-	memories  int
-	globals   int
-	mutable   []int
-	exports   int
-	prefix    string
-	elements  int
-	data      int
-	dataCount int // none without that section
+	types       []signature
+	functions   []uint32 // the type of each, imported ones first
+	imported    int      // how many are
+	tables      int
+	memories    int
+	globals     int
+	mutable     []int
+	hostInTable bool // an imported function may stand in a table
+	exports     int
+	prefix      string
+	elements    int
+	data        int
+	dataCount   int // none without that section
 
 	targets, locals, flow int // what is left of the limits for all functions
 
