@@ -100,8 +100,8 @@ func (f *function) branches(op byte) {
 		f.jump(f.u32())
 	case opBrTable:
 		n := f.count()
-		if f.m.targets -= n; n > maxTargets || f.m.targets < 0 {
-			f.refuse(CompileBomb, "function %d: a branch to %d targets, the limit is %d, or there are too many in all", f.index, n, maxTargets)
+		if f.m.targets -= n; f.m.targets < 0 {
+			f.refuse(CompileBomb, "function %d: too many targets of branch tables in all", f.index)
 		}
 		for i := 0; i <= n && f.err == nil; i++ {
 			f.jump(f.u32())

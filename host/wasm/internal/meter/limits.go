@@ -47,7 +47,6 @@ const (
 	maxIfs          = 256 // in each other
 	maxLoops        = 512
 	maxLoopsInLoops = 16
-	maxTargets      = 1 << 14
 	maxWays         = 1 << 11 // to one label
 	maxAllTargets   = 1 << 16 // and one for every eight bytes
 

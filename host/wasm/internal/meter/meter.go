@@ -9,8 +9,9 @@ import (
 
 // The one import that a metered module has besides its own: a function without
 // parameters and results, called whenever the fuel global has fallen below
-// zero. The host either sets the global to what the guest may burn next and
-// returns, or panics, which ends the call.
+// zero. The host either adds to the global until it is zero or more and returns,
+// or panics, which ends the call. What it adds is what it grants: what the
+// guest has burnt is the sum of that less what is left.
 const (
 	ImportModule = "postern.meter"
 	ImportYield  = "yield"
@@ -73,11 +74,18 @@ var ErrMalformed = errors.New("malformed module")
 // Rewrite returns the metered form of a module. It is a pure function: equal
 // arguments give equal bytes.
 //
-// The engine must have validated the original. Rewrite does not check types,
-// and a body that names the global behind the module's last would reach the
-// fuel. On any bytes at all it returns an error or a module, within time and
-// memory linear in their length. An error is a [*Refused], or wraps
-// [ErrMalformed].
+// Each instruction that is executed has been paid for. A function and a loop
+// look at the fuel where they begin, what lies between is taken from it without
+// a look: the fuel may fall below zero by what one function body executes. Bulk
+// memory instructions and memory.grow pay by their length, before they begin.
+// The charge is the same in every engine and for every run.
+//
+// Use the result only if the engine takes the original too. Rewrite does not
+// check types; it does refuse every index beyond the module's own, so that no
+// body reaches the fuel or a helper. Call it before the engine sees the
+// original: on any bytes at all it returns a module or an error within time and
+// memory linear in their length, and what it refuses would cost the engine
+// more. An error is a [*Refused], or wraps [ErrMalformed].
 func Rewrite(module []byte, o Options) (*Module, error) {
 	return rewrite(module, o)
 }

@@ -192,7 +192,6 @@ func TestRefused(t *testing.T) {
 		"locals":               {locals(maxLocals + 1), CompileBomb, "function 0"},
 		"nesting":              {instructions(slices.Repeat([]byte{opBlock, emptyBlock}, maxNesting)...), CompileBomb, "function 0"},
 		"body":                 {instructions(make([]byte, maxBody)...), CompileBomb, "function 0"},
-		"targets":              {instructions(slices.Concat([]byte{opI32Const, 0, opBrTable}, uleb(nil, maxTargets+1), make([]byte, maxTargets+2))...), CompileBomb, "function 0"},
 		"targets in all":       {functions(slices.Repeat([][]byte{body(0, slices.Concat([]byte{opI32Const, 0, opBrTable}, uleb(nil, maxWays-1), make([]byte, maxWays))...)}, 40)...), CompileBomb, "in all"},
 		"branches to one":      {instructions(slices.Repeat([]byte{opI32Const, 0, opBrIf, 0}, maxWays+1)...), CompileBomb, "one label"},
 		"ifs in ifs":           {instructions(slices.Repeat([]byte{opI32Const, 0, opIf, emptyBlock}, maxIfs+1)...), CompileBomb, "function 0"},

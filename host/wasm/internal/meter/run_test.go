@@ -1,6 +1,7 @@
 package meter
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"os"
@@ -198,6 +199,31 @@ func TestResults(t *testing.T) {
 	}
 }
 
+// TestSites counts where code is added: it costs time and bytes.
+func TestSites(t *testing.T) {
+	for name, tt := range map[string]struct {
+		code            []byte
+		charges, checks int
+	}{
+		"a function":          {nil, 1, 1},
+		"a loop":              {[]byte{opLoop, emptyBlock, opI32Const, 0, opBrIf, 0, opEnd}, 2, 1},
+		"behind a call":       {[]byte{opCall, 0, opLoop, emptyBlock, opI32Const, 0, opBrIf, 0, opEnd}, 2, 2},
+		"what is no loop":     {[]byte{opLoop, emptyBlock, opEnd}, 1, 1},
+		"behind short halves": {slices.Concat([]byte{opI32Const, 0, opIf, emptyBlock, 0x01, opElse, 0x01, opEnd}, slices.Repeat([]byte{0x01}, 100)), 1, 1},
+		"behind a way out":    {slices.Concat([]byte{opI32Const, 0, opIf, emptyBlock, opReturn, opEnd}, slices.Repeat([]byte{0x01}, 100)), 2, 1},
+	} {
+		m, err := Rewrite(instructions(tt.code...), Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		// Two helpers charge and look too.
+		charges, checks := bytes.Count(m.Code, []byte{opI64Sub, opGlobalSet, 0})-2, bytes.Count(m.Code, []byte{opI64LtS, opIf, emptyBlock, opCall, 2, opEnd})-2
+		if charges != tt.charges || checks != tt.checks {
+			t.Errorf("%s: %d charges and %d checks, want %d and %d", name, charges, checks, tt.charges, tt.checks)
+		}
+	}
+}
+
 // TestFuel_calls: a call of the host costs what it takes, through a table too.
 func TestFuel_calls(t *testing.T) {
 	for name, tt := range map[string]struct {
@@ -231,10 +257,13 @@ func TestExhaustion(t *testing.T) {
 	fill := []byte{opI32Const, 0, opI32Const, 7, opI32Const, 0x80, 0x80, 4, opMisc, 11, 0}
 	types := [][]byte{typ("", ""), typ("l", "")}
 	for name, code := range map[string][]byte{
-		"loop":      logging(types, body(0, slices.Concat([]byte{opLoop, emptyBlock}, count, []byte{opBr, 0, opEnd})...)),
-		"recursion": logging(types, body(0, append(slices.Clone(count), opCall, 1)...)),
-		"tree":      logging(types, body(0, append(slices.Clone(count), opCall, 1, opCall, 1)...)),
-		"fill":      logging(types, body(0, slices.Concat([]byte{opLoop, emptyBlock}, count, fill, []byte{opBr, 0, opEnd})...)),
+		"loop":                             logging(types, body(0, slices.Concat([]byte{opLoop, emptyBlock}, count, []byte{opBr, 0, opEnd})...)),
+		"recursion out of what is no loop": logging(types, body(0, slices.Concat([]byte{opLoop, emptyBlock}, count, []byte{opCall, 1, opEnd})...)),
+		"recursion before a loop":          logging(types, body(0, slices.Concat(count, []byte{opCall, 1, opLoop, emptyBlock, opBr, 0, opEnd})...)),
+		"recursion behind a loop":          logging(types, body(0, slices.Concat([]byte{opLoop, emptyBlock, opI32Const, 0, opBrIf, 0, opEnd}, count, []byte{opCall, 1})...)),
+		"recursion":                        logging(types, body(0, append(slices.Clone(count), opCall, 1)...)),
+		"tree":                             logging(types, body(0, append(slices.Clone(count), opCall, 1, opCall, 1)...)),
+		"fill":                             logging(types, body(0, slices.Concat([]byte{opLoop, emptyBlock}, count, fill, []byte{opBr, 0, opEnd})...)),
 	} {
 		var want []uint64
 		for engine := range engines {
