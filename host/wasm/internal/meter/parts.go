@@ -119,7 +119,7 @@ func (m *module) readDataCount() error {
 // readData copies the data segments to the body.
 func (m *module) readData() error {
 	err := m.vector(secData, maxSegments, func(r *reader, i int) {
-		form := r.byte()
+		form := r.u32()
 		switch form {
 		case 0, 1:
 		case 2:
@@ -130,7 +130,7 @@ func (m *module) readData() error {
 		default:
 			r.fail("data segment %d has form %d", i, form)
 		}
-		m.body = append(m.body, form)
+		m.body = append(m.body, byte(form))
 		if form == 0 {
 			m.constant(r)
 		}
