@@ -106,7 +106,8 @@ func linkABI(ctx context.Context, r wazero.Runtime) error {
 		b.NewFunctionBuilder().WithGoModuleFunction(api.GoModuleFunc(
 			func(ctx context.Context, m api.Module, stack []uint64) {
 				in := callerOf(ctx)
-				in.guest.memory, in.guest.stack = m.Memory(), stack
+				in.called(m)
+				in.guest.stack = stack
 				in.guest.spend(fuelForCall)
 				run(&in.guest)
 			}), f.params, f.results).Export(name)

@@ -43,15 +43,13 @@ func (c *call) spend(n int) {
 func (c *call) moves(n int) { c.spend(n / moved) }
 
 // linkMeter offers the import that metered code calls at the end of a slice.
-func linkMeter(ctx context.Context, r wazero.Runtime, name string) error {
+func linkMeter(ctx context.Context, r wazero.Runtime) error {
 	b := r.NewHostModuleBuilder(meter.ImportModule)
 	b.NewFunctionBuilder().WithGoModuleFunction(api.GoModuleFunc(
 		func(ctx context.Context, m api.Module, _ []uint64) {
-			t := &callerOf(ctx).tank
-			if t.Gauge == nil { // a start function: the instance is not there yet
-				t.Gauge = m.ExportedGlobal(name).(api.MutableGlobal) //nolint:forcetypeassert // the meter made it one
-			}
-			t.Next()
+			in := callerOf(ctx)
+			in.called(m)
+			in.tank.Next()
 			runtime.Gosched()
 		}), nil, nil).Export(meter.ImportYield)
 	if _, err := b.Instantiate(ctx); err != nil {

@@ -80,9 +80,9 @@ func (in *instance) start() error {
 	if err != nil {
 		return err
 	}
-	in.tank.Gauge = in.global(m.metered.Fuel)
+	in.tank.Gauge = in.global(in.api, m.metered.Fuel)
 	for _, name := range m.metered.Globals {
-		in.globals = append(in.globals, in.global(name))
+		in.globals = append(in.globals, in.global(in.api, name))
 	}
 	return nil
 }
@@ -102,11 +102,20 @@ func (m *Module) slice() int64 {
 	return fuel.Slice
 }
 
-func (in *instance) global(name string) fuel.Gauge {
+func (in *instance) global(of api.Module, name string) fuel.Gauge {
 	if in.module.opts.off.metering {
 		return new(fuel.Unmetered)
 	}
-	return in.api.ExportedGlobal(name).(api.MutableGlobal) //nolint:forcetypeassert // the meter made it one
+	return of.ExportedGlobal(name).(api.MutableGlobal) //nolint:forcetypeassert // the meter made it one
+}
+
+// called is where the guest calls the host from. A start function does so before
+// the engine has given the instance out.
+func (in *instance) called(from api.Module) {
+	in.guest.memory = from.Memory()
+	if in.tank.Gauge == nil {
+		in.tank.Gauge = in.global(from, in.module.metered.Fuel)
+	}
 }
 
 // wasmPage is what linear memory is counted in, in bytes.

@@ -97,7 +97,7 @@ func (m *Module) up(ctx context.Context, goldens []Golden) error {
 	if err := linkWASI(ctx, m.runtime, m.compiled); err != nil {
 		return err
 	}
-	if err := linkMeter(ctx, m.runtime, m.metered.Fuel); err != nil {
+	if err := linkMeter(ctx, m.runtime); err != nil {
 		return err
 	}
 	first, err := m.instantiate(ctx)

@@ -76,7 +76,8 @@ func linkWASI(ctx context.Context, r wazero.Runtime, m wazero.CompiledModule) er
 		b.NewFunctionBuilder().WithGoModuleFunction(api.GoModuleFunc(
 			func(ctx context.Context, m api.Module, stack []uint64) {
 				in := callerOf(ctx)
-				in.guest.memory, in.guest.stack = m.Memory(), stack
+				in.called(m)
+				in.guest.stack = stack
 				in.guest.spend(fuelForCall)
 				stack[0] = uint64(offered.call(&in.guest))
 			}), offered.params, offered.results).Export(name)
