@@ -24,7 +24,9 @@ import (
 // ABI. One that has been through this and has proved itself is read from the cache.
 func (r *Runtime) meter(ctx context.Context, code []byte) (*proof.Metered, error) {
 	dir := r.opts.CacheDir
-	if dir != "" {
+	if r.opts.off.metering {
+		dir = ""
+	} else if dir != "" {
 		dir = filepath.Join(dir, "metered")
 	}
 	out, err := proof.In(dir, code, offered())
@@ -36,14 +38,13 @@ func (r *Runtime) meter(ctx context.Context, code []byte) (*proof.Metered, error
 	}
 	// The meter first: the engine makes room for as many things as a module says
 	// that it has, and a hundred bytes can say that they have four billion.
-	if out.Module, err = meter.Rewrite(code, meter.Options{Slice: fuel.Slice}); err != nil {
+	if r.opts.off.metering {
+		out.Module = &meter.Module{Code: code}
+	} else if out.Module, err = meter.Rewrite(code, meter.Options{Slice: fuel.Slice}); err != nil {
 		return nil, err
 	}
 	if err := validate(ctx, code); err != nil {
 		return nil, err
-	}
-	if r.opts.off.metering {
-		out.Module = &meter.Module{Code: code}
 	}
 	return out, nil
 }
