@@ -43,6 +43,8 @@ type call struct {
 	chunks []chunk
 	views  []parsed
 	signed []signing
+	// parts is room for the parts of the first of signed, kept from call to call.
+	parts [][]byte
 	// body is the body without its Content-Encoding, once asked for.
 	body    []byte
 	bodyErr error
@@ -122,11 +124,16 @@ func (c *call) start(p *Plugin, cb *host.Callback) {
 	*c = call{
 		module: c.module, tank: c.tank, plugin: p, cb: cb,
 		chunks: append(c.chunks[:0], chunk{bytes: cb.Body}), views: c.views[:0], signed: c.signed[:0], said: c.said[:0],
+		parts: c.parts,
 	}
 }
 
 // end lets go of the callback and everything derived from it.
 func (c *call) end() {
+	if len(c.signed) > 0 {
+		clear(c.signed[0].parts)
+		c.parts = c.signed[0].parts[:0]
+	}
 	clear(c.chunks)
 	clear(c.views)
 	clear(c.signed)

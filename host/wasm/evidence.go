@@ -55,7 +55,8 @@ func (g *guest) signedBegin() {
 	case len(g.signed) >= maxHandles:
 		g.give(overLimit)
 	default:
-		g.signed = append(g.signed, signing{secret: secret})
+		g.signed = append(g.signed, signing{secret: secret, parts: g.parts})
+		g.parts = nil
 		g.give(count(len(g.signed) - 1))
 	}
 }

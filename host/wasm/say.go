@@ -125,10 +125,11 @@ func (c *call) setText(field uint32, text []byte) code {
 	if to == nil {
 		return invalid
 	}
-	if form != nil && !form(string(text)) {
+	said := string(text)
+	if form != nil && !form(said) {
 		return malformed
 	}
-	*to = string(text)
+	*to = said
 	return ok
 }
 

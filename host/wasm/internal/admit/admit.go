@@ -78,7 +78,7 @@ func NewBreaker(name string, changed func(out bool, lastTrap string)) *Breaker {
 			return c.TotalFailures >= MaxTraps && 2*c.TotalFailures >= c.Requests
 		},
 		// A call that found no instance free says nothing of the plugin.
-		IsExcluded: func(err error) bool { return host.CodeOf(err) == host.PluginBusy },
+		IsExcluded: func(err error) bool { return err != nil && host.CodeOf(err) == host.PluginBusy },
 		OnStateChange: func(_ string, from, to gobreaker.State) {
 			switch {
 			case to == gobreaker.StateOpen && from == gobreaker.StateClosed:

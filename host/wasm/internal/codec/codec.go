@@ -30,7 +30,9 @@ func Decode(encoding uint32, b []byte) ([]byte, error) {
 	case raw:
 		return append([]byte(nil), b...), nil
 	case hexText:
-		return hex.DecodeString(string(b))
+		out := make([]byte, hex.DecodedLen(len(b)))
+		_, err := hex.Decode(out, b)
+		return out, err
 	case base64Std:
 		return secret.StrictBase64(base64.StdEncoding, string(b))
 	case base64URL:
