@@ -1,0 +1,15 @@
+;; Keeps one bit in a table, by table.fill.
+;; Attacks: the refusal of instructions that change a table.
+(module
+  ;;common
+  (type $digit (func (result i32)))
+  (memory (export "memory") 1)
+  (table 2 funcref)
+  (elem (i32.const 0) $first $second)
+  (elem $segment func $second)
+  (func $first (type $digit) (i32.const 49))
+  (func $second (type $digit) (i32.const 50))
+  (func $attack (param $left i64) (result i32)
+    (i32.store8 (i32.const 256) (call_indirect (type $digit) (i32.const 0)))
+    (table.fill 0 (i32.const 0) (ref.func $second) (i32.const 1))
+    (call $answer (i32.const 256) (i32.const 1))))
