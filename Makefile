@@ -44,8 +44,8 @@ plugins: ## build plugins/dist/*.wasm, manifests and goldens packed in
 	  go run ./cmd/pack -o ../plugins/dist "$$@"
 
 # What prints tables, or is slow under the race detector for the modules that it
-# compiles or the processes that it starts: run once, without it.
-UNRACED := ^Test(Matrix|Mutations|Padding|LargestBody|Kill|Lab_|Invariant4_(poison|sevenDays))
+# compiles or the processes that it starts, or measures memory: run once, without it.
+UNRACED := ^Test(Matrix|Mutations|Padding|LargestBody|Kill|Lab_|Zoo|Invariant4_(poison|sevenDays)|Invariant7_memory)
 
 test: plugins ## run every test of every module, and print providers by status and case
 	@for m in $(MODULES); do (cd $$m && echo "== $$m" && go test $(V) $(RACE) -shuffle=on -skip '$(UNRACED)' ./...) || exit 1; done
