@@ -72,7 +72,7 @@ tidy: ## tidy every module
 fuzz: ## run every fuzz target for FUZZTIME (30s)
 	@for m in $(MODULES); do (cd $$m && for p in $$(go list ./...); do \
 	  for f in $$(go test -list '^Fuzz' "$$p" | while read -r name _; do case $$name in Fuzz*) echo "$$name";; esac; done); do \
-	    echo "== $$p $$f" && go test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZTIME) "$$p" || exit 1; done; done) || exit 1; done
+	    echo "== $$p $$f" && go test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 50x "$$p" || exit 1; done; done) || exit 1; done
 
 timing: plugins ## measure whether the time of a refusal tells where it failed (7 minutes)
 	@cd bench && go test -count=1 -run '^$$' -bench '^BenchmarkTiming$$' -timeout 30m .
