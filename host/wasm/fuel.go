@@ -18,8 +18,9 @@ const (
 	defaultMaxFuel = 10 * defaultFuel
 	// fuelForByte is what a call gets on top for each byte of the body.
 	fuelForByte = 512
-	// startFuel is what start functions and _initialize may burn.
-	startFuel = 1 << 30
+	// startFuel is what start functions, _initialize and postern_abi may burn
+	// together: sixty times what Go's runtime does.
+	startFuel = 1 << 26
 )
 
 // What the host does for a guest is burnt from its fuel: 20 units a call, one for

@@ -60,6 +60,8 @@ func drive(t *testing.T, secrets string, b Binding, cb *host.Callback) *driver {
 		t.Fatal(err)
 	}
 	in.guest.start(p, cb)
+	in.tank.Fill(1 << 40)
+	in.tank.Fill(1 << 40)
 	return &driver{t: t, in: in, next: 1024}
 }
 
@@ -509,6 +511,8 @@ func TestView_ofAnEncodedBody(t *testing.T) {
 	// Twice in the header, or not what it says: no view, whatever is asked.
 	cb.Headers = append(cb.Headers, host.Header{Name: "Content-Encoding", Value: "identity"})
 	d.in.guest.start(d.in.guest.plugin, cb)
+	d.in.tank.Fill(1 << 40)
+	d.in.tank.Fill(1 << 40)
 	d.want(malformed, "view", viewJSON, 0)
 	d.want(malformed, "view", viewForm, 0)
 	// The guest's own bytes have no encoding.

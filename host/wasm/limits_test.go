@@ -161,6 +161,7 @@ func TestHeldBytesAreLimited(t *testing.T) {
 		"set_aside":    func() code { return d.do("set_aside", 0, "", "") },
 	} {
 		d.in.guest.start(d.in.guest.plugin, d.in.guest.cb)
+		d.in.tank.Fill(1 << 40)
 		d.want(0, "signed_begin", "k")
 		d.want(0, "view", viewJSON, 0)
 		kept := 0

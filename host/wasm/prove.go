@@ -76,7 +76,7 @@ func offered() string {
 // interpreter. They must agree in every word and in the fuel, and with what the
 // golden expects: the compiler is known to have mistaken a digit.
 func (r *Runtime) prove(ctx context.Context, m *Module, goldens []Golden) (err error) {
-	if r.opts.off.proof {
+	if r.opts.off.proof || len(goldens) == 0 {
 		return nil
 	}
 	like := Module{manifest: m.manifest, version: m.version, opts: m.opts, finder: m.finder}

@@ -203,6 +203,7 @@ func TestDecrypt_limits(t *testing.T) {
 	}
 	d.want(overLimit, "decrypt", "k", testIV, longer)
 	d.in.guest.start(d.in.guest.plugin, d.in.guest.cb)
+	d.in.tank.Fill(1 << 40)
 	d.next = 1024
 	given = d.do("bytes", encodingRaw, strings.Repeat("x", 1<<10))
 	for range maxOpened {
@@ -216,6 +217,7 @@ func TestDecrypt_limits(t *testing.T) {
 		t.Errorf("%d bytes are held, want %d", d.in.guest.held, want)
 	}
 	d.in.guest.start(d.in.guest.plugin, d.in.guest.cb)
+	d.in.tank.Fill(1 << 40)
 	d.in.guest.held = maxHeld - 2<<10
 	given = d.do("bytes", encodingRaw, strings.Repeat("x", 1<<10))
 	d.want(overLimit, "decrypt", "k", testIV, given)
