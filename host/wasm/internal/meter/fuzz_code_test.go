@@ -101,6 +101,23 @@ func (f *function) spend() {
 	f.end()
 }
 
+// tickCost is how many instructions one tick is.
+const tickCost = 4
+
+// tick counts that this place is executed: once, or several times, so that the
+// greater part of what a function burns is for that.
+func (f *function) tick() {
+	if f.ticks < 0 {
+		return
+	}
+	for range f.repeat {
+		f.op(0x23)
+		f.u32(uint32(f.ticks))
+		f.op(0x42, 0x01, 0x7c, 0x24)
+		f.u32(uint32(f.ticks))
+	}
+}
+
 // body is the function: the declaration of its locals and its code.
 func (f *function) body(depth int) []byte {
 	f.vars, f.scratch = make(map[byte][]int), make(map[byte]int)
@@ -159,6 +176,7 @@ func (f *function) sink(types []byte) {
 
 func (f *function) expression(t byte, depth int) {
 	f.left--
+	f.tick()
 	if depth <= 0 || f.left < 0 {
 		f.leaf(t)
 		return

@@ -38,6 +38,7 @@ func (f *function) unreached() {
 // statement reports whether what follows it is never reached.
 func (f *function) statement(depth int) bool {
 	f.left--
+	f.tick()
 	if depth < 0 {
 		f.op(0x01)
 		return false

@@ -18,8 +18,10 @@ type generator struct {
 	tables    []genTable
 	memory    bool
 	segments  []byte // the flag of each data segment
-	steps     int    // the global that counts
+	steps     int    // the global that counts what could go on for ever
+	ticks     int    // the global that counts what is executed, or -1
 	counted   bool   // the code names a data segment, so their number stands before it
+	repeat    int    // how often it does at each place
 	left      int    // instructions that may still be generated
 }
 
@@ -143,12 +145,11 @@ func (g *generator) bits(width int) uint64 {
 	return uint64(g.n(8))
 }
 
-// globalsOf are the globals of a type. The one that counts steps is not among
-// them.
+// globalsOf are the globals of a type. Those that count are not among them.
 func (g *generator) globalsOf(t byte, mutable bool) []int {
 	var all []int
 	for i, global := range g.globals {
-		if i != g.steps && global.t == t && (global.mutable || !mutable) {
+		if i != g.steps && i != g.ticks && global.t == t && (global.mutable || !mutable) {
 			all = append(all, i)
 		}
 	}
@@ -167,6 +168,7 @@ type generated struct {
 	code    []byte
 	calls   []signature // of the functions that it exports as f0, f1 …
 	mutable []int       // the indices of its mutable globals
+	ticks   int         // the global that counts what is executed, or -1
 }
 
 // generate makes a module. The names are taken: it may use them for exports of
@@ -181,7 +183,7 @@ func generate(data []byte, taken []string) *generated {
 		g.functions = append(g.functions, g.typeOf(g.someTypes(4), g.someTypes(3)))
 	}
 	g.declare()
-	out := &generated{}
+	out := &generated{ticks: g.ticks}
 	var code [][]byte
 	for _, t := range g.functions[g.imported:] {
 		out.calls = append(out.calls, g.types[t])
@@ -206,6 +208,10 @@ func (g *generator) declare() {
 	}
 	g.steps = g.n(len(g.globals) + 1)
 	g.globals = slices.Insert(g.globals, g.steps, genGlobal{tI32, true})
+	if g.ticks = -1; g.chance(2) {
+		g.ticks, g.repeat = len(g.globals), 1+2*g.n(2)
+		g.globals = append(g.globals, genGlobal{tI64, true})
+	}
 	for range g.n(3) {
 		t := byte(tFunc)
 		if g.chance(4) {
@@ -337,6 +343,8 @@ func (g *generator) globalSection() []byte {
 		switch {
 		case i == g.steps:
 			b = g.signed(append(b, 0x41), maxSteps, 5)
+		case i == g.ticks:
+			b = append(b, 0x42, 0)
 		case global.t == tFunc && g.chance(2):
 			b = g.unsigned(append(b, 0xd2), uint32(g.n(len(g.functions))))
 		default:

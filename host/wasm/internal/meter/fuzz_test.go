@@ -26,8 +26,9 @@ const plenty = 1 << 50
 
 // FuzzMetered makes a valid module out of its input and runs it as it is and
 // metered, in each engine: with enough fuel, results, traps, calls of the host,
-// memory and globals are the same, and both engines burn as much; with less it
-// is ended for that, and gives no other result before.
+// memory and globals are the same, and both engines burn as much, which is no
+// less than what was executed; with less it is ended for that, and gives no
+// other result before.
 func FuzzMetered(f *testing.F) {
 	minimizeBriefly(f)
 	for seed := range uint64(300) {
@@ -51,6 +52,9 @@ func FuzzMetered(f *testing.F) {
 			burnt[engine] = plenty - full.tank.left
 			if full.mod != nil {
 				burnt[engine] += slice - int64(full.tank.fuel(full.mod).Get())
+				if least := full.executed(g); burnt[engine] < least {
+					t.Errorf("%s: it burns %d, and executes more than %d instructions", engine, burnt[engine], least)
+				}
 			}
 			starve(t, engine, r, g, m, full, slice, burnt[engine], share)
 			plain.close(t)
@@ -148,6 +152,14 @@ func (s *started) close(t *testing.T) {
 
 func (s *started) spent() bool {
 	return slices.ContainsFunc(s.outcomes, func(o outcome) bool { return strings.Contains(o.err, errSpent.Error()) })
+}
+
+// executed is how many instructions it executed at least, by its own count.
+func (s *started) executed(g *generated) int64 {
+	if g.ticks < 0 {
+		return 0
+	}
+	return tickCost * int64(s.mod.(experimental.InternalModule).Global(g.ticks).Get())
 }
 
 // start runs a form of a generated module: its start, and then each of its
