@@ -45,14 +45,14 @@ plugins: ## build plugins/dist/*.wasm, manifests and goldens packed in
 
 # What prints tables, or is slow under the race detector for the modules that it
 # compiles or the processes that it starts, or measures memory: run once, without it.
-UNRACED := ^Test(Matrix|Mutations|Padding|LargestBody|Kill|Lab_|Zoo|Invariant4_(poison|sevenDays)|Invariant7_memory)
+UNRACED := ^Test(Matrix|Mutations|Padding|LargestBody|Kill|Spec|Lab_|Zoo|Invariant4_(poison|sevenDays)|Invariant7_memory)
 
 test: plugins ## run every test of every module, and print providers by status and case
 	@for m in $(MODULES); do (cd $$m && echo "== $$m" && go test $(V) $(RACE) -shuffle=on -skip '$(UNRACED)' ./...) || exit 1; done
 	@echo "== what has the intake in it, its buffers overwritten after each callback"
 	@go test $(V) $(RACE) -shuffle=on -tags poison ./server/...
 	@go test $(V) $(RACE) -shuffle=on -tags poison -run '^Test(Crash|FrontDoor)' .
-	@go test $(V) -count=1 -run '$(UNRACED)' ./host/wasm ./host/dispatch ./host/store/bolt/internal/lab
+	@go test $(V) -count=1 -run '$(UNRACED)' ./host/wasm ./host/wasm/internal/meter ./host/dispatch ./host/store/bolt/internal/lab
 	@go test -count=1 -v -run '$(UNRACED)' .
 
 check: setup lint build test docs-test ## all that CI runs, then a clean tree
