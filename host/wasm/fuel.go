@@ -8,7 +8,6 @@ import (
 	"github.com/tetratelabs/wazero"
 	"github.com/tetratelabs/wazero/api"
 
-	"github.com/postern/postern/host"
 	"github.com/postern/postern/host/wasm/internal/meter"
 )
 
@@ -57,11 +56,6 @@ func linkMeter(ctx context.Context, r wazero.Runtime) error {
 		return fmt.Errorf("offer the meter: %w", err)
 	}
 	return nil
-}
-
-// budget is what a plugin may burn on a callback.
-func (p *Plugin) budget(cb *host.Callback) int64 {
-	return p.fuel + fuelForByte*int64(len(cb.Body))
 }
 
 // fuelOf is what a call may burn: what the endpoint says, or the manifest, or the

@@ -275,7 +275,7 @@ func (in *instance) judge() (host.Result, error) {
 // begins makes the instance ready for a call.
 func (in *instance) begins(p *Plugin, cb *host.Callback) {
 	in.guest.start(p, cb)
-	in.tank.Fill(p.budget(cb))
+	in.tank.Fill(p.fuel + fuelForByte*int64(len(cb.Body)))
 }
 
 // enter runs one call on an instance and sees to what becomes of it.

@@ -102,7 +102,7 @@ func agree(ctx context.Context, compiled, interpreted *Module, g *Golden) error 
 	other, otherErr := interpreted.judge(ctx, g, nil)
 	switch {
 	case (err == nil) != (otherErr == nil):
-		return fmt.Errorf("the compiler and the interpreter disagree: %v, and %v", outcome(err), outcome(otherErr))
+		return fmt.Errorf("the compiler and the interpreter disagree: %v, and %v", err, otherErr)
 	case err != nil:
 		return err
 	case !reflect.DeepEqual(got, other):
@@ -111,13 +111,6 @@ func agree(ctx context.Context, compiled, interpreted *Module, g *Golden) error 
 		return fmt.Errorf("it says %s (%s), the golden expects %s", got.Verdict, got.Detail, g.Verdict)
 	}
 	return nil
-}
-
-func outcome(err error) string {
-	if err == nil {
-		return "it ends well"
-	}
-	return err.Error()
 }
 
 // judge runs a golden with its own secrets and settings; on one instance, if one
