@@ -18,13 +18,15 @@ CRASH_TIME ?= 10m
 CRASH_SEED ?= random
 # How many callbacks make storm sends.
 STORM ?= 1000000
+# How many calls make soak makes.
+SOAK ?= 1000000
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run build plugins test check lint fmt tidy fuzz timing bench demo docs-test crash storm clean
+.PHONY: help setup run build plugins test check lint fmt tidy fuzz timing bench bench-sandbox demo docs-test crash storm soak clean
 
 help: ## list the targets
 	@while IFS= read -r line; do case "$$line" in \
-	  [a-z]*:*'## '*) t=$${line%%:*}; printf '  %-10s %s\n' "$$t" "$${line#*## }";; esac; done < Makefile
+	  [a-z]*:*'## '*) t=$${line%%:*}; printf '  %-13s %s\n' "$$t" "$${line#*## }";; esac; done < Makefile
 
 setup: ## check the Go version and install the pinned tools into .tools
 	@go version
@@ -45,7 +47,7 @@ plugins: ## build plugins/dist/*.wasm, manifests and goldens packed in
 
 # What prints tables, or is slow under the race detector for the modules that it
 # compiles or the processes that it starts, or measures memory: run once, without it.
-UNRACED := ^Test(Matrix|Mutations|Padding|LargestBody|Kill|Spec|Lab_|Zoo|Invariant4_(poison|sevenDays)|Invariant7_memory)
+UNRACED := ^Test(Matrix|Mutations|Padding|LargestBody|Kill|Soak|Spec|Lab_|Zoo|Invariant4_(poison|sevenDays)|Invariant7_memory)
 
 test: plugins ## run every test of every module, and print providers by status and case
 	@for m in $(MODULES); do (cd $$m && echo "== $$m" && go test $(V) $(RACE) -shuffle=on -skip '$(UNRACED)' ./...) || exit 1; done
@@ -80,6 +82,10 @@ timing: plugins ## measure whether the time of a refusal tells where it failed (
 bench: build plugins setup ## measure and print the tables of bench/
 	./bench/run.sh
 
+bench-sandbox: plugins ## measure what the sandbox costs, and what a burning plugin costs its neighbours (5 minutes)
+	POSTERN_BENCH_SANDBOX=$(CURDIR)/bench/sandbox.txt POSTERN_BENCH_NEIGHBOURS=$(CURDIR)/bench/neighbours.txt \
+	  go test -count=1 -timeout 30m -run '^TestMeasure' ./host/wasm
+
 demo: build plugins ## run real callbacks through a real server and show what became of them
 	./bin/postern demo
 
@@ -93,6 +99,9 @@ crash: build plugins ## run the crash laboratory for CRASH_TIME (10m), and kill 
 
 storm: build plugins ## send STORM (1,000,000) callbacks of 1,000 payments over 256 connections: each is stored once
 	POSTERN_STORM=$(STORM) go test -count=1 -v -timeout 30m -run '^TestStorm' .
+
+soak: plugins ## make SOAK (1,000,000) calls, a third of which trap: the process holds no more at the end
+	POSTERN_SOAK=$(SOAK) go test -count=1 -v -timeout 60m -run '^TestSoak$$' ./host/wasm
 
 clean: ## remove what was built
 	@rm -rf bin plugins/dist .tools
