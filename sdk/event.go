@@ -68,11 +68,17 @@ func (e Event) Key(components ...string) Event {
 	return e
 }
 
-// keyName names the next component of the key, counted from 1.
+// keyName names the next component of the key, counted from 1. It is made by the
+// way only for those that hardly any key has.
 func (e Event) keyName() string {
 	e.cb.keyParts++
+	if n := e.cb.keyParts; n <= len(keyNames) {
+		return keyNames[n-1]
+	}
 	return "key component " + Decimal(int64(e.cb.keyParts), 0)
 }
+
+var keyNames = [...]string{"key component 1", "key component 2", "key component 3", "key component 4"}
 
 // Status sets Postern's word for the transaction's state. Optional.
 func (e Event) Status(text string) Event { return e.may(abi.FieldStatus, "status", text) }

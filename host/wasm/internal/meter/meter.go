@@ -91,4 +91,4 @@ func Rewrite(module []byte, o Options) (*Module, error) {
 }
 
 // Version changes whenever Rewrite makes something else of the same module.
-const Version = "1"
+const Version = "2"

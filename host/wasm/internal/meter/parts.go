@@ -1,7 +1,6 @@
 package meter
 
 import (
-	"fmt"
 	"strings"
 )
 
@@ -96,52 +95,6 @@ func (m *module) readElements() error {
 func (m *module) inTable(i uint32) uint32 {
 	m.hostInTable = m.hostInTable || int64(i) < int64(m.imported)
 	return i
-}
-
-// readDataCount reads how many data segments the code may name.
-func (m *module) readDataCount() error {
-	m.dataCount = none
-	if m.sections[secDataCount] == nil {
-		return nil
-	}
-	r := &reader{b: m.sections[secDataCount]}
-	n := r.u32()
-	if n > maxSegments {
-		r.refuse(Oversize, "%d data segments, the limit is %d", n, maxSegments)
-	}
-	if r.err == nil && r.more() {
-		r.fail("the data count section is longer than its contents")
-	}
-	m.dataCount = int(n)
-	return r.err
-}
-
-// readData copies the data segments to the body.
-func (m *module) readData() error {
-	err := m.vector(secData, maxSegments, func(r *reader, i int) {
-		form := r.u32()
-		switch form {
-		case 0, 1:
-		case 2:
-			if r.u32() != 0 {
-				r.refuse(SeveralMemories, "data segment %d is for another", i)
-			}
-			form = 0
-		default:
-			r.fail("data segment %d has form %d", i, form)
-		}
-		m.body = append(m.body, byte(form))
-		if form == 0 {
-			m.constant(r)
-		}
-		n := r.u32()
-		m.body = append(uleb(m.body, n), r.bytes(n)...)
-		m.data++
-	})
-	if err == nil && m.dataCount >= 0 && m.dataCount != m.data {
-		return fmt.Errorf("%w: %d data segments, the count says %d", ErrMalformed, m.data, m.dataCount)
-	}
-	return err
 }
 
 // The parts of the section of names that are kept.
