@@ -31,8 +31,8 @@ type joint struct {
 	at   uint64
 	end  uint64 // of all so far
 	data []byte
-	// over says that no more are joined: what was read lies in no order, and
-	// zeros in a gap could stand where an earlier segment does.
+	// over says that no more are joined: the code can name them, or it is not known
+	// where one lies, and zeros in a gap could stand in its place.
 	over bool
 }
 
@@ -66,7 +66,8 @@ func (m *module) readData() error {
 			return
 		}
 		m.flush(&j)
-		j.over = true
+		j.over = j.over || form == 0 && !known
+		j.end = max(j.end, at+uint64(len(data)))
 		m.body = append(append(m.body, byte(form)), offset...)
 		m.body = append(uleb(m.body, word(len(data))), data...)
 		m.data++
@@ -112,7 +113,10 @@ func address(expression []byte) (at uint64, known bool) {
 	}
 	var value int64
 	for i, c := range expression[1 : n-1] {
-		value |= int64(c&0x7f) << (7 * i)
+		value |= int64(int8(c<<1)>>1) << (7 * i) // signed; the next byte, if any, goes over the sign
+		if c >= 0x80 {
+			value &= 1<<(7*(i+1)) - 1
+		}
 	}
 	return uint64(uint32(value)), true //nolint:gosec // an i32's bits
 }
