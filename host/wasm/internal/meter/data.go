@@ -1,6 +1,9 @@
 package meter
 
-import "fmt"
+import (
+	"fmt"
+	"slices"
+)
 
 // gap is how many bytes may lie between two data segments that are joined.
 const gap = 256
@@ -27,14 +30,21 @@ func (m *module) readDataCount() error {
 // keeps something for each segment in each instance, and Go's linker makes
 // thousands of them, one for whatever stands between some zeros.
 type joint struct {
-	open bool
-	at   uint64
-	end  uint64 // of all so far
-	data []byte
+	open    bool
+	at, end uint64
+	data    []byte
+	// before is where those before it lie: no zeros may be put there.
+	before []extent
 	// over says that no more are joined: the code can name them, or it is not known
-	// where one lies, and zeros in a gap could stand in its place.
+	// where one lies, or they are too many to look through.
 	over bool
 }
+
+// extent is from one address up to another.
+type extent struct{ from, to uint64 }
+
+// mostBefore bounds how many extents each gap is compared with.
+const mostBefore = 128
 
 // readData copies the data segments to the body, joined where the code cannot name
 // them.
@@ -67,7 +77,7 @@ func (m *module) readData() error {
 		}
 		m.flush(&j)
 		j.over = j.over || form == 0 && !known
-		j.end = max(j.end, at+uint64(len(data)))
+		j.wrote(extent{at, at + uint64(len(data))})
 		m.body = append(append(m.body, byte(form)), offset...)
 		m.body = append(uleb(m.body, word(len(data))), data...)
 		m.data++
@@ -79,18 +89,30 @@ func (m *module) readData() error {
 	return err
 }
 
-// join takes a segment up, unless it must stand by itself.
+// join takes a segment up, unless it must stand by itself. What lies before the end
+// is far away, counted without a sign.
 func (m *module) join(j *joint, at uint64, data []byte) bool {
-	if j.over || at < j.end {
+	if j.over {
 		return false
 	}
-	if !j.open || at-j.end > gap {
+	if !j.open || at-j.end > gap || !j.free(extent{j.end, at}) {
 		m.flush(j)
 		j.open, j.at, j.end = true, at, at
 	}
 	j.data = append(append(j.data, make([]byte, at-j.end)...), data...)
 	j.end = at + uint64(len(data))
 	return true
+}
+
+// free reports whether no earlier segment lies there.
+func (j *joint) free(gap extent) bool {
+	return !slices.ContainsFunc(j.before, func(e extent) bool { return e.from < gap.to && gap.from < e.to })
+}
+
+// wrote notes where a segment lies that the body has.
+func (j *joint) wrote(e extent) {
+	j.before = append(j.before, e)
+	j.over = j.over || len(j.before) > mostBefore
 }
 
 // flush writes the segment that was put together.
@@ -102,6 +124,7 @@ func (m *module) flush(j *joint) {
 	m.body = append(sleb(append(m.body, 0, opI32Const), at), opEnd)
 	m.body = append(uleb(m.body, word(len(j.data))), j.data...)
 	m.data++
+	j.wrote(extent{j.at, j.end})
 	j.open, j.data = false, j.data[:0]
 }
 

@@ -22,9 +22,10 @@ func TestData_joins(t *testing.T) {
 	}{
 		"neighbours":            {[][]byte{at(8, "ab"), at(10, "cd"), at(20, "ef")}, 1},
 		"far apart":             {[][]byte{at(8, "ab"), at(10+gap, "cd"), at(13+2*gap, "ef")}, 2},
-		"backwards":             {[][]byte{at(100, "ab"), at(8, "cd"), at(90, "ef"), at(200, "gh")}, 4},
+		"backwards":             {[][]byte{at(100, "ab"), at(8, "cd"), at(90, "ef"), at(200, "gh")}, 3},
 		"backwards, then along": {[][]byte{at(100, "ab"), at(50, "cd"), at(110, "ef"), at(120, "gh")}, 3},
-		"backwards and across":  {[][]byte{at(100, "ab"), at(50, strings.Repeat("x", 100)), at(110, "ef"), at(130, "gh")}, 4},
+		"backwards and across":  {[][]byte{at(100, "ab"), at(50, strings.Repeat("x", 100)), at(40, "ef"), at(170, "gh")}, 4},
+		"around":                {[][]byte{at(100, "ab"), at(90, "cd"), at(110, "ef")}, 3},
 		"overlapping":           {[][]byte{at(8, "abcd"), at(10, "ef")}, 2},
 		"empty":                 {[][]byte{at(8, ""), at(8, "ab"), at(10, "")}, 1},
 		"passive":               {[][]byte{at(8, "ab"), passive, at(10, "cd")}, 3},
