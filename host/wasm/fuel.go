@@ -3,7 +3,6 @@ package wasm
 import (
 	"context"
 	"fmt"
-	"runtime"
 
 	"github.com/tetratelabs/wazero"
 	"github.com/tetratelabs/wazero/api"
@@ -49,8 +48,10 @@ func linkMeter(ctx context.Context, r wazero.Runtime) error {
 		func(ctx context.Context, m api.Module, _ []uint64) {
 			in := callerOf(ctx)
 			in.called(m)
+			// To be in Go is to yield: whoever waits for this goroutine to stop, the
+			// garbage collector or the scheduler, finds it here. More would be worse,
+			// see RATIONALE: Why does a slice not end in Gosched?
 			in.tank.Next()
-			runtime.Gosched()
 		}), nil, nil).Export(meter.ImportYield)
 	if _, err := b.Instantiate(ctx); err != nil {
 		return fmt.Errorf("offer the meter: %w", err)

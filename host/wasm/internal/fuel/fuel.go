@@ -7,9 +7,9 @@ import (
 	"github.com/tetratelabs/wazero/api"
 )
 
-// Slice is how much a guest burns before it lets Go's scheduler have the thread:
-// at most 100 µs of machine time. Running WebAssembly holds up the garbage
-// collector, and with it everybody.
+// Slice is how much a guest burns before it comes by in Go: at most 100 µs of
+// machine time. Running WebAssembly holds up the garbage collector, and with it
+// everybody.
 const Slice = 100_000
 
 // Spent is the trap of a guest that used up its fuel.
