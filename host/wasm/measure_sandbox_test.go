@@ -271,7 +271,8 @@ func reportTimes(out *strings.Builder, variants []*variant) {
 }
 
 // reportFuel compares metered with unmetered calls, of the guests and of the
-// providers' plugins.
+// providers' plugins. The guests have the target; a plugin's one golden swings by
+// more than it misses.
 func reportFuel(out *strings.Builder, variants, providers []*variant, fuel map[string]int64) (missed []string) {
 	w := table(out, "Fuel: both on instances used again, so that it alone is between them",
 		"plugin\tunits a call\tµs unmetered\tµs metered\tratio\tµs pristine\tratio\t")
@@ -290,7 +291,7 @@ func reportFuel(out *strings.Builder, variants, providers []*variant, fuel map[s
 		by := ratio(v, without)
 		fmt.Fprintf(w, "%s\t%d\t%.2f\t%.2f\t%.2f\t%.2f\t%.2f\t\n", name, units,
 			median(without.times), median(v.times), by, median(pristine.times), ratio(pristine, v))
-		if by > mostForFuel {
+		if by > mostForFuel && slices.Contains(variants, v) {
 			missed = append(missed, fmt.Sprintf("fuel makes a call of %s %.2f times as long, may %.1f", name, by, mostForFuel))
 		}
 	}
