@@ -29,6 +29,9 @@ func TestEventsTable(t *testing.T) {
 	rows := eventsTable(string(text))
 	var events []told
 	for _, provider := range folders(t) {
+		if provider == "generic" {
+			continue // its words are settings, which its own test compares with its goldens
+		}
 		events = append(events, toldBy(t, provider)...)
 	}
 	for _, wrong := range differences(rows, events) {

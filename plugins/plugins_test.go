@@ -171,8 +171,15 @@ func TestSecrets_areObviouslyFalse(t *testing.T) {
 	}
 }
 
+// published is the key of the vector in GitHub's documentation.
+const published = "It's a Secret to Everybody"
+
 // isFalse takes a text that says so, the base64 of one, and digits.
 func isFalse(value string) bool {
+	if value == published {
+		return true
+	}
+	value = strings.TrimPrefix(value, "whsec_")
 	decoded, err := base64.StdEncoding.DecodeString(value)
 	return strings.HasPrefix(value, "test-") || strings.Trim(value, "0123456789") == "" ||
 		err == nil && strings.HasPrefix(string(decoded), "test-")
