@@ -102,7 +102,7 @@ func agree(ctx context.Context, compiled, interpreted *Module, g *Golden) error 
 	other, otherErr := interpreted.judge(ctx, g, nil)
 	switch {
 	case (err == nil) != (otherErr == nil):
-		return fmt.Errorf("the compiler and the interpreter disagree: %v, and %v", err, otherErr)
+		return fmt.Errorf("the compiler and the interpreter disagree: %v, and %v", err, otherErr) //nolint:errorlint // one of them is nil
 	case err != nil:
 		return err
 	case !reflect.DeepEqual(got, other):

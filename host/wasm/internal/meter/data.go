@@ -134,12 +134,13 @@ func address(expression []byte) (at uint64, known bool) {
 	if n < 3 || expression[0] != opI32Const {
 		return 0, false
 	}
-	var value int64
-	for i, c := range expression[1 : n-1] {
-		value |= int64(int8(c<<1)>>1) << (7 * i) // signed; the next byte, if any, goes over the sign
-		if c >= 0x80 {
-			value &= 1<<(7*(i+1)) - 1
-		}
+	var value, shift uint64
+	for _, c := range expression[1 : n-1] {
+		value |= uint64(c&0x7f) << shift
+		shift += 7
 	}
-	return uint64(uint32(value)), true //nolint:gosec // an i32's bits
+	if expression[n-2]&0x40 != 0 { // the sign goes on
+		value |= ^uint64(0) << shift
+	}
+	return value & (1<<32 - 1), true
 }
