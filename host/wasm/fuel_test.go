@@ -125,6 +125,17 @@ func TestBreaker(t *testing.T) {
 	})
 }
 
+// TestBreaker_saysWhyAsThePluginsLogDoes, without the engine's own words.
+func TestBreaker_saysWhyAsThePluginsLogDoes(t *testing.T) {
+	p := counter(t, Options{Instances: 1, Fuel: 40})
+	for range admit.MaxTraps {
+		_, _ = p.Handle(t.Context(), callback(""))
+	}
+	if err := p.Out(); err == nil || !strings.HasSuffix(err.Error(), "the last: it spent its fuel of 40 units") {
+		t.Errorf("Out = %v, want that it spent its fuel", err)
+	}
+}
+
 // TestBreaker_quarantinesMeanwhile sends good callbacks to a plugin that is out:
 // each is answered 503 and can be run again once the plugin is mended.
 func TestBreaker_quarantinesMeanwhile(t *testing.T) {

@@ -302,7 +302,7 @@ func (p *Plugin) enter(ctx context.Context, cb *host.Callback, run func(*instanc
 	m.pool.give(ctx, in, in.renew(cause))
 	if err != nil {
 		err = host.Errorf(host.PluginFailed, "plugin %s: %w", m.version, err)
-		p.breaker.Trapped(cause)
+		p.breaker.Trapped(trap{error: cause}) // without what the guest said: anybody may read it
 	}
 	return err
 }
