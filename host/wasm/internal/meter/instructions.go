@@ -40,7 +40,7 @@ func (f *function) instruction() {
 		f.bytes(8)
 	case memoryOnly:
 		if op == opMemoryGrow {
-			f.helper(from, editPages, weightGrow)
+			f.byLength(from, editPages, weightGrow)
 		}
 		f.zero()
 	case prefixMisc:
@@ -163,9 +163,9 @@ func (f *function) zero() {
 	}
 }
 
-// helper has a number on the stack charged for before the instruction that
+// byLength has a number on the stack charged for before the instruction that
 // takes it.
-func (f *function) helper(from int, k editKind, weight uint64) {
+func (f *function) byLength(from int, k editKind, weight uint64) {
 	f.pay(weight)
 	f.calls = true
 	if f.cur != none {
@@ -179,7 +179,7 @@ func (f *function) misc(from int) {
 	case 0, 1, 2, 3, 4, 5, 6, 7: // saturating truncations
 		f.pay(1)
 	case 8, 10, 11: // memory.init, copy, fill
-		f.helper(from, editBytes, weightBulk)
+		f.byLength(from, editBytes, weightBulk)
 		if n == 8 {
 			f.below(max(f.m.dataCount, 0), "data segment")
 		}

@@ -82,7 +82,7 @@ var ErrMalformed = errors.New("malformed module")
 //
 // Use the result only if the engine takes the original too. Rewrite does not
 // check types; it does refuse every index beyond the module's own, so that no
-// body reaches the fuel or a helper. Call it before the engine sees the
+// body reaches the fuel or a function of ours. Call it before the engine sees the
 // original: on any bytes at all it returns a module or an error within time and
 // memory linear in their length, and what it refuses would cost the engine
 // more. An error is a [*Refused], or wraps [ErrMalformed].

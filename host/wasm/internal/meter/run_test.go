@@ -216,7 +216,7 @@ func TestSites(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		// Two helpers charge and look too.
+		// Two functions of ours charge and look too.
 		charges, checks := bytes.Count(m.Code, []byte{opI64Sub, opGlobalSet, 0})-2, bytes.Count(m.Code, []byte{opI64LtS, opIf, emptyBlock, opCall, 2, opEnd})-2
 		if charges != tt.charges || checks != tt.checks {
 			t.Errorf("%s: %d charges and %d checks, want %d and %d", name, charges, checks, tt.charges, tt.checks)

@@ -156,7 +156,7 @@ func (m *module) exported() error {
 	return nil
 }
 
-// code meters the bodies and appends the helpers.
+// code meters the bodies and appends those of ours.
 func (m *module) code() error {
 	f := &function{m: m, index: m.imported}
 	n := len(m.functions) - m.imported
@@ -179,13 +179,13 @@ func (m *module) code() error {
 	if found != n {
 		return fmt.Errorf("%w: %d bodies of %d functions", ErrMalformed, found, n)
 	}
-	m.body = m.helpers(m.body)
+	m.body = m.appended(m.body)
 	m.grown(secCode, n, 3, m.body)
 	return nil
 }
 
-// helpers are the functions that the metered code calls.
-func (m *module) helpers(b []byte) []byte {
+// appended are the functions that the metered code calls.
+func (m *module) appended(b []byte) []byte {
 	wrap := func(code []byte) { b = append(uleb(b, word(len(code))), code...) }
 	wrap(append(uleb([]byte{0, opCall}, m.yield()), opEnd))
 	charge := func(op byte, by int64) []byte {
