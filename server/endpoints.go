@@ -68,12 +68,11 @@ func newTable(ctx context.Context, cfg *config.Config, rt runtime, before *table
 				failed[e.Plugin] = true
 				continue
 			}
-			ep, err := bindEndpoint(path, &e, m, limit)
+			ep, err := bindEndpoint(name{tenant, endpoint}, &e, m, limit)
 			if err != nil {
 				wrong = append(wrong, err)
 				continue
 			}
-			ep.Tenant, ep.Name = tenant, endpoint
 			t.routes[name{tenant, endpoint}] = intake.Route{
 				Endpoint: ep, Methods: m.manifest.Methods, PublicURL: e.PublicURL,
 				Gate: t.gate(before, name{tenant, endpoint}, all, e.AllowFrom, e.RateLimit),
@@ -154,18 +153,19 @@ func tenantLimit(cfg *config.Config, tenant string) wasm.Limit {
 	return wasm.NewLimit(n)
 }
 
-// bindEndpoint makes an endpoint of its configuration, all but its names.
-func bindEndpoint(path string, cfg *config.Endpoint, m *loaded, limit wasm.Limit) (*host.Endpoint, error) {
+// bindEndpoint makes an endpoint of its configuration.
+func bindEndpoint(of name, cfg *config.Endpoint, m *loaded, limit wasm.Limit) (*host.Endpoint, error) {
 	b, wrong := Binding(m.manifest, cfg)
-	b.Limit, b.Where = limit, path
+	b.Limit, b.Where = limit, "/"+of.tenant+"/"+of.endpoint
 	plugin, tokens, err := m.bind(b)
 	if err := errors.Join(wrong, err); err != nil {
-		return nil, under(path, err)
+		return nil, under("tenants."+of.tenant+".endpoints."+of.endpoint, err)
 	}
 	if own := ownToken(m.manifest, cfg); own != nil {
 		tokens = append(tokens, *own)
 	}
 	ep := &host.Endpoint{
+		Tenant: of.tenant, Name: of.endpoint,
 		Provider: m.manifest.Name, Plugin: plugin, PluginVersion: m.version, Tokens: tokens,
 		Unverified: cfg.Verification == config.None,
 		Unable:     m.manifest.Unable(), Ack: m.manifest.Ack(), RejectStatus: cfg.RejectStatus,
