@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"strings"
 	"testing"
 	"time"
 
@@ -129,16 +128,13 @@ func readGolden(from *wasm.Golden) (golden, error) {
 	if err := json.Unmarshal(from.Expect, &g.expect); err != nil {
 		return g, err
 	}
-	head, body, ok := strings.Cut(string(from.Request), "\n\n")
-	lines := strings.Split(head, "\n")
-	first := strings.Split(lines[0], " ")
-	if !ok || len(first) != 3 {
-		return g, fmt.Errorf("%s.http is no request", from.Name)
+	cb, err := from.Callback()
+	if err != nil {
+		return g, err
 	}
-	g.method, g.target, g.body = first[0], first[1], []byte(body)
-	for _, line := range lines[1:] {
-		name, value, _ := strings.Cut(line, ":")
-		g.headers = append(g.headers, [2]string{name, strings.Trim(value, " \t")})
+	g.method, g.target, g.body = cb.Method, cb.Target, cb.Body
+	for _, h := range cb.Headers {
+		g.headers = append(g.headers, [2]string{h.Name, h.Value})
 	}
 	return g, nil
 }

@@ -72,23 +72,9 @@ func prove(t *testing.T, m *Module, g *Golden) {
 // request reads a .http file; docs/goldens.md §1.
 func request(t *testing.T, g *Golden) *host.Callback {
 	t.Helper()
-	head, body, ok := strings.Cut(string(g.Request), "\n\n")
-	lines := strings.Split(head, "\n")
-	line := strings.Split(lines[0], " ")
-	if !ok || len(line) != 3 || strings.Contains(head, "\r") {
-		t.Fatalf("%s.http is no request", g.Name)
-	}
-	base := g.PublicURL
-	if base == "" {
-		base = "https://postern.test"
-	}
-	cb := &host.Callback{
-		Method: line[0], Target: line[1], PublicURL: base + line[1],
-		Body: []byte(body), Received: g.Received,
-	}
-	for _, l := range lines[1:] {
-		name, value, _ := strings.Cut(l, ":")
-		cb.Headers = append(cb.Headers, host.Header{Name: name, Value: strings.Trim(value, " \t")})
+	cb, err := g.Callback()
+	if err != nil {
+		t.Fatal(err)
 	}
 	return cb
 }

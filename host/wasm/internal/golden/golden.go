@@ -67,7 +67,7 @@ func (g *Golden) Callback() (*host.Callback, error) {
 	head, body, ok := bytes.Cut(g.Request, []byte("\n\n"))
 	lines := strings.Split(string(head), "\n")
 	first := strings.Split(lines[0], " ")
-	if !ok || len(first) != 3 {
+	if !ok || len(first) != 3 || bytes.IndexByte(head, '\r') >= 0 {
 		return nil, fmt.Errorf("%s.http is no request: a line of method, target and protocol, headers, an empty line, the body", g.Name)
 	}
 	base := g.PublicURL
