@@ -21,8 +21,9 @@ const (
 	startFuel = 1 << 26
 )
 
-// What the host does for a guest is burnt from its fuel: 20 units a call, one for
-// each 16 bytes that are moved, and for each byte that is
+// What the host does for a guest is burnt from its fuel: so many units a call, one
+// for so many bytes that are moved, and so many for each byte that is hashed, read as
+// JSON or a form, or enciphered.
 const (
 	fuelForCall = 20
 	moved       = 16

@@ -75,10 +75,23 @@ func offered() string {
 // prove runs the goldens that the module carries, in the compiler and in the
 // interpreter. They must agree in every word and in the fuel, and with what the
 // golden expects: the compiler is known to have mistaken a digit.
-func (r *Runtime) prove(ctx context.Context, m *Module, goldens []Golden) (err error) {
-	if r.opts.off.proof || len(goldens) == 0 {
+func (r *Runtime) prove(ctx context.Context, m *Module, goldens []Golden) error {
+	if r.opts.off.proof {
 		return nil
 	}
+	if len(goldens) > 0 {
+		if err := m.compare(ctx, goldens); err != nil {
+			return err
+		}
+	}
+	if err := m.metered.Keep(); err != nil {
+		r.opts.Log.Warn("the proof of a plugin is not kept; it will be asked for again", "plugin", m.version, "err", err)
+	}
+	return nil
+}
+
+// compare runs the goldens here and in the interpreter.
+func (m *Module) compare(ctx context.Context, goldens []Golden) (err error) {
 	like := Module{manifest: m.manifest, version: m.version, opts: m.opts, finder: m.finder}
 	like.opts.Instances, like.opts.Log = 1, slog.New(slog.DiscardHandler)
 	twin, err := up(ctx, like, m.metered, wazero.NewRuntimeConfigInterpreter(), goldens)
@@ -90,9 +103,6 @@ func (r *Runtime) prove(ctx context.Context, m *Module, goldens []Golden) (err e
 		if err := agree(ctx, m, twin, &goldens[i]); err != nil {
 			return fmt.Errorf("golden %s: %w", goldens[i].Name, err)
 		}
-	}
-	if err := m.metered.Keep(); err != nil {
-		r.opts.Log.Warn("the proof of a plugin is not kept; it will be asked for again", "plugin", m.version, "err", err)
 	}
 	return nil
 }

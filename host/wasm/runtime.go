@@ -37,7 +37,7 @@ type Options struct {
 	// 256 (16 MiB). A manifest may ask for less.
 	MemoryPages uint32
 	// Fuel is what a plugin may burn on one callback, in units of about one simple
-	// instruction, beside 16 for each byte of the body; zero means 2,000,000, less
+	// instruction, beside 512 for each byte of the body; zero means 2,000,000, less
 	// than a millisecond. A manifest or an endpoint may say otherwise, up to
 	// MaxFuel; zero means 20,000,000, or Fuel if that is more.
 	Fuel, MaxFuel int64
