@@ -68,8 +68,8 @@ func (e Event) Key(components ...string) Event {
 	return e
 }
 
-// keyName names the next component of the key, counted from 1. It is made by the
-// way only for those that hardly any key has.
+// keyName names the next component of the key, counted from 1. Few keys have more
+// than there are names ready.
 func (e Event) keyName() string {
 	e.cb.keyParts++
 	if n := e.cb.keyParts; n <= len(keyNames) {
