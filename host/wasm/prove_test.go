@@ -135,3 +135,14 @@ func TestProof_isKept(t *testing.T) {
 		}
 	}
 }
+
+// TestProof_withoutGoldens: what was metered and validated once is not again.
+func TestProof_withoutGoldens(t *testing.T) {
+	dir, file := t.TempDir(), write(t, packed(t, "counter", tokenManifest))
+	for _, want := range []bool{false, true} {
+		m, err := newRuntime(t, Options{CacheDir: dir}).Load(t.Context(), file)
+		if err != nil || m.metered.Proven != want {
+			t.Fatalf("Load = %v, from the cache %t, want %t", err, m.metered.Proven, want)
+		}
+	}
+}
