@@ -1,6 +1,7 @@
 package wasm
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -88,12 +89,7 @@ func (in *instance) start() error {
 }
 
 // pages is the most memory that an instance may have, in pages of 64 KiB.
-func (m *Module) pages() uint32 {
-	if m.manifest.MemoryPages != 0 {
-		return m.manifest.MemoryPages
-	}
-	return m.opts.MemoryPages
-}
+func (m *Module) pages() uint32 { return cmp.Or(m.manifest.MemoryPages, m.opts.MemoryPages) }
 
 func (m *Module) slice() int64 {
 	if m.opts.off.slices {

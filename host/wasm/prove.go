@@ -79,10 +79,8 @@ func (r *Runtime) prove(ctx context.Context, m *Module, goldens []Golden) error 
 	if r.opts.off.proof {
 		return nil
 	}
-	if len(goldens) > 0 {
-		if err := m.compare(ctx, goldens); err != nil {
-			return err
-		}
+	if err := m.compare(ctx, goldens); err != nil {
+		return err
 	}
 	if err := m.metered.Keep(); err != nil {
 		r.opts.Log.Warn("the proof of a plugin is not kept; it will be asked for again", "plugin", m.version, "err", err)
@@ -92,6 +90,9 @@ func (r *Runtime) prove(ctx context.Context, m *Module, goldens []Golden) error 
 
 // compare runs the goldens here and in the interpreter.
 func (m *Module) compare(ctx context.Context, goldens []Golden) (err error) {
+	if len(goldens) == 0 {
+		return nil
+	}
 	like := Module{manifest: m.manifest, version: m.version, opts: m.opts, finder: m.finder}
 	like.opts.Instances, like.opts.Log = 1, slog.New(slog.DiscardHandler)
 	twin, err := up(ctx, like, m.metered, wazero.NewRuntimeConfigInterpreter(), goldens)

@@ -1,6 +1,7 @@
 package wasm
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -75,21 +76,11 @@ type Runtime struct {
 
 // New makes a runtime. Close it when every plugin of it is out of use.
 func New(_ context.Context, o Options) (*Runtime, error) {
-	if o.MemoryPages == 0 {
-		o.MemoryPages = defaultPages
-	}
-	if o.Fuel == 0 {
-		o.Fuel = defaultFuel
-	}
-	if o.MaxFuel == 0 {
-		o.MaxFuel = max(defaultMaxFuel, o.Fuel)
-	}
-	if o.Instances == 0 {
-		o.Instances = runtime.GOMAXPROCS(0)
-	}
-	if o.Wait == 0 {
-		o.Wait = defaultWait
-	}
+	o.MemoryPages = cmp.Or(o.MemoryPages, defaultPages)
+	o.Fuel = cmp.Or(o.Fuel, defaultFuel)
+	o.MaxFuel = cmp.Or(o.MaxFuel, max(defaultMaxFuel, o.Fuel))
+	o.Instances = cmp.Or(o.Instances, runtime.GOMAXPROCS(0))
+	o.Wait = cmp.Or(o.Wait, defaultWait)
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
