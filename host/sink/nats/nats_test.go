@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/url"
 	"os"
 	"strings"
@@ -31,6 +32,44 @@ func shared(t *testing.T) string {
 		t.Fatal(err)
 	}
 	return u.Host
+}
+
+// TestMain keeps one stream on the shared server for as long as the tests run: a
+// server of 2.9 that deletes its last stream removes the directory of all, and
+// answers 10049 (error creating store for stream) to who makes one meanwhile.
+func TestMain(m *testing.M) {
+	code := 1
+	if done, err := keepStream(os.Getenv("POSTERN_TEST_NATS")); err != nil {
+		fmt.Fprintln(os.Stderr, "POSTERN_TEST_NATS:", err)
+	} else {
+		code = m.Run()
+		done()
+	}
+	os.Exit(code)
+}
+
+func keepStream(server string) (done func(), err error) {
+	if server == "" {
+		return func() {}, nil
+	}
+	nc, err := nats.Connect(server)
+	if err != nil {
+		return nil, err
+	}
+	js, err := jetstream.New(nc)
+	if err != nil {
+		return nil, err
+	}
+	name := "KEPT-" + nuid.Next()
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	if _, err := js.CreateStream(ctx, jetstream.StreamConfig{Name: name, Subjects: []string{name}}); err != nil {
+		return nil, err
+	}
+	return func() {
+		_, _ = nc.Request("$JS.API.STREAM.DELETE."+name, nil, time.Second)
+		nc.Close()
+	}, nil
 }
 
 // ground is a place of its own on a server: a prefix of subjects, a stream, and
