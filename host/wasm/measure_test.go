@@ -143,6 +143,7 @@ func (p *primitives) Handle(_ context.Context, cb *host.Callback) (host.Result, 
 	if err != nil {
 		return host.Result{}, err
 	}
+	defer v.Release()
 	return p.result(v)
 }
 

@@ -2,9 +2,8 @@ package view
 
 import (
 	"bytes"
-	"errors"
-	"io"
 	"sync"
+	"unicode/utf8"
 
 	"github.com/go-json-experiment/json/jsontext"
 )
@@ -20,169 +19,323 @@ const (
 // JSON parses RFC 8259 text: one value, no duplicate names, valid UTF-8, no
 // lone surrogates, nothing behind it, at most 100,000 values nested at most 128
 // deep. Numbers stay text. doc must not change while the view is in use.
+//
+// It is written by hand because every callback passes here; see RATIONALE: Why a
+// JSON parser of our own?
 func JSON(doc []byte) (*View, error) {
-	dec, _ := decoders.Get().(*jsontext.Decoder)
-	defer decoders.Put(dec)
-	dec.Reset(bytes.NewBuffer(doc))
-	p := parser{dec: dec, view: &View{nodes: make([]node, 0, expect(doc))}, doc: doc}
-	if err := p.run(); err != nil {
-		return nil, err
+	v, _ := spare.Get().(*View)
+	if cap(v.nodes) == 0 {
+		v.nodes, v.open = make([]node, 0, 32), make([]frame, 0, 8)
 	}
-	return p.view, nil
+	p := parser{View: v, doc: doc}
+	if !utf8.Valid(doc) || !p.run() {
+		v.Release()
+		return nil, ErrMalformed
+	}
+	return v, nil
 }
 
-// expect is how many values to make room for: no more than can be there, so
-// that a long document of nothing costs nothing.
-func expect(doc []byte) int {
-	most := 1
-	for _, mark := range []string{",", "[", "{"} {
-		most += bytes.Count(doc, []byte(mark))
+// spare are views whose nodes can be used again: most callbacks are alike.
+var spare = sync.Pool{New: func() any { return new(View) }}
+
+// mostSpare is how many nodes are kept for another view.
+const mostSpare = 256
+
+// Release ends the use of the view, and of whatever else than bytes of its
+// document came from it.
+func (v *View) Release() {
+	if v.fields != nil || cap(v.nodes) > mostSpare {
+		return
 	}
-	return min(most, 16+len(doc)/16, maxValues)
+	clear(v.nodes)
+	*v = View{nodes: v.nodes[:0], open: v.open[:0]}
+	spare.Put(v)
 }
 
-// IsJSON reports whether doc is as strict and as shallow as [JSON] takes it, and
-// builds nothing. Its bound is in tokens, three for each value.
+// IsJSON reports whether [JSON] takes doc.
 func IsJSON(doc []byte) bool {
-	dec, _ := decoders.Get().(*jsontext.Decoder)
-	defer decoders.Put(dec)
-	dec.Reset(bytes.NewBuffer(doc))
-	for n := 0; ; n++ {
-		if _, err := dec.ReadToken(); err != nil || dec.StackDepth() > maxDepth || n > 3*maxValues {
-			return false
-		}
-		if dec.StackDepth() == 0 {
-			break
-		}
+	v, err := JSON(doc)
+	if err != nil {
+		return false
 	}
-	_, err := dec.ReadToken()
-	return errors.Is(err, io.EOF)
+	v.Release()
+	return true
 }
 
-var decoders = sync.Pool{New: func() any { return new(jsontext.Decoder) }}
-
+// parser reads a document whose UTF-8 is valid. Its methods report whether the
+// document is well-formed so far.
 type parser struct {
-	dec  *jsontext.Decoder
-	view *View
-	doc  []byte
-	open []frame
+	*View
+	doc []byte
+	at  int
 }
 
 // frame is a container being read.
 type frame struct {
 	node, last int32
-	start      int64
+	start      int
+	close      byte
 }
 
-func (p *parser) run() error {
-	for {
-		kind := p.dec.PeekKind()
-		if kind == 0 || len(p.open) > maxDepth || len(p.view.nodes) > maxValues {
-			return ErrMalformed
-		}
+func (p *parser) run() bool {
+	for more := true; more; {
 		var name []byte
-		if p.inObject() && kind != '}' {
-			var err error
-			if name, err = p.memberName(); err != nil {
-				return err
+		if n := len(p.open); n > 0 && p.open[n-1].close == '}' {
+			var ok bool
+			if name, ok = p.member(); !ok {
+				return false
 			}
-			kind = p.dec.PeekKind()
 		}
-		if err := p.value(kind, name); err != nil {
-			return err
+		opened, ok := p.value(name)
+		if !ok {
+			return false
 		}
-		if len(p.open) == 0 {
-			break
+		if more, ok = p.after(opened); !ok {
+			return false
 		}
 	}
-	if _, err := p.dec.ReadToken(); !errors.Is(err, io.EOF) {
-		return ErrMalformed
+	return p.peek() == 0 && p.at == len(p.doc)
+}
+
+// peek passes over white space and tells the byte behind it; zero at the end.
+func (p *parser) peek() byte {
+	for ; p.at < len(p.doc); p.at++ {
+		switch c := p.doc[p.at]; c {
+		case ' ', '\t', '\n', '\r':
+		default:
+			return c
+		}
 	}
-	return nil
+	return 0
 }
 
-func (p *parser) inObject() bool {
-	return len(p.open) > 0 && p.view.nodes[p.open[len(p.open)-1].node].kind == Object
-}
-
-func (p *parser) memberName() ([]byte, error) {
-	raw, err := p.dec.ReadValue()
-	if err != nil || raw.Kind() != '"' {
-		return nil, ErrMalformed
+// member reads a name and its colon.
+func (p *parser) member() (name []byte, ok bool) {
+	if p.peek() != '"' {
+		return nil, false
 	}
-	return unquote(p.last(raw)), nil
+	raw, escaped, ok := p.text()
+	if !ok || p.peek() != ':' {
+		return nil, false
+	}
+	p.at++
+	if escaped {
+		return unquote(raw), true
+	}
+	return raw[1 : len(raw)-1], true
 }
 
-// last is the value just read as it stands in the document, which outlives
-// the decoder's buffer.
-func (p *parser) last(raw jsontext.Value) []byte {
-	end := p.dec.InputOffset()
-	return p.doc[end-int64(len(raw)) : end]
-}
-
-func (p *parser) value(kind jsontext.Kind, name []byte) error {
-	switch kind {
+// value reads a scalar, or opens a container.
+func (p *parser) value(name []byte) (opened, ok bool) {
+	c := p.peek()
+	n := node{name: name}
+	switch start := p.at; c {
 	case '{', '[':
-		if _, err := p.dec.ReadToken(); err != nil {
-			return ErrMalformed
-		}
-		n := node{kind: Object, name: name}
-		if kind == '[' {
+		p.at++
+		n.kind = Object
+		if c == '[' {
 			n.kind = Array
 		}
-		at := p.add(n)
-		p.open = append(p.open, frame{node: at, start: p.dec.InputOffset() - 1})
-		return nil
-	case '}', ']':
-		if _, err := p.dec.ReadToken(); err != nil || len(p.open) == 0 {
-			return ErrMalformed
+		if len(p.open) == maxDepth || !p.add(n) {
+			return false, false
 		}
-		f := p.open[len(p.open)-1]
-		p.open = p.open[:len(p.open)-1]
-		p.view.nodes[f.node].raw = p.doc[f.start:p.dec.InputOffset()]
-		return nil
+		// The bytes that close are the second behind those that open.
+		p.open = append(p.open, frame{node: int32(len(p.nodes)) - 1, start: start, close: c + 2}) //nolint:gosec // see add
+		return true, true
+	case '"':
+		n.kind = String
+		n.raw, _, ok = p.text()
+	case 't':
+		n.kind, ok = Boolean, p.word("true")
+		n.raw = p.doc[start:p.at]
+	case 'f':
+		n.kind, ok = Boolean, p.word("false")
+		n.raw = p.doc[start:p.at]
+	case 'n':
+		n.kind, ok = Null, p.word("null")
+		n.raw = p.doc[start:p.at]
 	default:
-		raw, err := p.dec.ReadValue()
-		if err != nil {
-			return ErrMalformed
-		}
-		p.add(node{kind: scalar(raw.Kind()), name: name, raw: p.last(raw)})
-		return nil
+		n.kind, ok = Number, p.number()
+		n.raw = p.doc[start:p.at]
 	}
+	return false, ok && p.add(n)
 }
 
 // add appends a node as the last child of the container being read.
-func (p *parser) add(n node) int32 {
-	at := int32(len(p.view.nodes)) //nolint:gosec // a body is far below 2 GiB, and so are its nodes
-	p.view.nodes = append(p.view.nodes, n)
+func (p *parser) add(n node) bool {
+	if len(p.nodes) == maxValues {
+		return false
+	}
+	at := int32(len(p.nodes)) //nolint:gosec // at most maxValues
+	p.nodes = append(p.nodes, n)
 	if len(p.open) == 0 {
-		return at
+		return true
 	}
 	f := &p.open[len(p.open)-1]
 	if f.last == 0 {
-		p.view.nodes[f.node].first = at
+		p.nodes[f.node].first = at
 	} else {
-		p.view.nodes[f.last].next = at
+		p.nodes[f.last].next = at
 	}
 	f.last = at
-	p.view.nodes[f.node].size++
-	return at
+	p.nodes[f.node].size++
+	return true
 }
 
-func scalar(k jsontext.Kind) Kind {
-	switch k {
-	case '"':
-		return String
-	case '0':
-		return Number
-	case 't', 'f':
-		return Boolean
-	default:
-		return Null
+// after goes from the end of a value, or from where a container was opened, to
+// where the next value or member begins, closing containers on the way. There is
+// no more when the whole document has ended.
+func (p *parser) after(opened bool) (more, ok bool) {
+	for len(p.open) > 0 {
+		f := &p.open[len(p.open)-1]
+		switch c := p.peek(); {
+		case c == f.close:
+			p.at++
+			p.nodes[f.node].raw = p.doc[f.start:p.at]
+			if c == '}' && !p.distinct(f.node) {
+				return false, false
+			}
+			p.open, opened = p.open[:len(p.open)-1], false
+		case opened:
+			return true, true
+		case c == ',':
+			p.at++
+			return true, true
+		default:
+			return false, false
+		}
 	}
+	return false, true
 }
 
-// unquote decodes a JSON string that the decoder has already accepted.
+// distinct reports whether no two members of an object have one name.
+func (p *parser) distinct(object int32) bool {
+	n := &p.nodes[object]
+	if n.size > linear {
+		return p.indexed(object).distinct
+	}
+	for a := n.first; a != 0; a = p.nodes[a].next {
+		for b := p.nodes[a].next; b != 0; b = p.nodes[b].next {
+			if bytes.Equal(p.nodes[a].name, p.nodes[b].name) {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// text reads a string, quotes and all, and says whether anything is escaped in it.
+func (p *parser) text() (raw []byte, escaped, ok bool) {
+	start := p.at
+	for p.at++; p.at < len(p.doc); p.at++ {
+		switch c := p.doc[p.at]; {
+		case c == '"':
+			p.at++
+			return p.doc[start:p.at], escaped, true
+		case c < ' ':
+			return nil, false, false
+		case c == '\\':
+			escaped = true
+			if !p.escape() {
+				return nil, false, false
+			}
+		}
+	}
+	return nil, false, false
+}
+
+// escape reads what stands behind a backslash, up to its last byte. Half of a
+// surrogate pair is no character.
+func (p *parser) escape() bool {
+	p.at++
+	if p.at == len(p.doc) {
+		return false
+	}
+	switch p.doc[p.at] {
+	case '"', '\\', '/', 'b', 'f', 'n', 'r', 't':
+		return true
+	case 'u':
+	default:
+		return false
+	}
+	unit, ok := p.unit()
+	const high, low, end = 0xd800, 0xdc00, 0xe000
+	if !ok || unit < high || unit >= end {
+		return ok
+	}
+	if unit >= low || !bytes.HasPrefix(p.doc[p.at+1:], []byte(`\u`)) {
+		return false
+	}
+	p.at += 2
+	unit, ok = p.unit()
+	return ok && unit >= low && unit < end
+}
+
+// unit reads the four digits behind a "u".
+func (p *parser) unit() (unit rune, ok bool) {
+	if len(p.doc)-p.at <= 4 {
+		return 0, false
+	}
+	for _, c := range p.doc[p.at+1 : p.at+5] {
+		digit := rune(c)
+		switch {
+		case '0' <= c && c <= '9':
+			digit -= '0'
+		case 'a' <= c && c <= 'f':
+			digit -= 'a' - 10
+		case 'A' <= c && c <= 'F':
+			digit -= 'A' - 10
+		default:
+			return 0, false
+		}
+		unit = unit<<4 | digit
+	}
+	p.at += 4
+	return unit, true
+}
+
+func (p *parser) word(word string) bool {
+	if !bytes.HasPrefix(p.doc[p.at:], []byte(word)) {
+		return false
+	}
+	p.at += len(word)
+	return true
+}
+
+// number reads a number; what cannot stand behind one is for others to refuse.
+func (p *parser) number() bool {
+	p.skip('-')
+	if !p.skip('0') && !p.digits() {
+		return false
+	}
+	if p.skip('.') && !p.digits() {
+		return false
+	}
+	if p.skip('e') || p.skip('E') {
+		_ = p.skip('+') || p.skip('-')
+		return p.digits()
+	}
+	return true
+}
+
+func (p *parser) skip(c byte) bool {
+	if p.at < len(p.doc) && p.doc[p.at] == c {
+		p.at++
+		return true
+	}
+	return false
+}
+
+// digits reads one digit or more.
+func (p *parser) digits() bool {
+	start := p.at
+	for p.at < len(p.doc) && '0' <= p.doc[p.at] && p.doc[p.at] <= '9' {
+		p.at++
+	}
+	return p.at > start
+}
+
+// unquote decodes a JSON string that the parser has already accepted.
 func unquote(raw []byte) []byte {
 	inner := raw[1 : len(raw)-1]
 	if bytes.IndexByte(inner, '\\') < 0 {

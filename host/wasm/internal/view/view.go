@@ -41,6 +41,8 @@ type View struct {
 	index map[int32]*children
 	// fields of a form by name, in order; nil for JSON. /name/2 is the third.
 	fields map[string][]int32
+	// open are the containers being read, while the document is parsed.
+	open []frame
 }
 
 // What a value takes: its node, and its places in an index or, of a form, among
@@ -54,9 +56,9 @@ const (
 // from, its index included, whether built or not. It is about right.
 func (v *View) Size() int {
 	if v.fields == nil {
-		return perValue * cap(v.nodes)
+		return perValue * len(v.nodes)
 	}
-	n := perField * cap(v.nodes)
+	n := perField * len(v.nodes)
 	for i := range v.nodes {
 		n += len(v.nodes[i].name) + len(v.nodes[i].raw)
 	}
@@ -86,6 +88,8 @@ type node struct {
 type children struct {
 	at    []int32
 	slots []int32
+	// distinct says that no two of an object have one name.
+	distinct bool
 }
 
 // seed makes the hash of a name nobody's to foresee: a document cannot be
@@ -94,7 +98,7 @@ var seed = maphash.MakeSeed()
 
 // linear is the most children that are looked through one by one: up to here
 // the time is bounded by a constant smaller than building an index.
-const linear = 8
+const linear = 16
 
 // Kind returns the kind of the value at the path, Absent if there is none.
 func (v *View) Kind(path []byte) Kind {
@@ -305,16 +309,19 @@ func (v *View) indexed(at int32) *children {
 		return c
 	}
 	n := &v.nodes[at]
-	c := &children{at: make([]int32, 0, n.size)}
+	c := &children{at: make([]int32, 0, n.size), distinct: true}
 	for child := n.first; child != 0; child = v.nodes[child].next {
 		c.at = append(c.at, child)
 	}
 	if n.kind == Object {
 		c.slots = make([]int32, 2*len(c.at))
 		for position, child := range c.at {
-			i := c.slot(v.nodes[child].name)
-			for c.slots[i] != 0 {
-				i = c.after(i)
+			name := v.nodes[child].name
+			i := c.slot(name)
+			for ; c.slots[i] != 0; i = c.after(i) {
+				if bytes.Equal(v.nodes[c.at[c.slots[i]-1]].name, name) {
+					c.distinct = false
+				}
 			}
 			c.slots[i] = int32(position) + 1
 		}

@@ -7,6 +7,8 @@ import (
 	"os"
 	"strings"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
 )
 
 // vector is one document of sdk/testdata/views.json; its README says what the
@@ -178,44 +180,65 @@ func TestFormAsJSON(t *testing.T) {
 	}
 }
 
-// FuzzJSON holds the view against encoding/json: what the view takes, the
-// standard library takes too and reads the same at the top level.
+// FuzzJSON holds the parser to a library's: both take the same documents, and
+// read the same of them.
 func FuzzJSON(f *testing.F) {
 	for _, vec := range vectors(f) {
 		if vec.View == "json" {
 			f.Add(vec.bytes(f))
 		}
 	}
+	for _, doc := range []string{
+		"[" + strings.Repeat("[", maxDepth-1) + strings.Repeat("]", maxDepth), strings.Repeat("[", maxDepth+1) + strings.Repeat("]", maxDepth+1),
+		manyNames(linear) + `"k0":0}`, manyNames(linear-1) + `"k":0}`, manyNames(linear+5) + `"k7":0}`, manyNames(linear+5) + `"\u006b7":0}`,
+		`"\ud83d\ude00"`, `"\ud83d"`, `"\ude00"`, `"\ud83d\u0041"`, `"\uD83D\uDE0`, `"\uzzzz"`, "\x00", "1\x00", "{\"a\":1,}", "[1,]", "[,]", "{,}",
+		"-", "-0", "01", "1.", ".1", "1e", "1e+", "1E-5", "0e0", "tru", "nulll", "\ufeff1", "\"\x7f\"", "\"\x1f\"", "\xff", "\"\xed\xa0\x80\"", " 1 \t\r\n", "1 2",
+	} {
+		f.Add([]byte(doc))
+	}
 	f.Fuzz(func(t *testing.T, doc []byte) {
-		v, err := JSON(doc)
+		got, err := JSON(doc)
+		want, wantErr := byLibrary(doc)
+		if (err == nil) != (wantErr == nil) {
+			t.Fatalf("%q: err = %v, the library says %v", doc, err, wantErr)
+		}
+		if taken := err == nil; IsJSON(doc) != taken || (taken && !json.Valid(doc)) {
+			t.Fatalf("%q: IsJSON and JSON, or encoding/json, disagree", doc)
+		}
 		if err != nil {
 			return
 		}
-		if !json.Valid(doc) {
-			t.Fatalf("taken, and not JSON: %q", doc)
+		if diff := cmp.Diff(want.nodes, got.nodes, cmp.AllowUnexported(node{})); diff != "" {
+			t.Errorf("%q (-library +got):\n%s", doc, diff)
 		}
-		var want map[string]json.RawMessage
-		if v.Kind([]byte("")) != Object || json.Unmarshal(doc, &want) != nil {
-			return
-		}
-		if n, _ := v.Len([]byte("")); n != len(want) {
-			t.Errorf("%d members, want %d", n, len(want))
-		}
-		for i := range want {
-			path := "/" + strings.NewReplacer("~", "~0", "/", "~1").Replace(i)
-			if got, ok := v.JSON([]byte(path)); !ok || string(got) != string(want[i]) {
-				t.Errorf("%q = %s %v, want %s", i, got, ok, want[i])
-			}
-		}
+		got.Release()
 	})
 }
 
+// manyNames is the begin of an object of n members.
+func manyNames(n int) string {
+	var b strings.Builder
+	for i := range n {
+		fmt.Fprintf(&b, `,"k%d":%d`, i, i)
+	}
+	return "{" + b.String()[1:] + ","
+}
+
+// BenchmarkJSON has the library beside it: "by" says which.
 func BenchmarkJSON(b *testing.B) {
+	for by, parse := range map[string]func([]byte) (*View, error){"by=hand": JSON, "by=library": byLibrary} {
+		b.Run(by, func(b *testing.B) { benchmark(b, parse) })
+	}
+}
+
+func benchmark(b *testing.B, parse func([]byte) (*View, error)) {
 	doc := []byte(`{"amount":"86.000","currency_code":"KWD","customer_first_name":"example","extra":{"a":"b"},"gateway_account":"credit-card","gateway_name":"mpgs","order_no":"4711","reference_number":"stage45F3C","result":"success","session_id":"8eea795ead6d7cda7d12414bbae6a396adfe4758","signature":"ee4a6bb00a75c7541b67d26ebf60243ca5652ef2b459f57c84d5586040952e9c","state":"paid","total_paid_amount":"86.000"}`)
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := JSON(doc); err != nil {
+		v, err := parse(doc)
+		if err != nil {
 			b.Fatal(err)
 		}
+		v.Release()
 	}
 }
