@@ -11,7 +11,6 @@ import (
 	"fmt"
 	"hash"
 	"path"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -249,21 +248,60 @@ const (
 	MaxKeyParts  = 16   // components of a dedup key
 )
 
-// IsType reports whether s has the form of an event's type: family.fact.
-func IsType(s string) bool { return typeForm.MatchString(s) }
+// IsType reports whether s has the form of an event's type: family.fact, two to
+// five parts of 1 to 63 letters a-z, digits and "-", from the second on "_" too,
+// none beginning with either.
+func IsType(s string) bool {
+	parts := 0
+	for rest, more := s, true; more; parts++ {
+		var part string
+		part, rest, more = strings.Cut(rest, ".")
+		if !isPart(part, parts > 0) {
+			return false
+		}
+	}
+	return 2 <= parts && parts <= 5
+}
+
+func isPart(s string, underscores bool) bool {
+	for i := range len(s) {
+		c := s[i]
+		if 'a' <= c && c <= 'z' || '0' <= c && c <= '9' {
+			continue
+		}
+		if i == 0 || c != '-' && (c != '_' || !underscores) {
+			return false
+		}
+	}
+	return 1 <= len(s) && len(s) <= 63
+}
 
 // IsAmount reports whether s is plain decimal text: no exponent, no leading
-// zero, no sign but a minus.
-func IsAmount(s string) bool { return amountForm.MatchString(s) }
+// zero, no sign but a minus, at most 24 digits and 12 behind the point.
+func IsAmount(s string) bool {
+	whole, part, pointed := strings.Cut(strings.TrimPrefix(s, "-"), ".")
+	return isDigits(whole, 24) && (whole == "0" || whole[0] != '0') && (!pointed || isDigits(part, 12))
+}
 
-// IsCurrency reports whether s has the form of an ISO 4217 code.
-func IsCurrency(s string) bool { return currencyForm.MatchString(s) }
+func isDigits(s string, most int) bool {
+	for i := range len(s) {
+		if s[i] < '0' || s[i] > '9' {
+			return false
+		}
+	}
+	return 1 <= len(s) && len(s) <= most
+}
 
-var (
-	typeForm     = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,62}(\.[a-z0-9][a-z0-9_-]{0,62}){1,4}$`)
-	amountForm   = regexp.MustCompile(`^-?(0|[1-9][0-9]{0,23})(\.[0-9]{1,12})?$`)
-	currencyForm = regexp.MustCompile(`^[A-Z]{3}$`)
-)
+// IsCurrency reports whether s has the form of an ISO 4217 code: three letters
+// A-Z.
+func IsCurrency(s string) bool {
+	for i := range len(s) {
+		if s[i] < 'A' || s[i] > 'Z' {
+			return false
+		}
+	}
+	return len(s) == 3
+}
 
 // checkEvent reports what keeps the i-th draft from being an event.
 //
@@ -315,13 +353,18 @@ func (d *Draft) check() error {
 }
 
 func (d *Draft) checkText() error {
-	for name, s := range map[string]string{
-		"subject": d.Subject, "status": d.Status, "provider status": d.ProviderStatus,
-		"merchant reference": d.References.Merchant, "provider reference": d.References.Provider,
-		"bank reference": d.References.Bank, "method": d.Method, "party": d.Party,
+	for _, text := range [...]struct{ name, s string }{
+		{"subject", d.Subject},
+		{"status", d.Status},
+		{"provider status", d.ProviderStatus},
+		{"merchant reference", d.References.Merchant},
+		{"provider reference", d.References.Provider},
+		{"bank reference", d.References.Bank},
+		{"method", d.Method},
+		{"party", d.Party},
 	} {
-		if len(s) > MaxText || !utf8.ValidString(s) {
-			return fmt.Errorf("%s is not UTF-8 of at most %d bytes", name, MaxText)
+		if len(text.s) > MaxText || !utf8.ValidString(text.s) {
+			return fmt.Errorf("%s is not UTF-8 of at most %d bytes", text.name, MaxText)
 		}
 	}
 	return nil
