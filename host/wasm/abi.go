@@ -106,10 +106,8 @@ func linkABI(ctx context.Context, r wazero.Runtime) error {
 		b.NewFunctionBuilder().WithGoModuleFunction(api.GoModuleFunc(
 			func(ctx context.Context, m api.Module, stack []uint64) {
 				in := callerOf(ctx)
-				in.called(m)
-				in.guest.stack = stack
-				in.guest.spend(fuelForCall)
-				run(&in.guest)
+				run(in.called(m, stack))
+				in.tank.Settle()
 			}), f.params, f.results).Export(name)
 	}
 	if _, err := b.Instantiate(ctx); err != nil {

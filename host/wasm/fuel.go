@@ -48,7 +48,7 @@ func linkMeter(ctx context.Context, r wazero.Runtime) error {
 	b.NewFunctionBuilder().WithGoModuleFunction(api.GoModuleFunc(
 		func(ctx context.Context, m api.Module, _ []uint64) {
 			in := callerOf(ctx)
-			in.called(m)
+			in.meet(m)
 			// To be in Go is to yield: whoever waits for this goroutine to stop, the
 			// garbage collector or the scheduler, finds it here. More would be worse,
 			// see RATIONALE: Why does a slice not end in Gosched?

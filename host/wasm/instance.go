@@ -81,7 +81,7 @@ func (in *instance) start() error {
 	if err != nil {
 		return err
 	}
-	in.tank.Gauge = in.global(in.api, m.metered.Fuel)
+	in.guest.memory, in.tank.Gauge = in.api.Memory(), in.global(in.api, m.metered.Fuel)
 	for _, name := range m.metered.Globals {
 		in.globals = append(in.globals, in.global(in.api, name))
 	}
@@ -105,13 +105,20 @@ func (in *instance) global(of api.Module, name string) fuel.Gauge {
 	return of.ExportedGlobal(name).(api.MutableGlobal) //nolint:forcetypeassert // the meter made it one
 }
 
-// called is where the guest calls the host from. A start function does so before
-// the engine has given the instance out.
-func (in *instance) called(from api.Module) {
-	in.guest.memory = from.Memory()
-	if in.tank.Gauge == nil {
-		in.tank.Gauge = in.global(from, in.module.metered.Fuel)
+// meet learns of what the guest calls from. A start function does so before the
+// engine has given the instance out.
+func (in *instance) meet(from api.Module) {
+	if in.guest.memory == nil {
+		in.guest.memory, in.tank.Gauge = from.Memory(), in.global(from, in.module.metered.Fuel)
 	}
+}
+
+// called begins a call from the guest into the host.
+func (in *instance) called(from api.Module, stack []uint64) *guest {
+	in.meet(from)
+	in.guest.stack = stack
+	in.guest.spend(fuelForCall)
+	return &in.guest
 }
 
 // wasmPage is what linear memory is counted in, in bytes.

@@ -76,10 +76,8 @@ func linkWASI(ctx context.Context, r wazero.Runtime, m wazero.CompiledModule) er
 		b.NewFunctionBuilder().WithGoModuleFunction(api.GoModuleFunc(
 			func(ctx context.Context, m api.Module, stack []uint64) {
 				in := callerOf(ctx)
-				in.called(m)
-				in.guest.stack = stack
-				in.guest.spend(fuelForCall)
-				stack[0] = uint64(offered.call(&in.guest))
+				stack[0] = uint64(offered.call(in.called(m, stack)))
+				in.tank.Settle()
 			}), offered.params, offered.results).Export(name)
 	}
 	if _, err := b.Instantiate(ctx); err != nil {

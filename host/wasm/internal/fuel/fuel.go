@@ -40,18 +40,19 @@ type Tank struct {
 	Gauge Gauge
 	// Slice is what a guest burns between two yields.
 	Slice int64
-	// rest is what it may have beyond the slice, all what it was given.
-	rest, all int64
+	// rest is what it may have beyond the slice, all what it was given, and owed
+	// what the gauge does not know of yet.
+	rest, all, owed int64
 }
 
 // Begin gives n units to what the gauge does not know yet: a start function,
 // which finds a slice of [Slice] in it.
-func (t *Tank) Begin(n int64) { t.all, t.rest = n, n-Slice }
+func (t *Tank) Begin(n int64) { t.all, t.rest, t.owed = n, n-Slice, 0 }
 
 // Fill gives n units for a call.
 func (t *Tank) Fill(n int64) {
 	first := min(n, t.Slice)
-	t.all, t.rest = n, n-first
+	t.all, t.rest, t.owed = n, n-first, 0
 	t.Gauge.Set(api.EncodeI64(first))
 }
 
@@ -62,7 +63,7 @@ func (t *Tank) Grant(n int64) {
 }
 
 // left is what it has not burnt; below zero if it tried to burn more.
-func (t *Tank) left() int64 { return t.rest + int64(t.Gauge.Get()) } //nolint:gosec // an i64 of the ABI
+func (t *Tank) left() int64 { return t.rest + int64(t.Gauge.Get()) - t.owed } //nolint:gosec // an i64 of the ABI
 
 // Used is what was burnt of what was given.
 func (t *Tank) Used() int64 { return min(t.all-t.left(), t.all) }
@@ -74,15 +75,30 @@ func (t *Tank) Next() {
 		panic(Spent(t.all))
 	}
 	first := min(left, t.Slice)
-	t.rest = left - first
+	t.rest, t.owed = left-first, 0
 	t.Gauge.Set(api.EncodeI64(first))
 }
 
-// Spend burns n units. It panics like [Tank.Next].
+// credit is how much may be spent before the gauge is told, which costs more than
+// most of what is spent.
+const credit = 4096
+
+// Spend burns n units, at the latest when it is settled. It panics like
+// [Tank.Next].
 func (t *Tank) Spend(n int) {
-	left := int64(t.Gauge.Get()) - int64(n) //nolint:gosec // an i64 of the ABI
-	t.Gauge.Set(api.EncodeI64(left))
+	t.owed += int64(n)
+	if t.owed > credit {
+		t.Settle()
+	}
+}
+
+// Settle tells the gauge what was spent. It panics like [Tank.Next].
+func (t *Tank) Settle() {
+	left := int64(t.Gauge.Get()) - t.owed //nolint:gosec // an i64 of the ABI
 	if left < 0 {
 		t.Next()
+		return
 	}
+	t.owed = 0
+	t.Gauge.Set(api.EncodeI64(left))
 }
