@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	goruntime "runtime"
 	"strings"
 
 	"github.com/tetratelabs/wazero"
@@ -291,6 +292,11 @@ func (p *Plugin) enter(ctx context.Context, cb *host.Callback, run func(*instanc
 	in, err := m.pool.take(ctx)
 	if err != nil {
 		return err
+	}
+	if in.memory != nil {
+		goruntime.LockOSThread()
+		defer goruntime.UnlockOSThread()
+		in.memory.Watch()
 	}
 	in.begins(p, cb)
 	err = run(in)

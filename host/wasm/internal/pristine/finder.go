@@ -27,6 +27,8 @@ const (
 type Finder struct {
 	pagemap pagemap
 	using   atomic.Pointer[using]
+	// counts says that a thread's page faults are counted.
+	counts bool
 
 	mu       sync.Mutex
 	memories int
@@ -143,7 +145,10 @@ func (f *Finder) prove(way Way) error {
 		}
 	}
 	_ = read
-	return errors.Join(m.proveFound(way, written), m.proveRestored(guest), s.Close())
+	err = errors.Join(m.proveFound(way, written), m.proveRestored(guest), s.Close())
+	// Of what was neither written, page 4 was read and page 6 was not.
+	f.counts = err == nil && m.proveCounted(guest, page, 4, 6) == nil
+	return err
 }
 
 // sample is what a memory holds that ways are tried on: no two pages the same.

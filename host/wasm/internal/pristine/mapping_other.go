@@ -47,3 +47,7 @@ type pages struct{}
 func (pages) within([]byte) (from, to int) { return 0, 0 }
 
 func (m *Memory) find(Way, int) ([]pages, int, error) { return nil, 0, errors.ErrUnsupported }
+
+func (m *Memory) faults() (n int64, counted bool) { return 0, false }
+
+func (m *Memory) proveCounted([]byte, int, ...int) error { return errors.ErrUnsupported }

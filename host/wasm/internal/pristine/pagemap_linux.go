@@ -36,6 +36,7 @@ type scratch struct {
 	arg     scanArg
 	found   [256]pages
 	entries [512 * entrySize]byte
+	usage   unix.Rusage
 }
 
 // pages is a range of addresses, struct page_region of linux/fs.h.

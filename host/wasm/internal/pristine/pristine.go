@@ -41,6 +41,12 @@ type Memory struct {
 	snapshot *Snapshot
 	scratch
 
+	// known are the pages that were written, if complete; watched and before are
+	// of [Memory.Watch].
+	known             []pages
+	complete, watched bool
+	before            int64
+
 	idle      int // blocks looked at in vain since the private pages were dropped
 	unaudited int // calls since the audit
 }
@@ -143,6 +149,27 @@ func (m *Memory) Adopt(s *Snapshot) error {
 // failed there may be a hole in it that is another's by now.
 func (m *Memory) abandon() { m.reserved, m.size = nil, 0 }
 
+// Watch begins a call. Who calls it stays on one thread until [Memory.Restore]
+// (runtime.LockOSThread), and so does the guest. It saves the search: a first write
+// to a page is a page fault of the thread that writes, and where there was none the
+// pages that were written are those of the call before. Without it Restore
+// searches.
+func (m *Memory) Watch() {
+	if m.watched = m.complete && m.finder.counts; m.watched {
+		m.before, m.watched = m.faults()
+	}
+}
+
+// quiet reports whether no page was written for the first time since Watch.
+func (m *Memory) quiet() bool {
+	if !m.watched {
+		return false
+	}
+	m.watched = false
+	after, counted := m.faults()
+	return counted && after == m.before
+}
+
 // Restore makes the memory equal to its snapshot, whatever the call did to it,
 // trapped or not. With nil it is. With an error, such as [ErrGrown], it is not
 // or was not before this call, and the instance must be closed. Restore
@@ -162,7 +189,9 @@ func (m *Memory) Restore() error {
 		m.putBack(0, m.size)
 		return nil
 	}
-	if err := m.restoreFound(way); err != nil {
+	if m.quiet() {
+		m.restoreKnown()
+	} else if err := m.restoreFound(way); err != nil {
 		m.finder.doubt(way, err)
 		m.putBack(0, m.size)
 		return nil
@@ -174,14 +203,28 @@ func (m *Memory) Restore() error {
 	return nil
 }
 
+// restoreKnown copies back the pages that are known.
+func (m *Memory) restoreKnown() {
+	listed, changed := 0, 0
+	for _, r := range m.known {
+		from, to := r.within(m.reserved)
+		listed += (to - from) / block
+		changed += m.putBack(from, to)
+	}
+	m.tire(listed, changed)
+}
+
 // restoreFound copies back the pages that the kernel names.
 func (m *Memory) restoreFound(way Way) error {
 	listed, changed := 0, 0
+	m.complete = false
 	for at := 0; at < m.size; {
 		ranges, next, err := m.find(way, at)
 		if err != nil {
 			return err
 		}
+		// What is found is overwritten by another search.
+		m.known, m.complete = ranges, at == 0 && next == m.size
 		if err := inside(at, next, 0, m.size); err != nil {
 			return err
 		}
@@ -217,7 +260,7 @@ func (m *Memory) audit() error {
 	}
 	m.unaudited = 0
 	missed := m.putBack(0, m.size)
-	forget(m.reserved[:m.size])
+	m.forget()
 	if missed > 0 {
 		return fmt.Errorf("%d pages written were not found", missed)
 	}
@@ -255,8 +298,14 @@ func (m *Memory) tire(listed, changed int) {
 	m.idle += listed - changed
 	if listed > few && m.idle > patience*listed {
 		m.idle = 0
-		forget(m.reserved[:m.size])
+		m.forget()
 	}
+}
+
+// forget drops the private pages, as far as the kernel will.
+func (m *Memory) forget() {
+	forget(m.reserved[:m.size])
+	m.complete = false
 }
 
 // Snapshot is what the memory of a module's instances holds before a call. It

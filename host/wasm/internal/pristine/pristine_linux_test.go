@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"os/exec"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -170,6 +171,47 @@ func other(t *testing.T, f *Finder, file *os.File) {
 		f.pagemap.fd = was
 		file.Close()
 	})
+}
+
+// Where a call writes no page for the first time nobody is asked, and where it does
+// somebody is: by then the page map is gone, and the whole memory is compared.
+func TestWatch(t *testing.T) {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	f := finder(t, Scan)
+	m, guest := memory(t, f, 4, 0)
+	fill(guest, rand.New(rand.NewPCG(1, 1)))
+	frozen(t, m)
+	_, before := memory(t, f, 4, 0)
+	copy(before, guest)
+	page := os.Getpagesize()
+	call := func(at ...int) {
+		t.Helper()
+		m.Watch()
+		for _, p := range at {
+			guest[p*page]++
+		}
+		restore(t, m)
+		if !bytes.Equal(guest, before) {
+			t.Fatal("the memory is not as it was")
+		}
+	}
+	call(0, 7)
+	null, err := os.Open(os.DevNull)
+	if err != nil {
+		t.Fatal(err)
+	}
+	other(t, f, null)
+	for range few {
+		call(7)
+	}
+	if way, why := f.Way(); way != Scan {
+		t.Fatalf("somebody was asked where nothing was new: %s, %v", way, why)
+	}
+	call(7, 9)
+	if way, _ := f.Way(); way != Compare {
+		t.Error("nobody was asked of a page that is new")
+	}
 }
 
 // A way that fails in the middle of its life is given up, and not one call

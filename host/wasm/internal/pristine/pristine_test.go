@@ -81,7 +81,10 @@ func restore(t testing.TB, m *Memory) {
 // Invariant 7: whatever a call writes, in whatever pattern, is gone after it.
 // The larger memory takes several searches.
 func TestInvariant7_restore(t *testing.T) {
-	for _, c := range []struct{ pages, rounds uint32 }{{3, 2000}, {40, 60}} {
+	for _, c := range []struct {
+		pages, rounds uint32
+		watched       bool
+	}{{3, 2000, false}, {40, 60, false}, {3, 4000, true}, {40, 120, true}} {
 		everyWay(t, func(t *testing.T, f *Finder) {
 			random := rand.New(rand.NewPCG(7, 7))
 			m, guest := memory(t, f, c.pages, 0)
@@ -90,8 +93,19 @@ func TestInvariant7_restore(t *testing.T) {
 			// Not of Go's, which the race detector would take its time over.
 			_, want := memory(t, f, c.pages, 0)
 			copy(want, guest)
+			if c.watched {
+				runtime.LockOSThread()
+				defer runtime.UnlockOSThread()
+			}
 			for round := range c.rounds {
-				scribble(guest, random)
+				if c.watched {
+					m.Watch()
+				}
+				if c.watched && round%3 > 0 { // nothing new
+					guest[random.IntN(len(guest[:100]))]++
+				} else {
+					scribble(guest, random)
+				}
 				restore(t, m)
 				if !bytes.Equal(guest, want) {
 					t.Fatalf("round %d: the memory is not as it was", round)
