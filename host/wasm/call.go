@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"strings"
 
 	"github.com/postern/postern/host"
 	"github.com/postern/postern/host/wasm/internal/fuel"
@@ -59,7 +60,9 @@ type call struct {
 	// said is what it wrote to its standard output and error.
 	said []byte
 
-	res      host.Result
+	res host.Result
+	// texts is where the texts of the result are, one behind the other.
+	texts    strings.Builder
 	ack      *host.Answer
 	response *host.Answer
 	// broken is the first thing said wrongly that no verdict may pass over.
@@ -135,6 +138,11 @@ func (c *call) end() {
 		c.parts = c.signed[0].parts[:0]
 	}
 	clear(c.chunks)
+	for _, p := range c.views {
+		if p.view != nil {
+			p.view.Release()
+		}
+	}
 	clear(c.views)
 	clear(c.signed)
 	c.cb, c.signs, c.spoken, c.query, c.res, c.body = nobody, nil, nil, nil, host.Result{}, nil
@@ -167,6 +175,18 @@ func (c *call) finish(verdict int32) (host.Result, error) {
 		c.res.Events, c.res.Aside = nil, nil
 	}
 	return c.res, nil
+}
+
+// own copies text for the result to keep, many texts into one allocation.
+func (c *call) own(text []byte) string {
+	const some = 256
+	if c.texts.Cap()-c.texts.Len() < len(text) {
+		c.texts = strings.Builder{}
+		c.texts.Grow(max(some, len(text)))
+	}
+	start := c.texts.Len()
+	c.texts.Write(text)
+	return c.texts.String()[start:]
 }
 
 // hold reports whether n more bytes may be kept until the call ends, and counts

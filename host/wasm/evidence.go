@@ -20,9 +20,9 @@ func (c *call) prove(e host.Evidence) code {
 }
 
 func (g *guest) token() {
-	name := g.text(0)
+	name := g.in(0)
 	for _, e := range g.cb.Tokens {
-		if e.Secret == name {
+		if e.Secret == string(name) {
 			g.give(g.prove(e))
 			return
 		}
@@ -33,7 +33,7 @@ func (g *guest) token() {
 // tokenText is what a signed token speaks for. It was compared, or the plugin
 // would not run.
 func (g *guest) tokenText() {
-	text, bound := g.cb.TokenTexts[g.text(0)]
+	text, bound := g.cb.TokenTexts[string(g.in(0))]
 	if !bound {
 		g.give(denied)
 		return
@@ -43,7 +43,7 @@ func (g *guest) tokenText() {
 
 // mac finds a bound secret that makes MACs.
 func (g *guest) mac(i int) (*boundSecret, bool) {
-	s := g.plugin.secrets[g.text(i)]
+	s := g.plugin.secrets[string(g.in(i))]
 	return s, s != nil && len(s.macs) > 0
 }
 

@@ -32,7 +32,7 @@ func (g *guest) query() {
 		g.spend(read * len(raw))
 		g.call.query, _ = url.ParseQuery(raw)
 	}
-	values := g.call.query[g.text(0)]
+	values := g.call.query[string(g.in(0))]
 	if i := g.u32(2); uint64(i) < uint64(len(values)) {
 		g.give(g.out(3, []byte(values[i])))
 		return
@@ -44,7 +44,7 @@ func (g *guest) header() {
 	i := g.u32(2)
 	g.spend(len(g.cb.Headers))
 	if uint64(i) < uint64(len(g.cb.Headers)) {
-		if v, ok := g.cb.Header(g.text(0), int(i)); ok {
+		if v, ok := g.cb.Header(string(g.in(0)), int(i)); ok {
 			g.give(g.out(3, []byte(v)))
 			return
 		}
@@ -69,7 +69,7 @@ func (g *guest) headerAt() {
 }
 
 func (g *guest) setting() {
-	v, ok := g.plugin.settings[g.text(0)]
+	v, ok := g.plugin.settings[string(g.in(0))]
 	if !ok {
 		g.give(absent)
 		return
