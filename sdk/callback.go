@@ -34,7 +34,14 @@ func (cb *Callback) Decode(text string, encoding Encoding) (Bytes, error) {
 // where the header is absent or stands more than once: two parties could read
 // a repeated one differently. See [Callback.HeaderAt] for lists.
 func (cb *Callback) Header(name string) string {
-	return only(func(i int) (string, bool) { return cb.HeaderAt(name, i) })
+	if abi.Header(name, 1, nil) >= 0 {
+		return ""
+	}
+	n := abi.Header(name, 0, room())
+	if long(n) {
+		n = abi.Header(name, 0, room())
+	}
+	return taken(n)
 }
 
 // HeaderAt returns the i-th value of a header and whether there is one.
@@ -53,7 +60,11 @@ func (cb *Callback) HeaderField(i int) (name, value string, ok bool) {
 // Query returns the decoded value of a query parameter, empty where it is
 // absent or stands more than once.
 func (cb *Callback) Query(name string) string {
-	return only(func(i int) (string, bool) { return cb.QueryAt(name, i) })
+	if abi.Query(name, 1, nil) >= 0 {
+		return ""
+	}
+	text, _ := cb.QueryAt(name, 0)
+	return text
 }
 
 // QueryAt returns the i-th value of a query parameter and whether there is one.
@@ -84,8 +95,11 @@ func (cb *Callback) URL() string {
 // JSON ("201", "true"), empty where it is unset and the manifest gives no
 // default.
 func (cb *Callback) Setting(name string) string {
-	text, _ := pull(func(out []byte) int32 { return abi.Setting(name, out) })
-	return text
+	n := abi.Setting(name, room())
+	if long(n) {
+		n = abi.Setting(name, room())
+	}
+	return taken(n)
 }
 
 // Now returns when the callback was received, in milliseconds since 1970 UTC.
@@ -177,39 +191,49 @@ func index(i int) int32 {
 	return int32(i)
 }
 
-// only returns the single value of a list.
-func only(at func(i int) (string, bool)) string {
-	text, ok := at(0)
-	if !ok {
-		return ""
-	}
-	if _, repeated := at(1); repeated {
-		return ""
-	}
-	return text
-}
-
 // chunk is how much memory for texts is taken at a time: what a usual callback
 // needs of them.
 const chunk = 4096
 
-// room is where the next text goes. Texts are cut off its front and never
-// written again, which makes them strings without a copy: an allocation for
-// each costs a guest more than the call that brings it.
-var room = make([]byte, chunk)
+// texts is where the next text goes, from used on. What is there already is never
+// written again, which makes strings of it without a copy: an allocation for each
+// costs a guest more than the call that brings it.
+var (
+	texts = make([]byte, chunk)
+	used  int
+)
+
+// room is what the host may write into.
+func room() []byte { return texts[used:] }
 
 // pull gets a text from the host, once more where it is longer than the room
-// left.
+// left. What is called most spells it out: in a guest a function costs more than
+// what it does.
 func pull(call func(out []byte) int32) (string, bool) {
-	n := int(call(room))
-	if n > len(room) {
-		room = make([]byte, max(n, chunk))
-		n = int(call(room))
+	n := call(room())
+	if long(n) {
+		n = call(room())
 	}
-	if n < 0 || n > len(room) {
-		return "", false
+	return taken(n), n >= 0
+}
+
+// long reports whether a text of n bytes is longer than the room left, and makes
+// room for it.
+func long(n int32) bool {
+	if int(n) <= len(texts)-used {
+		return false
 	}
-	text := unsafe.String(unsafe.SliceData(room), n) //nolint:gosec // these bytes are never written again
-	room = room[n:]
-	return text, true
+	texts, used = make([]byte, max(int(n), chunk)), 0
+	return true
+}
+
+// taken is the text that the host has put into the room; nothing where n is a
+// code.
+func taken(n int32) string {
+	if n <= 0 || int(n) > len(texts)-used {
+		return ""
+	}
+	text := unsafe.String(&texts[used], int(n)) //nolint:gosec // these bytes are never written again
+	used += int(n)
+	return text
 }

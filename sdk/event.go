@@ -25,22 +25,17 @@ func (cb *Callback) Event(evidence Evidence) Event {
 }
 
 // Type sets what happened, "payment.succeeded". Required.
-func (e Event) Type(text string) Event { return e.need(abi.FieldType, "type", text) }
+func (e Event) Type(text string) Event { return e.need(abi.FieldType, text) }
 
 // Subject sets the transaction's id. It must come from verified bytes.
-func (e Event) Subject(text string) Event { return e.need(abi.FieldSubject, "subject", text) }
+func (e Event) Subject(text string) Event { return e.need(abi.FieldSubject, text) }
 
-// Time sets when it happened, as RFC 3339 text after the first day of 1970 and
-// before the last of 9999: with an offset these reach into years that the host
-// does not take. An event is not lost for its time: any other text, also an
-// empty one, leaves the time of receipt.
+// Time sets when it happened, as RFC 3339 text of the years 1970 to 9999 in UTC.
+// An event is not lost for its time: any other text, also an empty one, leaves
+// the time of receipt.
 func (e Event) Time(text string) Event {
-	const day = len("1970-01-01")
-	if !e.open("time") || len(text) < day || text[:day] <= "1970-01-01" || text[:day] >= "9999-12-31" {
-		return e
-	}
-	if code := abi.Set(abi.FieldTime, text); code < 0 && code != abi.Malformed && code != abi.Limit {
-		e.cb.fail("time", code)
+	if e.open("time") && text != "" {
+		e.timed(abi.Set(abi.FieldTime, text))
 	}
 	return e
 }
@@ -48,12 +43,17 @@ func (e Event) Time(text string) Event {
 // TimeMillis is Time in milliseconds since 1970 UTC. What is before 1970 or
 // after 9999 leaves the time of receipt.
 func (e Event) TimeMillis(ms int64) Event {
-	const end = 253402300800_000 // the year 10000
-	if ms < 0 || ms >= end {
-		e.open("time")
-		return e
+	if e.open("time") {
+		e.timed(abi.SetInt(abi.FieldTime, ms))
 	}
-	return e.setInt(abi.FieldTime, "time", ms)
+	return e
+}
+
+// timed takes a code for a time: what is none leaves the time of receipt.
+func (e Event) timed(code int32) {
+	if code < 0 && code != abi.Malformed && code != abi.Limit && code != abi.Absent {
+		e.cb.fail("time", code)
+	}
 }
 
 // Key appends components of the dedup key: two events of one endpoint with
@@ -63,29 +63,18 @@ func (e Event) TimeMillis(ms int64) Event {
 // event's index.
 func (e Event) Key(components ...string) Event {
 	for _, component := range components {
-		e.need(abi.FieldKey, e.keyName(), component)
+		e.cb.keyParts++
+		e.need(abi.FieldKey, component)
 	}
 	return e
 }
 
-// keyName names the next component of the key, counted from 1. Few keys have more
-// than there are names ready.
-func (e Event) keyName() string {
-	e.cb.keyParts++
-	if n := e.cb.keyParts; n <= len(keyNames) {
-		return keyNames[n-1]
-	}
-	return "key component " + Decimal(int64(e.cb.keyParts), 0)
-}
-
-var keyNames = [...]string{"key component 1", "key component 2", "key component 3", "key component 4"}
-
 // Status sets Postern's word for the transaction's state. Optional.
-func (e Event) Status(text string) Event { return e.may(abi.FieldStatus, "status", text) }
+func (e Event) Status(text string) Event { return e.may(abi.FieldStatus, text) }
 
 // ProviderStatus sets the provider's own word for it. Optional.
 func (e Event) ProviderStatus(text string) Event {
-	return e.may(abi.FieldProviderStatus, "provider status", text)
+	return e.may(abi.FieldProviderStatus, text)
 }
 
 // Amount sets an amount in plain decimal text ("15.00") with its ISO 4217
@@ -94,15 +83,31 @@ func (e Event) Amount(value, currency string) Event {
 	if value == "" && currency == "" {
 		return e
 	}
-	// The host takes only such an amount for an event; refused here, the
-	// callback is malformed and not the plugin at fault.
-	if !IsAmount(value) {
+	if value == "" {
 		e.cb.fail("amount", abi.Malformed)
 	}
-	if !IsCurrency(currency) {
+	if currency == "" {
 		e.cb.fail("currency", abi.Malformed)
 	}
-	return e.may(abi.FieldAmount, "amount", value).may(abi.FieldCurrency, "currency", currency)
+	return e.may(abi.FieldAmount, value).may(abi.FieldCurrency, currency)
+}
+
+// MapAmount is Amount of what stands at two paths in v, from host to host. See
+// [Event.Map].
+func (e Event) MapAmount(v View, value, currency string) Event {
+	if !v.valid || !e.open("amount") {
+		return e
+	}
+	amount := abi.Map(abi.FieldAmount, v.handle, value)
+	unit := abi.Map(abi.FieldCurrency, v.handle, currency)
+	switch {
+	case amount == abi.Absent && unit == abi.Absent:
+	case amount < 0:
+		e.cb.fail("amount", amount)
+	case unit < 0:
+		e.cb.fail("currency", unit)
+	}
+	return e
 }
 
 // Minor sets the amount in minor units, where the currency's scale is known.
@@ -111,24 +116,24 @@ func (e Event) Minor(units int64) Event { return e.setInt(abi.FieldMinor, "minor
 
 // MerchantRef sets the merchant's id of the transaction. Optional.
 func (e Event) MerchantRef(text string) Event {
-	return e.may(abi.FieldRefMerchant, "merchant reference", text)
+	return e.may(abi.FieldRefMerchant, text)
 }
 
 // ProviderRef sets the provider's id of the transaction. Optional.
 func (e Event) ProviderRef(text string) Event {
-	return e.may(abi.FieldRefProvider, "provider reference", text)
+	return e.may(abi.FieldRefProvider, text)
 }
 
 // BankRef sets the bank's id of the transaction. Optional.
 func (e Event) BankRef(text string) Event {
-	return e.may(abi.FieldRefBank, "bank reference", text)
+	return e.may(abi.FieldRefBank, text)
 }
 
 // Method sets how it was paid. Optional.
-func (e Event) Method(text string) Event { return e.may(abi.FieldMethod, "method", text) }
+func (e Event) Method(text string) Event { return e.may(abi.FieldMethod, text) }
 
 // Party sets who paid or was paid. Optional.
-func (e Event) Party(text string) Event { return e.may(abi.FieldParty, "party", text) }
+func (e Event) Party(text string) Event { return e.may(abi.FieldParty, text) }
 
 // Confirm says that the evidence does not cover the fact: whoever acts on the
 // event must fetch it from the provider first.
@@ -151,6 +156,7 @@ type Field int32
 const (
 	FieldSubject        = Field(abi.FieldSubject)
 	FieldTime           = Field(abi.FieldTime)
+	FieldKey            = Field(abi.FieldKey)
 	FieldProviderStatus = Field(abi.FieldProviderStatus)
 	FieldMerchantRef    = Field(abi.FieldRefMerchant)
 	FieldProviderRef    = Field(abi.FieldRefProvider)
@@ -162,26 +168,32 @@ const (
 
 // Map sets a field to what stands at path in v, from host to host: it saves
 // the way through the guest. An absent value or null leaves the field out, but
-// fails for the subject. For the time it is [Event.Time] of the text there.
+// fails for the subject and for a component of the key. For the time it is
+// [Event.Time] of the text there.
 func (e Event) Map(field Field, v View, path string) Event {
-	if field == FieldTime {
-		return e.Time(v.Text(path))
+	if field == FieldKey {
+		e.cb.keyParts++
 	}
-	name := "value of " + path
-	if !e.open(name) {
+	if !e.open("value") {
 		return e
 	}
 	code := abi.Absent
 	if v.valid {
 		code = abi.Map(int32(field), v.handle, path)
 	}
-	if code == abi.Absent && field != FieldSubject {
-		return e
-	}
 	if code < 0 {
-		e.cb.fail(name, code)
+		e.unmapped(field, path, code)
 	}
 	return e
+}
+
+func (e Event) unmapped(field Field, path string, code int32) {
+	switch {
+	case field == FieldTime:
+		e.timed(code)
+	case code != abi.Absent || field == FieldSubject || field == FieldKey:
+		e.cb.fail("value of "+path, code)
+	}
 }
 
 // SetAside keeps an item of a batch that cannot be used, with the reason why.
@@ -198,32 +210,57 @@ func (cb *Callback) SetAside(v View, path, reason string) {
 
 // open reports whether setters still speak of this event.
 func (e Event) open(what string) bool {
-	if e.index < 0 {
-		return false
-	}
-	if e.index != e.cb.events {
+	return e.index == e.cb.events && e.index >= 0 || e.closed(what)
+}
+
+// closed is false, and the failure of a setter that speaks of another event than
+// the newest.
+func (e Event) closed(what string) bool {
+	if e.index >= 0 {
 		e.cb.fail(what+" of a finished event", abi.Invalid)
-		return false
 	}
-	return true
+	return false
 }
 
-func (e Event) need(field int32, name, text string) Event {
+func (e Event) need(field int32, text string) Event {
 	if text == "" {
-		e.cb.fail(name, abi.Absent)
+		e.cb.fail(e.cb.name(field), abi.Absent)
 		return e
 	}
-	return e.may(field, name, text)
+	e.set(field, text)
+	return e
 }
 
-func (e Event) may(field int32, name, text string) Event {
-	if text == "" || !e.open(name) {
-		return e
-	}
-	if code := abi.Set(field, text); code < 0 {
-		e.cb.fail(name, code)
+func (e Event) may(field int32, text string) Event {
+	if text != "" {
+		e.set(field, text)
 	}
 	return e
+}
+
+// set sets a field of the event while setters speak of it.
+func (e Event) set(field int32, text string) {
+	if e.index != e.cb.events || e.index < 0 {
+		e.closed(e.cb.name(field))
+		return
+	}
+	if code := abi.Set(field, text); code < 0 {
+		e.cb.fail(e.cb.name(field), code)
+	}
+}
+
+// name is a field's, for operators.
+func (cb *Callback) name(field int32) string {
+	if field == abi.FieldKey {
+		return "key component " + Decimal(int64(cb.keyParts), 0)
+	}
+	return fieldNames[field]
+}
+
+var fieldNames = [...]string{
+	abi.FieldType: "type", abi.FieldSubject: "subject", abi.FieldStatus: "status", abi.FieldProviderStatus: "provider status",
+	abi.FieldAmount: "amount", abi.FieldCurrency: "currency", abi.FieldRefMerchant: "merchant reference",
+	abi.FieldRefProvider: "provider reference", abi.FieldRefBank: "bank reference", abi.FieldMethod: "method", abi.FieldParty: "party",
 }
 
 func (e Event) setInt(field int32, name string, value int64) Event {

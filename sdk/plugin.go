@@ -15,12 +15,19 @@ type Plugin struct {
 	Sign func(u *Unsigned) error
 }
 
+// callback is the one under judgement: there is one at a time, and to allocate it
+// would cost a guest more than most of what it says.
+var callback Callback
+
 // Register makes p the module's plugin. It is called once, from init.
 func Register(p Plugin) {
 	if p.Handle == nil {
 		panic("postern: a plugin needs Handle")
 	}
-	abi.HandleExport = func() int32 { return p.Handle(&Callback{}).code }
+	abi.HandleExport = func() int32 {
+		callback = Callback{}
+		return p.Handle(&callback).code
+	}
 	abi.SignExport = func() int32 {
 		if p.Sign == nil {
 			return abi.Invalid

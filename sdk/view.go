@@ -119,7 +119,11 @@ func (v View) Text(path string) string {
 	if !v.valid {
 		return ""
 	}
-	text, _ := pull(func(out []byte) int32 { return abi.Get(v.handle, path, out) })
+	n := abi.Get(v.handle, path, room())
+	if long(n) {
+		n = abi.Get(v.handle, path, room())
+	}
+	text := taken(n)
 	// The kind is a call of its own, and only these can be other than a scalar.
 	if text != "" && (text[0] == '{' || text[0] == '[') && v.Kind(path) != String {
 		return ""

@@ -119,13 +119,13 @@ func (c *call) setText(field uint32, text []byte) code {
 		return malformed
 	}
 	if field == fieldTime {
-		return setTime(d, string(text))
+		return setTime(d, text)
 	}
 	to, form := textField(d, field)
 	if to == nil {
 		return invalid
 	}
-	said := string(text)
+	said := c.own(text)
 	if form != nil && !form(said) {
 		return malformed
 	}
@@ -163,12 +163,19 @@ func textField(d *host.Draft, field uint32) (to *string, form func(string) bool)
 	return nil, nil
 }
 
-func setTime(d *host.Draft, text string) code {
-	t, err := time.Parse(time.RFC3339, text)
+func setTime(d *host.Draft, text []byte) code {
+	t, err := time.Parse(time.RFC3339, string(text))
 	if err != nil {
 		return malformed
 	}
-	d.Time = t.UTC()
+	return setInstant(d, t)
+}
+
+func setInstant(d *host.Draft, t time.Time) code {
+	if t = t.UTC(); t.Year() < 1970 || t.Year() > 9999 {
+		return malformed
+	}
+	d.Time = t
 	return ok
 }
 
@@ -185,7 +192,7 @@ func (c *call) addKey(d *host.Draft, text []byte) code {
 		c.breaks("a component of the dedup key is empty or not UTF-8")
 		return malformed
 	}
-	d.Key = append(d.Key, string(text))
+	d.Key = append(d.Key, c.own(text))
 	return ok
 }
 
@@ -201,7 +208,7 @@ func (c *call) setNumber(field uint32, value int64) code {
 	}
 	switch field {
 	case fieldTime:
-		d.Time = time.UnixMilli(value).UTC()
+		return setInstant(d, time.UnixMilli(value))
 	case fieldMinor:
 		d.Minor = &value
 	case fieldConfirm:
@@ -246,6 +253,11 @@ func (c *call) setFrom(field uint32, v *view.View, path []byte) code {
 		return absent
 	}
 	c.moves(len(text))
+	if field == fieldSubject || field == fieldKey {
+		if kind := v.Kind(path); kind == view.Object || kind == view.Array {
+			return malformed
+		}
+	}
 	return c.setText(field, text)
 }
 
@@ -270,7 +282,7 @@ func (g *guest) setAside() {
 
 // answer reads the arguments of ack and respond.
 func (g *guest) answer() (host.Answer, code) {
-	status, contentType, body := g.u32(0), g.text(1), g.in(3)
+	status, contentType, body := g.u32(0), g.own(g.in(1)), g.in(3)
 	switch {
 	case status < 200 || status > 299 || !manifest.HeaderText(contentType):
 		return host.Answer{}, invalid

@@ -113,8 +113,7 @@ func (h *host) setText(field int32, text string) int32 {
 		if err != nil {
 			return abi.Malformed
 		}
-		e.at = at
-		return 0
+		return e.setTime(at)
 	}
 	to, form := e.text(field)
 	switch {
@@ -124,6 +123,15 @@ func (h *host) setText(field int32, text string) int32 {
 		return abi.Malformed
 	}
 	*to = text
+	return 0
+}
+
+// setTime takes an instant that RFC 3339 can name, and no earlier one than 1970.
+func (e *event) setTime(at time.Time) int32 {
+	if y := at.UTC().Year(); y < 1970 || y > 9999 {
+		return abi.Malformed
+	}
+	e.at = at
 	return 0
 }
 
@@ -182,7 +190,7 @@ func (h *host) setNumber(field int32, value int64) int32 {
 	}
 	switch field {
 	case abi.FieldTime:
-		e.at = time.UnixMilli(value)
+		return e.setTime(time.UnixMilli(value))
 	case abi.FieldMinor:
 		e.Minor = &value
 	case abi.FieldConfirm:
@@ -212,6 +220,8 @@ func (h *host) setFrom(field int32, n *node) int32 {
 		return abi.Absent
 	case field == abi.FieldProviderData:
 		return h.setData(n.json)
+	case (field == abi.FieldSubject || field == abi.FieldKey) && (n.kind == abi.KindObject || n.kind == abi.KindArray):
+		return abi.Malformed
 	}
 	return h.setText(field, n.text)
 }

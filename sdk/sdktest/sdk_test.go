@@ -68,7 +68,7 @@ func say(then func(cb *postern.Callback, ev postern.Event, body postern.View)) f
 }
 
 func TestAccept_refusesAfterTheFirstFailure(t *testing.T) {
-	const body = `{"id":"1","null":null,"object":{"id":"2"},"long":"` + "%" + `"}`
+	const body = `{"id":"1","unit":"KWD","null":null,"object":{"id":"2"},"long":"` + "%" + `"}`
 	doc := strings.Replace(body, "%", strings.Repeat("x", 5000), 1)
 	for name, c := range map[string]struct {
 		detail string
@@ -101,7 +101,19 @@ func TestAccept_refusesAfterTheFirstFailure(t *testing.T) {
 		}},
 		"amount alone":  {"currency: malformed", func(_ *postern.Callback, ev postern.Event, _ postern.View) { ev.Amount("1.00", "") }},
 		"currency only": {"amount: malformed", func(_ *postern.Callback, ev postern.Event, _ postern.View) { ev.Amount("", "KWD") }},
-		"float amount":  {"amount: malformed", func(_ *postern.Callback, ev postern.Event, _ postern.View) { ev.Amount("1e2", "KWD") }},
+		"mapped amount alone": {"currency: absent", func(_ *postern.Callback, ev postern.Event, body postern.View) {
+			ev.MapAmount(body, "/id", "/absent")
+		}},
+		"mapped currency only": {"amount: absent", func(_ *postern.Callback, ev postern.Event, body postern.View) {
+			ev.MapAmount(body, "/absent", "/unit")
+		}},
+		"mapped object": {"value of /object: malformed", func(_ *postern.Callback, ev postern.Event, body postern.View) {
+			ev.Map(postern.FieldKey, body, "/object")
+		}},
+		"mapped key": {"value of /absent: absent", func(_ *postern.Callback, ev postern.Event, body postern.View) {
+			ev.Map(postern.FieldKey, body, "/absent")
+		}},
+		"float amount": {"amount: malformed", func(_ *postern.Callback, ev postern.Event, _ postern.View) { ev.Amount("1e2", "KWD") }},
 		"finished event": {"party of a finished event: out of order", func(cb *postern.Callback, ev postern.Event, _ postern.View) {
 			cb.Event(postern.Evidence{}).Type("payment.failed")
 			ev.Party("x")
@@ -163,10 +175,10 @@ func TestEvent_isNotLostForItsTime(t *testing.T) {
 		"bytes that are no text":   {"", text("2026-01-02T03:04:05\xff")},
 		"longer than a text":       {"", text("2026-01-02T03:04:05." + strings.Repeat("0", 5000) + "Z")},
 		"before 1970":              {"", text("1969-12-31T00:00:00Z")},
-		"the first day":            {"", text("1970-01-01T23:59:59Z")},
-		"the second day":           {"1970-01-02T00:00:00Z", text("1970-01-02T00:00:00Z")},
-		"the last day but one":     {"9999-12-30T23:59:59Z", text("9999-12-30T23:59:59Z")},
-		"the last day":             {"", text("9999-12-31T00:00:00Z")},
+		"the first second":         {"1970-01-01T00:00:00Z", text("1970-01-01T00:00:00Z")},
+		"before it, in UTC":        {"", text("1970-01-01T00:59:59+01:00")},
+		"the last second":          {"9999-12-31T23:59:59Z", text("9999-12-31T23:59:59Z")},
+		"after it, in UTC":         {"", text("9999-12-31T23:00:00-01:00")},
 		"far away":                 {"", text("+12026-01-02T03:04:05Z")},
 		"milliseconds before 1970": {"", millis(-1)},
 		"the first millisecond":    {"1970-01-01T00:00:00Z", millis(0)},
@@ -191,22 +203,22 @@ func TestEvent_isNotLostForItsTime(t *testing.T) {
 }
 
 func TestEvent_everyField(t *testing.T) {
-	got := judge(t, `{"id":"1","n":12.50,"list":[ 1 ]}`, say(func(cb *postern.Callback, ev postern.Event, body postern.View) {
-		ev.Subject("s").TimeMillis(1767323045007).Key("a").Key("b", "c").Status("succeeded").ProviderStatus("OK").
-			Amount(body.Text("/n"), "KWD").Minor(12500).MerchantRef("m").ProviderRef("p").BankRef("b").
+	got := judge(t, `{"id":"1","n":12.50,"unit":"KWD","list":[ 1 ]}`, say(func(cb *postern.Callback, ev postern.Event, body postern.View) {
+		ev.Subject("s").TimeMillis(1767323045007).Key("a").Key("b", "c").Map(postern.FieldKey, body, "/id").Status("succeeded").ProviderStatus("OK").
+			MapAmount(body, "/n", "/unit").Minor(12500).MerchantRef("m").ProviderRef("p").BankRef("b").
 			Method("card").Party("payer").Confirm().Sandbox().ProviderData(body, "")
 		cb.Event(postern.Evidence{}).Type("payment.notified").Confirm().
-			Map(postern.FieldSubject, body, "/id").Map(postern.FieldMethod, body, "/absent").
+			Map(postern.FieldSubject, body, "/id").Map(postern.FieldMethod, body, "/absent").MapAmount(body, "/absent", "/absent").
 			Time("2026-01-02T08:34:05.1234567+05:30").Amount("", "").Party("")
 		cb.SetAside(body, "/list", "why")
 		cb.Ack(201, "text/plain", "ok")
 	}))
 	want := `{"verdict":"accept","evidence":[{"secret":"token","value":1,"algorithm":"static-token","covers":"none"}],` +
 		`"answer":{"status":201,"content_type":"text/plain","body":"ok"},"events":[` +
-		`{"evidence":0,"type":"payment.succeeded","subject":"s","time":"2026-01-02T03:04:05.007Z","key":["a","b","c"],` +
+		`{"evidence":0,"type":"payment.succeeded","subject":"s","time":"2026-01-02T03:04:05.007Z","key":["a","b","c","1"],` +
 		`"status":"succeeded","provider_status":"OK","amount":"12.50","currency":"KWD","minor":12500,` +
 		`"references":{"merchant":"m","provider":"p","bank":"b"},"method":"card","party":"payer","confirm":true,"sandbox":true,` +
-		`"provider_data":{"id":"1","n":12.50,"list":[1]}},` +
+		`"provider_data":{"id":"1","n":12.50,"unit":"KWD","list":[1]}},` +
 		`{"evidence":-1,"type":"payment.notified","subject":"1","time":"2026-01-02T03:04:05.123Z","confirm":true}],` +
 		`"aside":[{"reason":"why","item":[1]}]}`
 	if text, err := canonical(got); err != nil || string(text) != want {
