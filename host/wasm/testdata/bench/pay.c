@@ -13,6 +13,7 @@ IMPORT(signed_body) int signed_body(int signed_bytes);
 IMPORT(signed_check) int signed_check(int signed_bytes, const char *signature, int length, int encoding);
 IMPORT(event_begin) int event_begin(int evidence);
 IMPORT(set) int set(int field, const char *text, int length);
+IMPORT(map) int map(int field, int view, const char *path, int path_length);
 IMPORT(ack) int ack(int status, const char *type, int type_length, const char *body, int body_length);
 IMPORT(reason) int reason(int why, const char *detail, int length);
 
@@ -26,39 +27,32 @@ enum {
 #define LIT(s) s, sizeof(s) - 1
 
 static char room[4096];
-static int used, failed;
-
-typedef struct { char *at; int length; } text;
-
-static text read(int v, const char *path, int path_length) {
-	text t = {room + used, get(v, path, path_length, room + used, sizeof(room) - used)};
-	if (t.length < 0 || t.length > (int)sizeof(room) - used) t.length = 0;
-	used += t.length;
-	return t;
-}
+static int failed;
 
 static void say(int field, const char *at, int length) {
-	if (length == 0 || set(field, at, length) < 0) failed = 1;
+	if (set(field, at, length) < 0) failed = 1;
 }
 
-static void say_text(int field, text t) { say(field, t.at, t.length); }
+static void say_of(int field, int v, const char *path, int path_length) {
+	if (map(field, v, path, path_length) < 0) failed = 1;
+}
 
 static int reject(int why, const char *detail, int length) {
 	reason(why, detail, length);
 	return REJECT;
 }
 
-static int same(text t, const char *s, int length) {
-	if (t.length != length) return 0;
+static int same(const char *a, int a_length, const char *b, int length) {
+	if (a_length != length) return 0;
 	for (int i = 0; i < length; i++)
-		if (t.at[i] != s[i]) return 0;
+		if (a[i] != b[i]) return 0;
 	return 1;
 }
 
 EXPORT(postern_abi) int postern_abi(void) { return 1; }
 
 EXPORT(postern_handle) int postern_handle(void) {
-	used = failed = 0;
+	failed = 0;
 	int body = view(JSON, 0);
 	if (body < 0) return reject(MALFORMED, LIT("body is not JSON"));
 	int length = header(LIT("X-Signature"), 0, room, sizeof(room));
@@ -67,20 +61,19 @@ EXPORT(postern_handle) int postern_handle(void) {
 	signed_body(covered);
 	int proof = signed_check(covered, room, length, HEX);
 	if (proof < 0) return reject(NOT_VERIFIED, LIT("X-Signature does not match"));
-	text status = read(body, LIT("/status"));
-	if (!same(status, LIT("paid"))) return reject(NOT_UNDERSTOOD, LIT("status"));
-	text id = read(body, LIT("/id"));
+	length = get(body, LIT("/status"), room, sizeof(room));
+	if (!same(room, length, LIT("paid"))) return reject(NOT_UNDERSTOOD, LIT("status"));
 	event_begin(proof);
 	say(TYPE, LIT("payment.succeeded"));
-	say_text(SUBJECT, id);
-	say_text(TIME, read(body, LIT("/paid_at")));
-	say_text(KEY, id);
+	say_of(SUBJECT, body, LIT("/id"));
+	say_of(TIME, body, LIT("/paid_at"));
+	say_of(KEY, body, LIT("/id"));
 	say(STATUS, LIT("succeeded"));
-	say_text(PROVIDER_STATUS, status);
-	say_text(AMOUNT, read(body, LIT("/amount/value")));
-	say_text(CURRENCY, read(body, LIT("/amount/currency")));
-	say_text(MERCHANT_REF, read(body, LIT("/order/reference")));
-	say_text(METHOD, read(body, LIT("/method")));
+	say(PROVIDER_STATUS, room, length);
+	say_of(AMOUNT, body, LIT("/amount/value"));
+	say_of(CURRENCY, body, LIT("/amount/currency"));
+	say_of(MERCHANT_REF, body, LIT("/order/reference"));
+	say_of(METHOD, body, LIT("/method"));
 	if (failed) return reject(MALFORMED, LIT("a field"));
 	ack(200, LIT("application/json"), LIT("{\"received\":true}"));
 	return ACCEPT;
