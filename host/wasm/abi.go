@@ -7,9 +7,9 @@ import (
 
 	"github.com/tetratelabs/wazero"
 	"github.com/tetratelabs/wazero/api"
-)
 
-const abiModule = "postern1"
+	"github.com/postern/postern/host/wasm/internal/abi"
+)
 
 // code is a result code of the ABI.
 type code int32
@@ -97,7 +97,7 @@ func callerOf(ctx context.Context) *instance {
 
 // linkABI offers every served function to the guests of a runtime.
 func linkABI(ctx context.Context, r wazero.Runtime) error {
-	b := r.NewHostModuleBuilder(abiModule)
+	b := r.NewHostModuleBuilder(abi.Module)
 	for name, f := range functions {
 		if f.call == nil {
 			continue
@@ -108,7 +108,7 @@ func linkABI(ctx context.Context, r wazero.Runtime) error {
 				in := callerOf(ctx)
 				run(in.called(m, stack))
 				in.tank.Settle()
-			}), f.params, f.results).Export(name)
+			}), f.Params, f.Results).Export(name)
 	}
 	if _, err := b.Instantiate(ctx); err != nil {
 		return fmt.Errorf("offer the ABI: %w", err)
@@ -126,7 +126,7 @@ func ints(n int) []api.ValueType {
 
 // takes is a function of n i32 that returns an i32.
 func takes(n int, call func(g *guest)) function {
-	return function{signature{ints(n), ints(1)}, call}
+	return function{signature{Params: ints(n), Results: ints(1)}, call}
 }
 
 // functions is the ABI: docs/plugin-abi.md §4 to §9, in its order.
@@ -139,8 +139,8 @@ var functions = map[string]function{
 	"header":    takes(5, (*guest).header),
 	"header_at": takes(4, (*guest).headerAt),
 	"setting":   takes(4, (*guest).setting),
-	"now":       {signature{nil, []api.ValueType{i64}}, (*guest).now},
-	"log":       {signature{ints(3), nil}, (*guest).log},
+	"now":       {signature{Results: []api.ValueType{i64}}, (*guest).now},
+	"log":       {signature{Params: ints(3)}, (*guest).log},
 
 	"bytes":   takes(3, (*guest).bytesOf),
 	"hash":    takes(4, (*guest).hash),
@@ -153,7 +153,7 @@ var functions = map[string]function{
 	"reason":      takes(3, (*guest).reason),
 	"event_begin": takes(1, (*guest).eventBegin),
 	"set":         takes(3, (*guest).set),
-	"set_i64":     {signature{[]api.ValueType{i32, i64}, ints(1)}, (*guest).setInt},
+	"set_i64":     {signature{Params: []api.ValueType{i32, i64}, Results: ints(1)}, (*guest).setInt},
 	"map":         takes(4, (*guest).mapField),
 	"set_aside":   takes(5, (*guest).setAside),
 	"ack":         takes(5, (*guest).ack),
@@ -177,7 +177,7 @@ var functions = map[string]function{
 	"out_header": takes(4, (*guest).outHeader),
 	"out_body":   takes(2, (*guest).outBody),
 
-	"events":     {signature{nil, ints(1)}, nil},
+	"events":     {signature{Results: ints(1)}, nil},
 	"event_view": takes(1, nil),
 	"annotate":   takes(5, nil),
 }

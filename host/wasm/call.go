@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/postern/postern/host"
+	"github.com/postern/postern/host/wasm/internal/abi"
 	"github.com/postern/postern/host/wasm/internal/fuel"
 	"github.com/postern/postern/host/wasm/internal/view"
 )
@@ -153,7 +154,7 @@ func (c *call) end() {
 func (c *call) finish(verdict int32) (host.Result, error) {
 	c.res.Verdict = host.Verdict(verdict) //nolint:gosec // an unknown one falls through the switch
 	if verdict < int32(host.Accept) || verdict > int32(host.Reject) {
-		return host.Result{}, fmt.Errorf("%s returned %d, which is no verdict", exportHandle, verdict)
+		return host.Result{}, fmt.Errorf("%s returned %d, which is no verdict", abi.ExportHandle, verdict)
 	}
 	if c.broken != "" && c.res.Verdict == host.Accept {
 		c.res.Verdict, c.res.Reason, c.res.Detail = host.Reject, host.Malformed, c.broken

@@ -1,115 +1,59 @@
 package wasm
 
 import (
-	"errors"
 	"fmt"
-	"maps"
-	"slices"
 
-	"github.com/tetratelabs/wazero"
 	"github.com/tetratelabs/wazero/api"
+
+	"github.com/postern/postern/host/wasm/internal/abi"
+	"github.com/postern/postern/host/wasm/internal/manifest"
 )
 
-// The exports of a guest.
-const (
-	exportABI        = "postern_abi"
-	exportHandle     = "postern_handle"
-	exportSign       = "postern_sign"
-	exportInitialize = "_initialize"
-	exportMemory     = "memory"
-)
+// MaxSize is how large a module may be, in bytes: compiling costs about 0.3 s a
+// MiB.
+const MaxSize = 32 << 20
 
-// abiVersion is what postern_abi returns.
-const abiVersion = 1
-
-type signature struct{ params, results []api.ValueType }
-
-func (s signature) String() string {
-	return fmt.Sprintf("%v -> %v", names(s.params), names(s.results))
-}
-
-func names(types []api.ValueType) []string {
-	out := make([]string, len(types))
-	for i, t := range types {
-		out[i] = api.ValueTypeName(t)
-	}
-	return out
-}
-
-func signatureOf(f api.FunctionDefinition) signature {
-	return signature{f.ParamTypes(), f.ResultTypes()}
-}
-
-func (s signature) equal(o signature) bool {
-	return slices.Equal(s.params, o.params) && slices.Equal(s.results, o.results)
-}
+type signature = abi.Signature
 
 var (
 	i32 = api.ValueTypeI32
 	i64 = api.ValueTypeI64
-
-	exports = map[string]signature{
-		exportABI:        {results: []api.ValueType{i32}},
-		exportHandle:     {results: []api.ValueType{i32}},
-		exportSign:       {results: []api.ValueType{i32}},
-		exportInitialize: {},
-	}
 )
 
-// checkModule compares names and signatures of everything the module imports
-// and exports with the ABI, and reports all that is wrong.
-func checkModule(m wazero.CompiledModule) error {
-	var wrong []error
-	exported := m.ExportedFunctions()
-	for _, name := range slices.Sorted(maps.Keys(exports)) {
-		want := exports[name]
-		f, ok := exported[name]
-		switch {
-		case !ok && (name == exportABI || name == exportHandle):
-			wrong = append(wrong, fmt.Errorf("it does not export %s: it is no plugin for the ABI %s", name, abiModule))
-		case ok && !signatureOf(f).equal(want):
-			wrong = append(wrong, fmt.Errorf("its export %s is %v, must be %v", name, signatureOf(f), want))
-		}
+// Fault is the error of a module that did not pass a step: its size, format, ABI,
+// imports, manifest, metering or goldens.
+type Fault = abi.Fault
+
+// Inspect checks a module as far as that goes without compiling it and returns
+// what it says of itself: its size, its format, what it exports and imports, and
+// its manifest, in this order. The error is a [*Fault], and joins what is wrong
+// with one step.
+func Inspect(code []byte) (*Manifest, error) {
+	if len(code) > MaxSize {
+		return nil, abi.At(abi.Size, fmt.Errorf("it has %d bytes, the limit is %d: build it smaller, without debugging information", len(code), MaxSize))
 	}
-	if _, ok := m.ExportedMemories()[exportMemory]; !ok || len(m.ExportedMemories()) != 1 {
-		wrong = append(wrong, fmt.Errorf("it must export one memory, called %s", exportMemory))
+	if err := abi.Check(code, offer); err != nil {
+		return nil, err
 	}
-	if len(m.ImportedMemories()) > 0 {
-		wrong = append(wrong, errors.New("it imports a memory; a guest owns its memory"))
-	}
-	for _, f := range m.ImportedFunctions() {
-		if err := checkImport(f); err != nil {
-			wrong = append(wrong, err)
-		}
-	}
-	return errors.Join(wrong...)
+	m, err := manifest.Of(code, serves)
+	return m, abi.At(abi.Manifest, err)
 }
 
-func checkImport(f api.FunctionDefinition) error {
-	module, name, _ := f.Import()
+// offer is [abi.Offer]: the functions of the ABI and the sealed ones of WASI.
+func offer(module, name string, got signature) (signature, error) {
 	switch module {
 	case wasiModule:
-		return checkSignature(f, wasiFor(name, f).signature)
-	case abiModule:
+		return wasiFor(name, got.Params).signature, nil
+	case abi.Module:
 	default:
-		return fmt.Errorf("it imports %s.%s: only %s and the sealed %s are offered", module, name, abiModule, wasiModule)
+		return signature{}, fmt.Errorf("it imports %s.%s: only %s and the sealed %s are offered", module, name, abi.Module, wasiModule)
 	}
 	known, ok := functions[name]
 	if !ok {
-		return fmt.Errorf("it imports %s.%s, which the ABI does not have", module, name)
+		return signature{}, fmt.Errorf("it imports %s.%s, which the ABI does not have", module, name)
 	}
 	if known.call == nil {
-		return fmt.Errorf("it imports %s.%s, which this version of Postern does not serve yet", module, name)
+		return signature{}, fmt.Errorf("it imports %s.%s, which this version of Postern does not serve yet", module, name)
 	}
-	return checkSignature(f, known.signature)
-}
-
-// checkSignature keeps a host function from looking for arguments that the
-// guest never gave.
-func checkSignature(f api.FunctionDefinition, want signature) error {
-	if got := signatureOf(f); !got.equal(want) {
-		module, name, _ := f.Import()
-		return fmt.Errorf("its import %s.%s is %v, must be %v", module, name, got, want)
-	}
-	return nil
+	return known.signature, nil
 }

@@ -238,7 +238,7 @@ func newPuppeteer(t testing.TB) *puppeteer {
 	p := &puppeteer{}
 	r := newRuntime(t, Options{Instances: 1, Log: slog.New(slog.NewTextHandler(&p.lines, nil))})
 	var err error
-	if p.module, err = r.load(context.Background(), packed(t, "zoo/puppet", puppetManifest)); err != nil {
+	if p.module, err = r.LoadCode(context.Background(), packed(t, "zoo/puppet", puppetManifest)); err != nil {
 		t.Fatal(err)
 	}
 	p.honest, p.signs = p.bind(t, false), p.bind(t, true)

@@ -15,6 +15,7 @@ import (
 	"github.com/tetratelabs/wazero/sys"
 
 	"github.com/postern/postern/host"
+	"github.com/postern/postern/host/wasm/internal/abi"
 	"github.com/postern/postern/host/wasm/internal/fuel"
 	"github.com/postern/postern/host/wasm/internal/pristine"
 )
@@ -150,8 +151,8 @@ func (in *instance) restoreGlobals() {
 // find looks the entry points up. Each has a stack of its own, which a deep
 // recursion leaves large: looked up again it is small.
 func (in *instance) find() {
-	in.handle = in.api.ExportedFunction(exportHandle)
-	in.sign = in.api.ExportedFunction(exportSign)
+	in.handle = in.api.ExportedFunction(abi.ExportHandle)
+	in.sign = in.api.ExportedFunction(abi.ExportSign)
 }
 
 // deep is what a call must burn, at least, to have made the stack large.
@@ -207,17 +208,17 @@ func (in *instance) trap(err error) error {
 }
 
 func (in *instance) begin() error {
-	if initialize := in.api.ExportedFunction(exportInitialize); initialize != nil {
+	if initialize := in.api.ExportedFunction(abi.ExportInitialize); initialize != nil {
 		if _, err := in.run(initialize); err != nil {
-			return fmt.Errorf("%s: %w", exportInitialize, err)
+			return fmt.Errorf("%s: %w", abi.ExportInitialize, err)
 		}
 	}
-	speaks, err := in.run(in.api.ExportedFunction(exportABI))
+	speaks, err := in.run(in.api.ExportedFunction(abi.ExportABI))
 	if err != nil {
 		return err
 	}
-	if speaks != abiVersion {
-		return fmt.Errorf("%s returned %d, must be %d", exportABI, speaks, abiVersion)
+	if speaks != abi.Version {
+		return fmt.Errorf("%s returned %d, must be %d", abi.ExportABI, speaks, abi.Version)
 	}
 	return nil
 }

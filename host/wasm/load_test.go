@@ -10,6 +10,7 @@ import (
 
 	"github.com/tetratelabs/wazero/api"
 
+	"github.com/postern/postern/host/wasm/internal/abi"
 	about "github.com/postern/postern/host/wasm/internal/manifest"
 )
 
@@ -93,11 +94,12 @@ func TestLoad_refusesWithFileAndReason(t *testing.T) {
 		code func(*testing.T) []byte
 		want []string
 	}{
-		"not wasm":  {raw("#!/bin/sh"), []string{"not a core WebAssembly module"}},
-		"cut short": {raw("\x00asm\x01\x00\x00\x00\x00\xff\xff\xff\xff\x0f"), []string{"not a core WebAssembly module"}},
+		"not wasm":  {raw("#!/bin/sh"), []string{"not a core WebAssembly module", "give the .wasm file"}},
+		"cut short": {raw("\x00asm\x01\x00\x00\x00\x00\xff\xff\xff\xff\x0f"), []string{"has 4294967295 bytes and the file ends after 0 of them: it was cut short, copy or build it again"}},
 		// Four billion bodies in five bytes: the engine would ask for 81 GB.
 		"says it is huge": {func(*testing.T) []byte {
-			code := "\x00asm\x01\x00\x00\x00" + "\x01\x04\x01\x60\x00\x00" + "\x03\x02\x01\x00" + "\x0a\x05\xff\xff\xff\xff\x0f"
+			code := "\x00asm\x01\x00\x00\x00" + "\x01\x05\x01\x60\x00\x01\x7f" + "\x03\x03\x02\x00\x00" + "\x05\x03\x01\x00\x01" +
+				"\x07\x29\x03\x06memory\x02\x00\x0bpostern_abi\x00\x00\x0epostern_handle\x00\x01" + "\x0a\x05\xff\xff\xff\xff\x0f"
 			return append([]byte(code), section(sectionManifest, tokenManifest)...)
 		}, []string{"malformed module"}},
 		"no manifest": {func(t *testing.T) []byte {
@@ -181,7 +183,7 @@ func TestABITable(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var abi struct {
+	var table struct {
 		Module  string
 		Exports []struct {
 			Name            string
@@ -195,11 +197,11 @@ func TestABITable(t *testing.T) {
 		}
 		Codes map[string]code
 	}
-	if err := json.Unmarshal(text, &abi); err != nil {
+	if err := json.Unmarshal(text, &table); err != nil {
 		t.Fatal(err)
 	}
-	if abi.Module != abiModule || len(abi.Functions) != len(functions) {
-		t.Errorf("module %s with %d functions, want %s with %d", abiModule, len(functions), abi.Module, len(abi.Functions))
+	if table.Module != abi.Module || len(table.Functions) != len(functions) {
+		t.Errorf("module %s with %d functions, want %s with %d", table.Module, len(table.Functions), abi.Module, len(table.Functions))
 	}
 	types := map[string]api.ValueType{"i32": i32, "i64": i64}
 	as := func(names []string) []api.ValueType {
@@ -209,21 +211,21 @@ func TestABITable(t *testing.T) {
 		}
 		return out
 	}
-	for _, want := range abi.Functions {
+	for _, want := range table.Functions {
 		got, ok := functions[want.Name]
-		if !ok || !got.equal(signature{as(want.Params), as(want.Results)}) || (got.call != nil) != want.Served {
+		if !ok || !got.Equal(signature{Params: as(want.Params), Results: as(want.Results)}) || (got.call != nil) != want.Served {
 			t.Errorf("%s: %v served %v, want %v -> %v served %v", want.Name, got.signature, got.call != nil, want.Params, want.Results, want.Served)
 		}
 	}
-	for _, want := range abi.Exports {
-		if got, ok := exports[want.Name]; ok && !got.equal(signature{as(want.Params), as(want.Results)}) {
+	for _, want := range table.Exports {
+		if got, ok := abi.Exports[want.Name]; ok && !got.Equal(signature{Params: as(want.Params), Results: as(want.Results)}) {
 			t.Errorf("export %s: %v, want %v -> %v", want.Name, got, want.Params, want.Results)
 		}
 	}
 	want := map[string]code{"ABSENT": absent, "MALFORMED": malformed, "DENIED": denied, "UNVERIFIED": unverified, "LIMIT": overLimit, "INVALID": invalid}
 	for name, c := range want {
-		if abi.Codes[name] != c {
-			t.Errorf("%s = %d, want %d", name, c, abi.Codes[name])
+		if table.Codes[name] != c {
+			t.Errorf("%s = %d, want %d", name, c, table.Codes[name])
 		}
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"github.com/tetratelabs/wazero"
 	"github.com/tetratelabs/wazero/api"
 
+	"github.com/postern/postern/host/wasm/internal/abi"
 	"github.com/postern/postern/host/wasm/internal/golden"
 	"github.com/postern/postern/host/wasm/internal/pristine"
 	"github.com/postern/postern/host/wasm/internal/proof"
@@ -47,11 +48,11 @@ func (m *Module) Version() string { return m.version }
 func (r *Runtime) start(ctx context.Context, like Module, code []byte) (*Module, error) {
 	goldens, err := golden.Of(code)
 	if err != nil {
-		return nil, err
+		return nil, abi.At(abi.Goldens, err)
 	}
 	metered, err := r.meter(ctx, code)
 	if err != nil {
-		return nil, err
+		return nil, abi.At(abi.Metering, err)
 	}
 	m, err := up(ctx, like, metered, wazero.NewRuntimeConfig().WithCompilationCache(r.cache), goldens)
 	if err != nil {
@@ -59,7 +60,7 @@ func (r *Runtime) start(ctx context.Context, like Module, code []byte) (*Module,
 	}
 	if !metered.Proven {
 		if err := r.prove(ctx, m, goldens); err != nil {
-			return nil, errors.Join(err, m.close(ctx))
+			return nil, errors.Join(abi.At(abi.Goldens, err), m.close(ctx))
 		}
 	}
 	return m, nil
@@ -90,7 +91,7 @@ func (m *Module) up(ctx context.Context, goldens []Golden) error {
 	if m.compiled, err = m.runtime.CompileModule(ctx, m.metered.Code); err != nil {
 		return fmt.Errorf("compile: %w", err)
 	}
-	_, m.signs = m.compiled.ExportedFunctions()[exportSign]
+	_, m.signs = m.compiled.ExportedFunctions()[abi.ExportSign]
 	if err := linkABI(ctx, m.runtime); err != nil {
 		return err
 	}

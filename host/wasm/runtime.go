@@ -15,7 +15,6 @@ import (
 
 	"github.com/tetratelabs/wazero"
 
-	"github.com/postern/postern/host/wasm/internal/manifest"
 	"github.com/postern/postern/host/wasm/internal/pristine"
 )
 
@@ -24,8 +23,6 @@ const (
 	// defaultPages is 16 MiB of linear memory: Go's toolchain needs 3 to 10.
 	defaultPages = 256
 	defaultWait  = 250 * time.Millisecond
-	// maxModule bounds a module's size: compiling costs about 0.3 s a MiB.
-	maxModule = 32 << 20
 )
 
 // Options of a [Runtime]. The zero value is ready for use.
@@ -141,18 +138,17 @@ func (r *Runtime) Load(ctx context.Context, file string) (*Module, error) {
 	if err != nil {
 		return nil, fmt.Errorf("load plugin: %w", err)
 	}
-	m, err := r.load(ctx, code)
+	m, err := r.LoadCode(ctx, code)
 	if err != nil {
 		return nil, fmt.Errorf("load plugin %s: %w", file, err)
 	}
 	return m, nil
 }
 
-func (r *Runtime) load(ctx context.Context, code []byte) (*Module, error) {
-	if len(code) > maxModule {
-		return nil, fmt.Errorf("it has %d bytes, the limit is %d", len(code), maxModule)
-	}
-	manifest, err := manifest.Of(code, serves)
+// LoadCode is Load of a module that has been read. The error is a [*Fault] where it
+// is the module's own, and the code stays the caller's.
+func (r *Runtime) LoadCode(ctx context.Context, code []byte) (*Module, error) {
+	manifest, err := Inspect(code)
 	if err != nil {
 		return nil, err
 	}

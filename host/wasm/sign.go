@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"github.com/postern/postern/host"
+	"github.com/postern/postern/host/wasm/internal/abi"
 	"github.com/postern/postern/host/wasm/internal/codec"
 	"github.com/postern/postern/host/wasm/internal/manifest"
 	"github.com/postern/postern/host/wasm/internal/manifest/secret"
@@ -32,7 +33,7 @@ func (p *Plugin) Sign(ctx context.Context, cb *host.Callback) (*host.Callback, e
 			in.guest.signs, in.guest.spoken = &out, spoken
 			result, err := in.run(in.sign)
 			if err == nil && result != 0 {
-				err = fmt.Errorf("%s returned %d", exportSign, result)
+				err = fmt.Errorf("%s returned %d", abi.ExportSign, result)
 			}
 			return err
 		}); err != nil {

@@ -39,7 +39,7 @@ var sealed = map[string]wasiFunction{
 	"fd_write":          errno(ints(4), (*guest).standardError),
 	"poll_oneoff":       errno(ints(4), (*guest).waitVirtually),
 	"sched_yield":       errno(nil, func(*guest) uint32 { return errnoSuccess }),
-	"proc_exit": {signature{ints(1), nil}, func(g *guest) uint32 {
+	"proc_exit": {signature{Params: ints(1)}, func(g *guest) uint32 {
 		panic(fmt.Errorf("it exited with status %d", g.u32(0)))
 	}},
 }
@@ -51,20 +51,20 @@ type wasiFunction struct {
 
 // errno is a function that returns an error number.
 func errno(params []api.ValueType, call func(g *guest) uint32) wasiFunction {
-	return wasiFunction{signature{params, ints(1)}, call}
+	return wasiFunction{signature{Params: params, Results: ints(1)}, call}
 }
 
-// wasiFor is what a guest gets that imports f: a sealed function with its own
+// wasiFor is what a guest gets that imports name: a sealed function with its own
 // signature, and of any other, whatever it takes, an error number.
-func wasiFor(name string, f api.FunctionDefinition) wasiFunction {
+func wasiFor(name string, params []api.ValueType) wasiFunction {
 	if served, ok := sealed[name]; ok {
 		return served
 	}
-	return errno(f.ParamTypes(), refusal(name))
+	return errno(params, refusal(name))
 }
 
 // linkWASI offers a guest the functions of WASI that it imports: the sealed
-// ones, and for any other an error. [checkModule] has compared the signatures.
+// ones, and for any other an error. [Inspect] has compared the signatures.
 func linkWASI(ctx context.Context, r wazero.Runtime, m wazero.CompiledModule) error {
 	b := r.NewHostModuleBuilder(wasiModule)
 	for _, f := range m.ImportedFunctions() {
@@ -72,13 +72,13 @@ func linkWASI(ctx context.Context, r wazero.Runtime, m wazero.CompiledModule) er
 		if module != wasiModule {
 			continue
 		}
-		offered := wasiFor(name, f)
+		offered := wasiFor(name, f.ParamTypes())
 		b.NewFunctionBuilder().WithGoModuleFunction(api.GoModuleFunc(
 			func(ctx context.Context, m api.Module, stack []uint64) {
 				in := callerOf(ctx)
 				stack[0] = uint64(offered.call(in.called(m, stack)))
 				in.tank.Settle()
-			}), offered.params, offered.results).Export(name)
+			}), offered.Params, offered.Results).Export(name)
 	}
 	if _, err := b.Instantiate(ctx); err != nil {
 		return fmt.Errorf("offer the sealed WASI: %w", err)

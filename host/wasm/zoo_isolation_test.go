@@ -20,7 +20,7 @@ import (
 func zooPlugin(t *testing.T, guest string, o Options) *Plugin {
 	t.Helper()
 	o.Instances = 1
-	m, err := newRuntime(t, o).load(t.Context(), zooPacked(t, guest))
+	m, err := newRuntime(t, o).LoadCode(t.Context(), zooPacked(t, guest))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -182,7 +182,7 @@ func TestZoo_noHostFunctionCallsBack(t *testing.T) {
 		t.Errorf("guests are entered in %q, want %q", found, want)
 	}
 	for name, f := range functions {
-		for _, v := range append(slices.Clone(f.params), f.results...) {
+		for _, v := range append(slices.Clone(f.Params), f.Results...) {
 			if v != i32 && v != i64 {
 				t.Errorf("%s takes or gives something else than a number", name)
 			}

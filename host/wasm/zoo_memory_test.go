@@ -71,11 +71,11 @@ func devour(t *testing.T, i int) {
 	o.Fuel, o.CacheDir = 0, t.TempDir()
 	z := newZoo(t, o)
 	honest(t, z.other)
-	m, err := z.runtime.load(t.Context(), z.code(t, g.guest))
+	m, err := z.runtime.LoadCode(t.Context(), z.code(t, g.guest))
 	before := highest(t)
 	if err != nil {
 		// The one that is refused does its harm, if any, in being loaded.
-		_, err = z.runtime.load(t.Context(), z.code(t, g.guest))
+		_, err = z.runtime.LoadCode(t.Context(), z.code(t, g.guest))
 		t.Logf("grew by %d: %v", (status(t, "VmHWM")-before)>>10, err)
 		return
 	}

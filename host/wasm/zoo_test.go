@@ -17,6 +17,7 @@ import (
 	"github.com/tetratelabs/wazero/api"
 
 	"github.com/postern/postern/host"
+	"github.com/postern/postern/host/wasm/internal/abi"
 )
 
 // The zoo: hostile guests, each in testdata/zoo with what it attacks in its
@@ -98,7 +99,7 @@ func codes(all ...code) string {
 // run loads a guest and judges its body, and says what is not as it must be.
 func (s *specimen) run(t *testing.T, z *zoo) (wrong string, p *Plugin) {
 	t.Helper()
-	m, err := z.runtime.load(t.Context(), z.code(t, s.guest))
+	m, err := z.runtime.LoadCode(t.Context(), z.code(t, s.guest))
 	switch {
 	case s.refused != "" && (err == nil || !strings.Contains(err.Error(), s.refused)):
 		return fmt.Sprintf("load = %v, want it refused: %q", err, s.refused), nil
@@ -187,7 +188,7 @@ func newZoo(t *testing.T, o Options) *zoo {
 	z := &zoo{}
 	o.Instances, o.Log = 1, slog.New(slog.NewTextHandler(&z.lines, nil))
 	z.runtime = newRuntime(t, o)
-	m, err := z.runtime.load(t.Context(), zooPacked(t, "counter"))
+	m, err := z.runtime.LoadCode(t.Context(), zooPacked(t, "counter"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -210,7 +211,7 @@ func (z *zoo) code(t *testing.T, guest string) []byte {
 		body = append(body, bytes.Repeat([]byte("x"), n)...)
 		return append(append(append(code, 11), uleb(len(body))...), body...)
 	case "size":
-		return append(code, section("padding", strings.Repeat("x", maxModule))...)
+		return append(code, section("padding", strings.Repeat("x", MaxSize))...)
 	}
 	return code
 }
@@ -235,7 +236,7 @@ func TestZoo(t *testing.T) {
 func (m *Module) imports(function string) bool {
 	return slices.ContainsFunc(m.compiled.ImportedFunctions(), func(f api.FunctionDefinition) bool {
 		module, name, _ := f.Import()
-		return module == abiModule && name == function
+		return module == abi.Module && name == function
 	})
 }
 

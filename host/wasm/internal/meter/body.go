@@ -102,7 +102,7 @@ func (f *function) bounded() {
 // stack, which holds its values, in words of eight bytes.
 func (f *function) entry() uint64 {
 	results := f.m.types[f.m.functions[f.index]].results
-	return weightEntry + f.locals + uint64(word(results)) + uint64(word(len(f.b)))/bytesOfEntry
+	return weightEntry + f.locals + uint64(word(len(results))) + uint64(word(len(f.b)))/bytesOfEntry
 }
 
 // begin opens a segment at the next instruction.

@@ -17,9 +17,11 @@ func (m *module) readExports() error {
 		}
 		kind := r.byte()
 		m.body = append(m.body, r.b[from:r.at]...)
+		of := offer{name: name, kind: kind}
 		switch kind {
 		case 0:
-			m.body = uleb(m.body, m.function(r))
+			of.function = r.below(len(m.functions), "function")
+			m.body = uleb(m.body, m.shifted(of.function))
 		case 1:
 			m.body = uleb(m.body, r.below(m.tables, "table"))
 		case 2:
@@ -31,6 +33,7 @@ func (m *module) readExports() error {
 		default:
 			r.fail("export %d is of kind %d", i, kind)
 		}
+		m.given = append(m.given, of)
 		m.exports++
 	})
 	m.prefix = base + strings.Repeat(".", longest+1)

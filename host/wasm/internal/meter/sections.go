@@ -42,15 +42,19 @@ const header = "\x00asm\x01\x00\x00\x00"
 func (m *module) split(b []byte) error {
 	if !bytes.HasPrefix(b, []byte(header)) {
 		if len(b) >= 8 && bytes.HasPrefix(b, []byte(header[:4])) && b[6] != 0 {
-			return &Refused{Unknown, "a component, not a core module"}
+			return &Refused{Unknown, "a component, not a core module; build one for wasip1, not wasip2"}
 		}
-		return fmt.Errorf("%w: it is no WebAssembly module of version 1", ErrMalformed)
+		return fmt.Errorf("%w: not a core WebAssembly module, whose first bytes are \\0asm and version 1; give the .wasm file that was built", ErrMalformed)
 	}
 	r := &reader{b: b, at: len(header)}
 	next := 0
 	for r.more() {
 		id := r.byte()
-		body := r.bytes(r.u32())
+		n := r.u32()
+		if left := len(b) - r.at; r.err == nil && int64(n) > int64(left) {
+			r.fail("a section has %d bytes and the file ends after %d of them: it was cut short, copy or build it again", n, left)
+		}
+		body := r.bytes(n)
 		switch {
 		case r.err != nil:
 		case id == secCustom:
@@ -109,7 +113,7 @@ func (m *module) vector(id byte, limit int, each func(r *reader, i int)) error {
 	return r.err
 }
 
-// readTypes keeps of each type how many parameters it has.
+// readTypes keeps each type.
 func (m *module) readTypes() error {
 	return m.vector(secType, maxTypes, func(r *reader, i int) {
 		switch form := r.byte(); form {
@@ -119,16 +123,19 @@ func (m *module) readTypes() error {
 		default:
 			r.fail("type %d has form %#x", i, form)
 		}
-		var n [2]int
-		for k := range n {
-			if n[k] = r.count(); n[k] > maxParams {
-				r.refuse(CompileBomb, "type %d has %d parameters or results, the limit is %d", i, n[k], maxParams)
+		var of [2][]byte
+		for k := range of {
+			n := r.count()
+			if n > maxParams {
+				r.refuse(CompileBomb, "type %d has %d parameters or results, the limit is %d", i, n, maxParams)
 			}
-			for range n[k] {
+			from := r.at
+			for range n {
 				r.valueType()
 			}
+			of[k] = r.b[from:r.at]
 		}
-		m.types = append(m.types, signature{params: n[0], results: n[1]})
+		m.types = append(m.types, signature{params: of[0], results: of[1]})
 	})
 }
 
@@ -162,6 +169,7 @@ func (m *module) readImports() error {
 		switch kind := r.byte(); kind {
 		case 0:
 			m.functions = append(m.functions, r.below(len(m.types), "type"))
+			m.taken = append(m.taken, Import{Module: string(module), Name: string(name)})
 			m.imported++
 		case 1, 2, 3:
 			r.refuse(ImportedState, "import %d, %.40q of %.40q, is a %s", i, name, module, [...]string{"table", "memory", "global"}[kind-1])

@@ -5,7 +5,9 @@ import (
 	"strconv"
 )
 
-type signature struct{ params, results int }
+// signature has the types of a function's parameters and results, in the bytes of
+// the module.
+type signature struct{ params, results []byte }
 
 // module is what the pass knows of the module that it rewrites.
 type module struct {
@@ -19,7 +21,9 @@ type module struct {
 	memories    int
 	globals     int
 	mutable     []int
-	hostInTable bool // an imported function may stand in a table
+	hostInTable bool     // an imported function may stand in a table
+	taken       []Import // where and what, without their signatures
+	given       []offer
 	exports     int
 	prefix      string
 	elements    int
@@ -47,10 +51,8 @@ func rewrite(code []byte, o Options) (*Module, error) {
 	if err := m.split(code); err != nil {
 		return nil, err
 	}
-	for _, read := range []func() error{m.readTypes, m.readImports, m.readFunctions, m.readTables, m.readMemory, m.readDataCount} {
-		if err := read(); err != nil {
-			return nil, err
-		}
+	if err := m.readHead(); err != nil {
+		return nil, err
 	}
 	m.out = append(make([]byte, 0, len(code)+len(code)/4+256), header...)
 	for _, id := range order {
@@ -71,6 +73,16 @@ func rewrite(code []byte, o Options) (*Module, error) {
 		out.Globals = append(out.Globals, m.prefix+strconv.Itoa(i))
 	}
 	return out, nil
+}
+
+// readHead reads the sections that others speak of.
+func (m *module) readHead() error {
+	for _, read := range []func() error{m.readTypes, m.readImports, m.readFunctions, m.readTables, m.readMemory, m.readDataCount} {
+		if err := read(); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // put writes a section of a head and a body.
@@ -220,7 +232,7 @@ func (f *function) rewrite(body []byte) error {
 		return &Refused{CompileBomb, fmt.Sprintf("function %d has %d bytes, the limit is %d", f.index, len(body), maxBody)}
 	}
 	f.reader = &reader{b: body}
-	f.locals = uint64(word(m.types[m.functions[f.index]].params))
+	f.locals = uint64(word(len(m.types[m.functions[f.index]].params)))
 	for n := f.count(); n > 0 && f.err == nil; n-- {
 		f.locals += uint64(f.u32())
 		f.valueType()
