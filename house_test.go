@@ -47,6 +47,8 @@ var confined = map[string]string{
 	"golang.org/x/time":                "server and host/dispatch",
 	"github.com/sony/gobreaker":        "host/dispatch and host/wasm/internal/admit",
 	"github.com/expr-lang/expr":        "config/internal/where",
+	"aead.dev/minisign":                "host/shelf",
+	"golang.org/x/mod":                 "host/shelf",
 	"github.com/postern/postern/sdk":   "nowhere: the host and the SDK share no code",
 	"github.com/google/go-cmp":         "tests",
 	"github.com/stretchr/testify":      "nowhere",

@@ -18,9 +18,12 @@ func ReadGoldens(file string) ([]Golden, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read plugin: %w", err)
 	}
-	goldens, err := golden.Of(module)
+	goldens, err := Goldens(module)
 	if err != nil {
 		return nil, fmt.Errorf("plugin %s: %w", file, err)
 	}
 	return goldens, nil
 }
+
+// Goldens is [ReadGoldens] of a module that has been read.
+func Goldens(code []byte) ([]Golden, error) { return golden.Of(code) }

@@ -121,6 +121,24 @@ func agree(ctx context.Context, compiled, interpreted *Module, g *Golden) error 
 	return nil
 }
 
+// Rekeyed names those of the live version's goldens that both accept, and for whose
+// events m has other dedup keys: with m, what was taken in before is no duplicate
+// when it comes again. A golden that m does not accept says nothing here.
+func (m *Module) Rekeyed(ctx context.Context, live *Module, goldens []Golden) []string {
+	var names []string
+	for i := range goldens {
+		was, wasErr := live.judge(ctx, &goldens[i], nil)
+		is, isErr := m.judge(ctx, &goldens[i], nil)
+		if wasErr != nil || isErr != nil || was.Verdict != host.Accept || is.Verdict != host.Accept {
+			continue
+		}
+		if !slices.EqualFunc(was.Events, is.Events, func(a, b host.Draft) bool { return slices.Equal(a.Key, b.Key) }) {
+			names = append(names, goldens[i].Name)
+		}
+	}
+	return names
+}
+
 // judge runs a golden with its own secrets and settings; on one instance, if one
 // is given.
 func (m *Module) judge(ctx context.Context, g *Golden, on *instance) (host.Result, error) {

@@ -135,9 +135,8 @@ func Parse(text []byte, serves func(function string) bool) (*Manifest, error) {
 }
 
 var (
-	nameForm    = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,62}$`)
-	versionForm = regexp.MustCompile(`^[0-9]+\.[0-9]+\.[0-9]+(-[0-9A-Za-z.-]+)?$`)
-	methodForm  = regexp.MustCompile(`^[A-Z]{3,10}$`)
+	nameForm   = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,62}$`)
+	methodForm = regexp.MustCompile(`^[A-Z]{3,10}$`)
 )
 
 func (m *Manifest) check() []error {
@@ -146,7 +145,7 @@ func (m *Manifest) check() []error {
 	if !nameForm.MatchString(m.Name) {
 		bad("name %q must be 1 to 63 of a-z, 0-9 and -", m.Name)
 	}
-	if !versionForm.MatchString(m.Version) {
+	if !host.IsVersion(m.Version) {
 		bad("version %q must be a semantic version such as 1.2.3", m.Version)
 	}
 	for _, method := range m.Methods {
