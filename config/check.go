@@ -1,6 +1,7 @@
 package config
 
 import (
+	"encoding/base64"
 	"fmt"
 	"maps"
 	"mime"
@@ -11,6 +12,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/postern/postern/host"
 )
 
 // check notes what is decoded and makes no sense.
@@ -186,20 +189,32 @@ func checkPlugins(ps *problems, p *Plugins) {
 			"it is the most that a manifest or an endpoint may ask for; the default is 20000000")
 	}
 	ps.choice("plugins.isolation", p.Isolation, Pristine, Reuse)
+	checkKeys(ps, p)
 	if p.Pool < 0 {
 		ps.add("plugins.pool", fmt.Sprintf("%d is negative", p.Pool), "0 means one instance for each processor")
 	}
 	checkDuration(ps, "plugins.wait", p.Wait, "fails every callback that finds all instances at work")
 }
 
+func checkKeys(ps *problems, p *Plugins) {
+	for i, key := range p.Keys {
+		// "Ed", the id of the key, and the key.
+		b, err := base64.StdEncoding.DecodeString(key)
+		if err != nil || len(b) != 2+8+32 || string(b[:2]) != "Ed" {
+			ps.add("plugins.keys."+strconv.Itoa(i), fmt.Sprintf("%.60q is no minisign public key", key),
+				"write the line of the .pub file that begins with RW; postern plugin keygen makes a pair")
+		}
+	}
+	if p.RequireSignature && len(p.Keys) == 0 {
+		ps.add("plugins.keys", "is empty beside plugins.require_signature: no plugin could be signed", "name the public key that signs them")
+	}
+}
+
 func checkEndpoint(ps *problems, path string, e *Endpoint) {
-	switch {
-	case e.Plugin == "":
+	if e.Plugin == "" {
 		ps.add(path+".plugin", "is missing", "name the module, without .wasm")
-	case strings.HasSuffix(e.Plugin, ".wasm"):
-		ps.add(path+".plugin", fmt.Sprintf("%q is a file", e.Plugin), "leave out .wasm")
-	case !name.MatchString(e.Plugin):
-		ps.add(path+".plugin", fmt.Sprintf("%q is not the form of a name", e.Plugin), nameForm)
+	} else if _, err := host.ParseRef(e.Plugin); err != nil {
+		ps.add(path+".plugin", err.Error(), "write NAME, NAME@1.2.0 or NAME@sha256: and its digest")
 	}
 	if e.Fuel < 0 {
 		ps.add(path+".fuel", fmt.Sprintf("%d is negative", e.Fuel), "0 means as the plugin's manifest says, or plugins.fuel")

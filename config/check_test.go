@@ -85,6 +85,12 @@ func TestLoad_refuses(t *testing.T) {
 		{"%", "plugins: {isolation: some}", "plugins.isolation: "},
 		{"%", "tenants: {a: {concurrency: -1}}", "tenants.a.concurrency: -1 is negative"},
 		{"%", "tenants: {a: {endpoints: {b: {plugin: c, fuel: -1}}}}", "tenants.a.endpoints.b.fuel: -1 is negative"},
+		{"%", "plugins: {keys: [RWno]}", "plugins.keys.0: \"RWno\" is no minisign public key (write the line of the .pub file that begins with RW"},
+		{"%", "plugins: {keys: RWQm0cKTz9UcSxzgXwRFcQTn8yXXNT8V6hobXTUm3o, require_signature: true}", "plugins.keys.0: "},
+		{"%", "plugins: {require_signature: true}", "plugins.keys: is empty beside plugins.require_signature"},
+		{"%", "plugins: {require_signature: maybe}", "plugins.require_signature: is neither true nor false"},
+		{"%", "tenants: {t: {endpoints: {e: {plugin: 'p@1.2'}}}}", "plugin: \"1.2\" is neither a semantic version such as 1.2.3 nor sha256:"},
+		{"%", "tenants: {t: {endpoints: {e: {plugin: 'p@sha256:../../p'}}}}", "plugin: \"../../p\" is no SHA-256"},
 		{"%", "plugins: {wait: 0s}", "plugins.wait: a zero wait"},
 		{"%", "plugins: {pool: -1}", "plugins.pool: -1 is negative"},
 		{"%", "tenants: [a]", "tenants: must be a mapping"},
@@ -346,5 +352,25 @@ func TestWarnings_bodyBesidePluginMemory(t *testing.T) {
 		if got := strings.Contains(all, "intake.max_body: ") && strings.Contains(all, "raise plugins.max_memory to 16 times"); got != want {
 			t.Errorf("Warnings of %q = %s, want one of it %t", text, all, want)
 		}
+	}
+}
+
+// A plugin is named by its name, a version or its digest, whatever the layer.
+func TestLoad_plugins(t *testing.T) {
+	t.Parallel()
+	const key = "RWQm0cKTz9UcSxzgXwRFcQTn8yXXNT8V6hobXTUm3o/QW/TtuY+JzHYC"
+	sum := strings.Repeat("0123456789abcdef", 4)
+	for _, ref := range []string{"p", "p@1.2.0-rc.1", "p@sha256:" + sum} {
+		cfg := mustLoad(t, "plugins: {keys: ["+key+"], require_signature: true}\ntenants: {t: {endpoints: {e: {plugin: '"+ref+"'}}}}")
+		if got := cfg.Tenants["t"].Endpoints["e"].Plugin; got != ref {
+			t.Errorf("plugin %q, want %q", got, ref)
+		}
+		if p := cfg.Plugins; len(p.Keys) != 1 || p.Keys[0] != key || !p.RequireSignature {
+			t.Errorf("plugins %+v, want the key, and it required", p)
+		}
+	}
+	cfg, err := Load(Options{Environ: []string{"POSTERN__PLUGINS__KEYS=" + key + ", " + key, "POSTERN__PLUGINS__REQUIRE_SIGNATURE=true"}})
+	if err != nil || len(cfg.Plugins.Keys) != 2 || !cfg.Plugins.RequireSignature {
+		t.Errorf("Load from the environment = %+v, %v", cfg, err)
 	}
 }

@@ -158,9 +158,15 @@ type Quarantine struct {
 
 // Plugins is where the providers' modules are and what they may use.
 type Plugins struct {
-	// Path is the directory of the modules, <plugin>.wasm each. Default
-	// ./plugins/dist, never empty.
+	// Path is the directory of the modules, <plugin>.wasm each, and of the versions
+	// that were installed. Default ./plugins/dist, never empty.
 	Path string `json:"path"`
+	// Keys are the minisign public keys whose signatures of plugins count. None,
+	// the default, means that no signature is judged.
+	Keys []string `json:"keys"`
+	// RequireSignature refuses plugins that none of Keys has signed; there is one
+	// then. Default false: a signature that is there must be right all the same.
+	RequireSignature bool `json:"require_signature"`
 	// Cache is the directory of compiled modules. Empty, the default, means
 	// "cache" in Store.Path; Load fills it in.
 	Cache string `json:"cache"`
@@ -241,7 +247,8 @@ const (
 
 // Endpoint is one intake URL of a tenant.
 type Endpoint struct {
-	// Plugin is the module's name, without ".wasm". It has no default.
+	// Plugin is a reference that [host.ParseRef] reads: the module's name, without
+	// ".wasm", and perhaps which version of it. It has no default.
 	Plugin string `json:"plugin"`
 	// Verification is Required, the default, or None.
 	Verification string `json:"verification"`

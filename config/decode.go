@@ -372,10 +372,14 @@ func settings(raw any, to *map[string]any) (problem, fix string) {
 	return "", ""
 }
 
-// texts takes a list, one text, or several with commas between them.
+// texts takes a list, one text, or several with commas between them. [] is an empty
+// list, in the environment and in flags as well.
 func (d *decoder) texts(path string, raw any, to *[]string) (problem, fix string) {
 	if s, ok := raw.(string); ok {
 		*to = nil
+		if s == "[]" {
+			return "", ""
+		}
 		for part := range strings.SplitSeq(s, ",") {
 			*to = append(*to, strings.TrimSpace(part))
 		}
@@ -394,16 +398,12 @@ func (d *decoder) texts(path string, raw any, to *[]string) (problem, fix string
 }
 
 // prefixes takes what texts takes. An empty text is not an empty list: a
-// variable that was never set would open a door to everybody. [] is one, in the
-// environment and in flags as well.
+// variable that was never set would open a door to everybody.
 func (d *decoder) prefixes(path string, raw any, to *[]netip.Prefix) (problem, fix string) {
 	if raw == "" {
 		return "is empty", "write [] for an empty list"
 	}
 	*to = nil
-	if raw == "[]" {
-		return "", ""
-	}
 	var list []string
 	if problem, fix = d.texts(path, raw, &list); problem != "" {
 		return problem, fix

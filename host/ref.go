@@ -31,17 +31,17 @@ func IsVersion(text string) bool { return len(text) <= 64 && refVersion.MatchStr
 func ParseRef(text string) (Ref, error) {
 	name, which, pinned := strings.Cut(text, "@")
 	if strings.HasSuffix(name, ".wasm") {
-		return Ref{}, fmt.Errorf("%q is a file (leave out .wasm)", text)
+		return Ref{}, fmt.Errorf("%q is a file: leave out .wasm", text)
 	}
 	if !refName.MatchString(name) {
-		return Ref{}, fmt.Errorf("%q is not the form of a name (1 to 63 of a-z, 0-9 and -, not beginning with -)", name)
+		return Ref{}, fmt.Errorf("%q is not the form of a name: 1 to 63 of a-z, 0-9 and -, not beginning with -", name)
 	}
 	if !pinned {
 		return Ref{Name: name}, nil
 	}
 	if sum, ok := strings.CutPrefix(which, "sha256:"); ok {
 		if !refSum.MatchString(sum) {
-			return Ref{}, fmt.Errorf("%q is no SHA-256 (64 lower-case hexadecimal digits)", sum)
+			return Ref{}, fmt.Errorf("%q is no SHA-256: 64 lower-case hexadecimal digits", sum)
 		}
 		return Ref{Name: name, Sum: sum}, nil
 	}

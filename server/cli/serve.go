@@ -84,6 +84,7 @@ var meanings = map[string]string{
 	"plugins.cache":          "compiled plugins; in store.path if empty",
 	"plugins.fuel":           "what judging one callback may burn",
 	"plugins.isolation":      "pristine, or reuse of what a callback left",
+	"plugins.keys":           "minisign public keys that sign plugins",
 	"plugins.max_fuel":       "the most fuel that an endpoint may ask for",
 	"plugins.max_memory":     "the most memory of one plugin instance",
 	"plugins.path":           "the plugins' directory",
@@ -99,6 +100,8 @@ var meanings = map[string]string{
 	"store.retention":        "how long a closed segment stays",
 	"store.segment_age":      "when a segment is closed, by age",
 	"store.segment_size":     "when a segment is closed, by size",
+
+	"plugins.require_signature": "refuse plugins that none of the keys signed",
 
 	"store.quarantine.ring_bytes":   "bytes in each ring of what was refused",
 	"store.quarantine.ring_entries": "callbacks in each ring of what was refused",
