@@ -5,7 +5,6 @@ import (
 	"errors"
 	"maps"
 	"net/netip"
-	"path/filepath"
 	goruntime "runtime"
 	"slices"
 	"strings"
@@ -62,7 +61,7 @@ func newTable(ctx context.Context, cfg *config.Config, rt runtime, before *table
 			if failed[e.Plugin] {
 				continue // said at the first endpoint that names it
 			}
-			m, err := t.module(ctx, cfg.Plugins.Path, e.Plugin, rt, before.modules)
+			m, err := t.module(ctx, e.Plugin, rt, before.modules)
 			if err != nil {
 				wrong = append(wrong, &config.Problem{Path: path + ".plugin", Text: err.Error()})
 				failed[e.Plugin] = true
@@ -87,14 +86,14 @@ func newTable(ctx context.Context, cfg *config.Config, rt runtime, before *table
 
 // module returns a plugin's module: one that this table has already, one that
 // is ready, or a new one.
-func (t *table) module(ctx context.Context, dir, plugin string, rt runtime, ready map[string]*loaded) (*loaded, error) {
+func (t *table) module(ctx context.Context, plugin string, rt runtime, ready map[string]*loaded) (*loaded, error) {
 	m := t.modules[plugin]
 	if m == nil {
 		m = ready[plugin]
 	}
 	if m == nil {
 		var err error
-		if m, err = rt.load(ctx, filepath.Join(dir, plugin+".wasm")); err != nil {
+		if m, err = rt.load(ctx, plugin); err != nil {
 			return nil, err
 		}
 	}
@@ -136,7 +135,7 @@ func (s *Server) lookup(tenant, endpoint string) (intake.Route, bool) {
 // joins everything that is wrong with any of them, each with its path in the
 // configuration. The caller closes rt.
 func Check(ctx context.Context, cfg *config.Config, rt *wasm.Runtime) error {
-	_, err := newTable(ctx, cfg, &sandbox{Runtime: rt}, nil)
+	_, err := newTable(ctx, cfg, &sandbox{rt, &cfg.Plugins, make(map[string]*loaded)}, nil)
 	return errors.Join(err, checkSinks(cfg))
 }
 

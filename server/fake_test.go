@@ -139,12 +139,12 @@ func (r fakeRuntime) close(context.Context) error {
 	return nil
 }
 
-func (r fakeRuntime) load(_ context.Context, file string) (*loaded, error) {
-	if strings.HasPrefix(filepath.Base(file), "missing") {
+func (r fakeRuntime) load(_ context.Context, plugin string) (*loaded, error) {
+	if strings.HasPrefix(plugin, "missing") {
 		return nil, errors.New("there is no such module")
 	}
 	r.w.mu.Lock()
-	r.w.loads = append(r.w.loads, filepath.Base(file))
+	r.w.loads = append(r.w.loads, plugin)
 	r.w.mu.Unlock()
 	return &loaded{
 		version: "ottu@0.1.0+sha256:000000000000", manifest: &wasm.Manifest{

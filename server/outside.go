@@ -31,7 +31,7 @@ type parts struct {
 
 // runtime is the sandbox.
 type runtime interface {
-	load(ctx context.Context, file string) (*loaded, error)
+	load(ctx context.Context, plugin string) (*loaded, error)
 	close(ctx context.Context) error
 }
 
@@ -158,16 +158,11 @@ func makeNATS(c config.Sink) (host.Sink, error) {
 // use.
 type sandbox struct {
 	*wasm.Runtime
-	// loaded are the modules by file, so that a reload that is refused, or that
-	// brings an endpoint back, costs no second copy: what was loaded stays in
+	plugins *config.Plugins
+	// loaded are the modules by their SHA-256, so that a reload that is refused, or
+	// that brings an endpoint back, costs no second copy: what was loaded stays in
 	// memory until the runtime is closed.
-	loaded map[string]fromFile
-}
-
-// fromFile is a module and the file that it was read from.
-type fromFile struct {
-	module *loaded
-	info   os.FileInfo
+	loaded map[string]*loaded
 }
 
 func openRuntime(ctx context.Context, cfg *config.Config, log *slog.Logger) (runtime, error) {
@@ -180,25 +175,22 @@ func openRuntime(ctx context.Context, cfg *config.Config, log *slog.Logger) (run
 	if err != nil {
 		return nil, fmt.Errorf("start the plugins' runtime: %w", err)
 	}
-	return &sandbox{Runtime: r, loaded: make(map[string]fromFile)}, nil
+	return &sandbox{r, c, make(map[string]*loaded)}, nil
 }
 
 func (r *sandbox) close(ctx context.Context) error { return r.Close(ctx) }
 
-func (r *sandbox) load(ctx context.Context, file string) (*loaded, error) {
-	// Before it is read: a file that is replaced meanwhile is read again next
-	// time.
-	info, err := os.Stat(file)
+func (r *sandbox) load(ctx context.Context, plugin string) (*loaded, error) {
+	p, err := ReadPlugin(r.plugins, plugin)
 	if err != nil {
 		return nil, fmt.Errorf("load plugin: %w", err)
 	}
-	if known, ok := r.loaded[file]; ok && os.SameFile(known.info, info) &&
-		known.info.Size() == info.Size() && known.info.ModTime().Equal(info.ModTime()) {
-		return known.module, nil
+	if known := r.loaded[p.Sum]; known != nil {
+		return known, nil
 	}
-	m, err := r.Load(ctx, file)
+	m, err := r.LoadCode(ctx, p.Code)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("load plugin %s: %w", p.Path, err)
 	}
 	module := &loaded{
 		manifest: m.Manifest(), version: m.Version(),
@@ -210,8 +202,6 @@ func (r *sandbox) load(ctx context.Context, file string) (*loaded, error) {
 			return p, p.Tokens(), nil
 		},
 	}
-	if r.loaded != nil {
-		r.loaded[file] = fromFile{module, info}
-	}
+	r.loaded[p.Sum] = module
 	return module, nil
 }

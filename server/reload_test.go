@@ -76,7 +76,7 @@ func TestReload(t *testing.T) {
 			t.Errorf("%s = %d %s (%v), want %d %s", c.path, status, answer, err, c.status, c.answer)
 		}
 	}
-	if diff := cmp.Diff([]string{"ottu.wasm", "wibmo.wasm"}, w.loads); diff != "" {
+	if diff := cmp.Diff([]string{"ottu", "wibmo"}, w.loads); diff != "" {
 		t.Errorf("modules loaded (-want +got):\n%s", diff)
 	}
 	_, body := overSocket(t, cfg.Store.Path, "GET", "/admin/v1/endpoints", "")

@@ -20,6 +20,24 @@ type Entry struct {
 	Err error
 }
 
+// Names are those of all plugins on the shelf, in order.
+func (s *Shelf) Names() ([]string, error) {
+	root, err := s.open()
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = root.Close() }()
+	var names []string
+	for _, at := range everything(root) {
+		names = append(names, at.name)
+	}
+	slices.Sort(names)
+	return slices.Compact(names), nil
+}
+
 // List is everything on the shelf, each verified as Read does: by name, the newest
 // version first. The error is one of the directory.
 func (s *Shelf) List() ([]Entry, error) {

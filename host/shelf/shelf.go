@@ -126,6 +126,9 @@ func installed(name, version, sum string) place {
 	return place{path.Join(versionsDir, name+"@"+version+"+"+sum+extension), name, version, sum}
 }
 
+// Is reports that target is [fs.ErrNotExist].
+func (*MissingError) Is(target error) bool { return target == fs.ErrNotExist }
+
 // placeOf reads the name of a file in versions.
 func placeOf(file string) (place, bool) {
 	stem, ok := strings.CutSuffix(file, extension)
@@ -257,7 +260,7 @@ func (s *Shelf) missing(root *os.Root, ref host.Ref) error {
 // take reads the plugin at a place and verifies it.
 func (s *Shelf) take(root *os.Root, at place) (*Plugin, error) {
 	file := filepath.Join(s.o.Dir, at.file)
-	wrap := func(err error) error { return fmt.Errorf("load plugin %s: %w", file, err) }
+	wrap := func(err error) error { return fmt.Errorf("%s: %w", file, err) }
 	// The signature first: whoever takes both away begins with the module.
 	signature, err := readFile(root, at.file+sigExtension, maxSignature)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {

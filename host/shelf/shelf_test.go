@@ -315,7 +315,7 @@ func TestRollback(t *testing.T) {
 	mustInstall(t, s, module("ottu", "3.0.0", "hand"), Allow{})
 	files, _ := filepath.Glob(filepath.Join(dir, "versions", "ottu@1.0.0+*.wasm"))
 	write(t, files[0], module("ottu", "1.0.0", "x"))
-	back("the version before ottu@3.0.0 cannot be used: load plugin " + files[0] + ": its SHA-256 is ")
+	back("the version before ottu@3.0.0 cannot be used: " + files[0] + ": its SHA-256 is ")
 	wantReads(t, s, "ottu", "3.0.0 hand")
 }
 

@@ -30,11 +30,12 @@ func unfit(t *testing.T, dir, name, guest, manifest string) {
 // with the file and the reason.
 func TestServe_unfitPlugins(t *testing.T) {
 	dir := t.TempDir()
-	const manifest = `{"name":"unfit","version":"0.1.0"}`
-	unfit(t, dir, "no-abi", "empty", manifest)
-	unfit(t, dir, "imports", "imports", manifest)
-	unfit(t, dir, "manifest", "counter", `{"name":"unfit",`)
-	unfit(t, dir, "traps", "start", manifest)
+	manifest := func(name string) string { return `{"name":"` + name + `","version":"0.1.0"}` }
+	unfit(t, dir, "no-abi", "empty", manifest("no-abi"))
+	unfit(t, dir, "imports", "imports", manifest("imports"))
+	unfit(t, dir, "manifest", "counter", `{"name":"manifest",`)
+	unfit(t, dir, "traps", "start", manifest("traps"))
+	unfit(t, dir, "renamed", "counter", manifest("counter"))
 	file := filepath.Join(dir, "postern.yaml")
 	write(t, file, `
 plugins: {path: `+dir+`}
@@ -44,7 +45,7 @@ admin: {listen: "127.0.0.1:0"}
 log: {level: error}
 tenants:
   t:
-    endpoints: {a: {plugin: no-abi}, b: {plugin: imports}, c: {plugin: manifest}, d: {plugin: traps}, e: {plugin: gone}}
+    endpoints: {a: {plugin: no-abi}, b: {plugin: imports}, c: {plugin: manifest}, d: {plugin: traps}, e: {plugin: gone}, f: {plugin: traps@0.2.0}, g: {plugin: renamed}}
 sinks: {events: {type: file, path: `+filepath.Join(dir, "events.ndjson")+`}}
 `)
 	want := [][]string{
@@ -60,11 +61,13 @@ sinks: {events: {type: file, path: `+filepath.Join(dir, "events.ndjson")+`}}
 		{"endpoints.b.plugin: ", "imports.wasm: ", "path_open"},
 		{"endpoints.c.plugin: ", "manifest.wasm: ", "manifest"},
 		{"endpoints.d.plugin: ", "traps.wasm: ", "unreachable"},
-		{"endpoints.e.plugin: ", "gone.wasm: ", "no such file"},
+		{"endpoints.e.plugin: ", `there is no plugin "gone" in `, "there are: imports, manifest, no-abi, renamed, traps"},
+		{"endpoints.f.plugin: ", `there is no plugin "traps@0.2.0" in `, "there are: traps@0.1.0"},
+		{"endpoints.g.plugin: ", "renamed.wasm: ", "its manifest says that it is counter, and the file that it is renamed: call it counter.wasm"},
 	}
 	served := postern(t, []string{}, "serve", "--config", file)
 	checked := postern(t, []string{}, "config", "check", file)
-	if last := "postern: " + file + ": 13 problems\n"; !strings.HasSuffix(checked.stderr, last) {
+	if last := "postern: " + file + ": 15 problems\n"; !strings.HasSuffix(checked.stderr, last) {
 		t.Errorf("config check wrote\n%swant %q at its end", checked.stderr, last)
 	}
 	checked.stderr, _, _ = strings.Cut(checked.stderr, "postern: "+file)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"maps"
-	"path/filepath"
 	"slices"
 
 	"github.com/spf13/cobra"
@@ -111,5 +110,3 @@ func endpointsOf(cfg *config.Config) func(yield func(string, *config.Endpoint) b
 		}
 	}
 }
-
-func pluginFile(dir, plugin string) string { return filepath.Join(dir, plugin+".wasm") }

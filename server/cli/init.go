@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 
@@ -13,6 +12,7 @@ import (
 
 	"github.com/postern/postern/config"
 	"github.com/postern/postern/host/wasm"
+	"github.com/postern/postern/server"
 	"github.com/postern/postern/server/cli/internal/first"
 	"github.com/postern/postern/server/cli/internal/screen"
 )
@@ -77,7 +77,12 @@ func readManifests(f *first.Config, names []string) error {
 			wrong = append(wrong, noPlugin(name, f.Plugins, there))
 			continue
 		}
-		m, err := wasm.ReadManifest(pluginFile(f.Plugins, name))
+		found, err := server.ReadPlugin(&config.Plugins{Path: f.Plugins}, name)
+		if err != nil {
+			wrong = append(wrong, err)
+			continue
+		}
+		m, err := wasm.Inspect(found.Code)
 		if err != nil {
 			wrong = append(wrong, err)
 			continue
@@ -91,14 +96,15 @@ func readManifests(f *first.Config, names []string) error {
 
 // available are the names of the plugins in a directory.
 func available(dir string) ([]string, error) {
-	files, err := filepath.Glob(filepath.Join(dir, "*.wasm"))
-	if err != nil || len(files) == 0 {
-		return nil, fmt.Errorf("no plugins in %s: build them with \"make plugins\", or name their directory with --plugins", dir)
+	s, err := server.OpenShelf(&config.Plugins{Path: dir})
+	if err != nil {
+		return nil, err
 	}
-	for i, f := range files {
-		files[i] = strings.TrimSuffix(filepath.Base(f), ".wasm")
+	names, err := s.Names()
+	if err == nil && len(names) == 0 {
+		err = fmt.Errorf("no plugins in %s: build them with \"make plugins\", or name their directory with --plugins", dir)
 	}
-	return files, nil
+	return names, err
 }
 
 func noPlugin(name, dir string, there []string) error {

@@ -7,7 +7,10 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/postern/postern/config"
+	"github.com/postern/postern/host"
 	"github.com/postern/postern/host/wasm"
+	"github.com/postern/postern/server"
 	"github.com/postern/postern/server/cli/internal/calibrate"
 	"github.com/postern/postern/server/cli/internal/outgoing"
 	"github.com/postern/postern/server/cli/internal/screen"
@@ -62,11 +65,14 @@ func (p *program) calibrate(c *cobra.Command, plugin string, f *calibrateFlags) 
 	if err != nil {
 		return err
 	}
-	if !slices.Contains(there, plugin) {
+	if ref, err := host.ParseRef(plugin); err != nil || !slices.Contains(there, ref.Name) {
 		return noPlugin(plugin, f.plugins, there)
 	}
-	file := pluginFile(f.plugins, plugin)
-	manifest, err := wasm.ReadManifest(file)
+	found, err := server.ReadPlugin(&config.Plugins{Path: f.plugins}, plugin)
+	if err != nil {
+		return err
+	}
+	manifest, err := wasm.Inspect(found.Code)
 	if err != nil {
 		return err
 	}
@@ -84,7 +90,7 @@ func (p *program) calibrate(c *cobra.Command, plugin string, f *calibrateFlags) 
 	if err != nil {
 		return err
 	}
-	report, err := calibrate.Module(c.Context(), file, f.cache, callbacks, values)
+	report, err := calibrate.Module(c.Context(), found.Code, f.cache, callbacks, values)
 	if err != nil {
 		return err
 	}

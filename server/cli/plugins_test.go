@@ -71,7 +71,7 @@ func compileAll(dir string) error {
 	}
 	names, err := available(dir)
 	for _, name := range names {
-		_, one := rt.Load(ctx, pluginFile(dir, name))
+		_, one := rt.Load(ctx, filepath.Join(dir, name+".wasm"))
 		err = errors.Join(err, one)
 	}
 	return errors.Join(err, rt.Close(ctx))

@@ -62,7 +62,7 @@ func (p *program) send(c *cobra.Command, what string, f *sendFlags) error {
 	if err != nil {
 		return err
 	}
-	cb, err := p.callback(what, f, pluginFile(cfg.Plugins.Path, s.Endpoint.Plugin))
+	cb, err := p.callback(what, f, &cfg.Plugins, s.Endpoint.Plugin)
 	if err != nil {
 		return err
 	}
@@ -104,14 +104,14 @@ func (p *program) send(c *cobra.Command, what string, f *sendFlags) error {
 }
 
 // callback makes what is sent: from --data, the file, or the plugin's goldens.
-func (p *program) callback(what string, f *sendFlags, module string) (*host.Callback, error) {
+func (p *program) callback(what string, f *sendFlags, plugins *config.Plugins, plugin string) (*host.Callback, error) {
 	cb := &host.Callback{Method: http.MethodPost, Target: "/"}
 	var err error
 	switch {
 	case isFile(what):
 		cb, err = outgoing.Read(what)
 	case f.data == "":
-		cb, err = outgoing.Accepted(module)
+		cb, err = outgoing.Accepted(plugins, plugin)
 	}
 	if err != nil {
 		return nil, err
@@ -166,8 +166,8 @@ func choose(cfg *config.Config, where, plugin string) (*outgoing.Sender, error) 
 	for path, e := range endpointsOf(cfg) {
 		name := shortName(path)
 		all = append(all, name)
-		named := name == where
-		if named || where == "" && (plugin == "" || e.Plugin == plugin) {
+		ref, _ := host.ParseRef(e.Plugin)
+		if name == where || where == "" && (plugin == "" || e.Plugin == plugin || ref.Name == plugin) {
 			fit = append(fit, &outgoing.Sender{Where: name, Endpoint: e, HTTP: outgoing.Client(nil)})
 		}
 	}

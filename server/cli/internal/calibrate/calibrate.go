@@ -45,18 +45,19 @@ type Report struct {
 	Rejected map[string]int `json:"rejected"`
 }
 
-// Module tries what the manifest of a packed module says is to be found out.
+// Module tries what the manifest of a packed module says is to be found out, given
+// the module's bytes.
 // Cache is a directory of compiled modules, empty for none. It blocks while the
 // module is compiled; see [Run] for the rest.
 func Module(
-	ctx context.Context, file, cache string, callbacks []*host.Callback, secrets map[string][]string,
+	ctx context.Context, code []byte, cache string, callbacks []*host.Callback, secrets map[string][]string,
 ) (*Report, error) {
 	rt, err := wasm.New(ctx, wasm.Options{Instances: 1, CacheDir: cache})
 	if err != nil {
 		return nil, err
 	}
 	defer func() { _ = rt.Close(ctx) }()
-	m, err := rt.Load(ctx, file)
+	m, err := rt.LoadCode(ctx, code)
 	if err != nil {
 		return nil, err
 	}

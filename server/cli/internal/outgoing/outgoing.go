@@ -10,8 +10,10 @@ import (
 	"strings"
 	"time"
 
+	"github.com/postern/postern/config"
 	"github.com/postern/postern/host"
 	"github.com/postern/postern/host/wasm"
+	"github.com/postern/postern/server"
 )
 
 // Read reads a callback from a .http file; see [Parse].
@@ -113,8 +115,12 @@ func fromTransport(name string) bool {
 // first whose name is one word, since those are the ordinary cases, else the
 // first; one that needs no settings before one that does. It may carry a
 // signature that is not the endpoint's, see [Sign].
-func Accepted(module string) (*host.Callback, error) {
-	goldens, err := wasm.ReadGoldens(module)
+func Accepted(c *config.Plugins, plugin string) (*host.Callback, error) {
+	found, err := server.ReadPlugin(c, plugin)
+	if err != nil {
+		return nil, err
+	}
+	goldens, err := wasm.Goldens(found.Code)
 	if err != nil {
 		return nil, err
 	}
@@ -126,7 +132,7 @@ func Accepted(module string) (*host.Callback, error) {
 		}
 	}
 	if best == nil {
-		return nil, fmt.Errorf("the plugin %s carries no callback that it accepts: give one with --data or as a .http file", module)
+		return nil, fmt.Errorf("the plugin %s carries no callback that it accepts: give one with --data or as a .http file", found)
 	}
 	return Parse(best.Request)
 }

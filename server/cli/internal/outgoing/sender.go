@@ -11,7 +11,6 @@ import (
 	"net/netip"
 	"net/url"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -155,9 +154,13 @@ func SignerFor(ctx context.Context, cfg *config.Config, e *config.Endpoint) (*wa
 
 // BindSigner loads the endpoint's plugin and binds it for signing.
 func BindSigner(ctx context.Context, rt *wasm.Runtime, cfg *config.Config, e *config.Endpoint) (*wasm.Plugin, error) {
-	m, err := rt.Load(ctx, filepath.Join(cfg.Plugins.Path, e.Plugin+".wasm"))
+	found, err := server.ReadPlugin(&cfg.Plugins, e.Plugin)
 	if err != nil {
 		return nil, err
+	}
+	m, err := rt.LoadCode(ctx, found.Code)
+	if err != nil {
+		return nil, fmt.Errorf("load plugin %s: %w", found.Path, err)
 	}
 	b, err := server.Binding(m.Manifest(), e)
 	if err != nil {
