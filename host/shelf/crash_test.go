@@ -93,7 +93,7 @@ func changes() []change {
 }
 
 func rollback(s *Shelf) error {
-	_, _, err := s.Rollback("ottu")
+	_, err := s.Rollback("ottu")
 	return err
 }
 

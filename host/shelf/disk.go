@@ -19,6 +19,9 @@ const maxSignature = 16 << 10
 // let be: with many a umask it is the user's own.
 const worldWritable = 0o002
 
+// ErrTooLarge is the error, wrapped, for a file that is larger than it may be.
+var ErrTooLarge = errors.New("build it smaller, without debugging information")
+
 var errWorldWritable = errors.New("anyone on this machine can write to it: take that away with chmod o-w")
 
 // open opens the directory, for this one call.
@@ -113,7 +116,7 @@ func readBounded(f io.Reader, size, limit int64) ([]byte, error) {
 			return b, nil
 		}
 	}
-	return nil, fmt.Errorf("it has %d bytes, the limit is %d: build it smaller, without debugging information", size, limit)
+	return nil, fmt.Errorf("it has %d bytes, the limit is %d: %w", size, limit, ErrTooLarge)
 }
 
 // readAny reads a file that an operator names.

@@ -63,19 +63,21 @@ type Allow struct {
 	Downgrade bool
 }
 
-// Installed is a plugin that was made current.
-type Installed struct {
+// Switched is a plugin that was made current.
+type Switched struct {
 	*Plugin
-	// Before was current until then; nil if nothing was.
+	// Before was current until then; nil if nothing was. It has no Code if it was
+	// installed.
 	Before *Plugin
 	s      *Shelf
-	fresh  bool
+	was    []place // the history before
+	fresh  bool    // the version was not there before
 }
 
 // Install verifies a module and its signature, nil for none, puts it beside the
 // versions that are there and makes it current. A file that was put there by hand
 // becomes one of the versions. It blocks while another process changes the shelf.
-func (s *Shelf) Install(code, signature []byte, allow Allow) (*Installed, error) {
+func (s *Shelf) Install(code, signature []byte, allow Allow) (*Switched, error) {
 	p, err := s.Verify(code, signature)
 	if err != nil {
 		return nil, err
@@ -89,11 +91,11 @@ func (s *Shelf) Install(code, signature []byte, allow Allow) (*Installed, error)
 	}
 	defer unlock()
 	at := installed(p.Name, p.Version, p.Sum)
-	in := &Installed{Plugin: p, s: s, fresh: !exists(root, at.file)}
+	in := &Switched{Plugin: p, s: s, fresh: !exists(root, at.file)}
 	if in.Before, err = s.before(root, p, allow); err != nil {
 		return nil, err
 	}
-	err = s.change(root, p.Name, func(history []place) ([]place, error) {
+	in.was, err = s.change(root, p.Name, func(history []place) ([]place, error) {
 		return append([]place{at}, history...), s.putPlugin(root, p)
 	})
 	if err != nil {
@@ -164,28 +166,28 @@ func (s *Shelf) byHand(root *os.Root, name string) (*Plugin, error) {
 }
 
 // change makes another version current: which, and what is needed for it, is
-// next's.
-func (s *Shelf) change(root *os.Root, name string, next func(history []place) ([]place, error)) error {
+// next's. It returns the history before that.
+func (s *Shelf) change(root *os.Root, name string, next func(history []place) ([]place, error)) (was []place, err error) {
 	if err := s.sweep(root, name); err != nil {
-		return err
+		return nil, err
 	}
 	if !exists(root, versionsDir) {
 		s.step("mkdir " + versionsDir)
 		if err := errors.Join(root.Mkdir(versionsDir, 0o755), s.sync(root, ".")); err != nil {
-			return err
+			return nil, err
 		}
 	}
 	if err := s.adopt(root, name); err != nil {
-		return err
+		return nil, err
 	}
-	history, err := s.history(root, name)
+	if was, err = s.history(root, name); err != nil {
+		return nil, err
+	}
+	history, err := next(was)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	if history, err = next(history); err != nil {
-		return err
-	}
-	return s.setHistory(root, name, distinct(history))
+	return was, s.setHistory(root, name, distinct(history))
 }
 
 // adopt makes what was put there by hand one of the versions, the current one as
@@ -271,7 +273,7 @@ func (s *Shelf) sweep(root *os.Root, name string) error {
 }
 
 // Undo makes current again what was before, and takes away what was put there.
-func (in *Installed) Undo() error {
+func (in *Switched) Undo() error {
 	root, unlock, err := in.s.lock()
 	if err != nil {
 		return err
@@ -285,11 +287,7 @@ func (in *Installed) Undo() error {
 	if len(history) == 0 || history[0] != at {
 		return fmt.Errorf("take %s back: it is not current any more", in.Plugin)
 	}
-	history = history[1:]
-	if in.Before != nil && in.Before.Sum == in.Sum {
-		return nil // it was current before
-	}
-	if err := in.s.setHistory(root, in.Name, history); err != nil || !in.fresh {
+	if err := in.s.setHistory(root, in.Name, in.was); err != nil || !in.fresh {
 		return err
 	}
 	return in.s.discard(root, at)
@@ -304,35 +302,38 @@ func (s *Shelf) discard(root *os.Root, at place) error {
 }
 
 // Rollback makes the version current that was before the current one, if it
-// verifies, and returns both.
-func (s *Shelf) Rollback(name string) (from, to *Plugin, err error) {
+// verifies.
+func (s *Shelf) Rollback(name string) (*Switched, error) {
 	root, unlock, err := s.lock()
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	defer unlock()
-	if from, err = s.nowCurrent(root, name); err != nil {
-		return nil, nil, err
+	from, err := s.nowCurrent(root, name)
+	if err != nil {
+		return nil, err
 	}
 	if from == nil {
-		return nil, nil, s.missing(root, host.Ref{Name: name})
+		return nil, s.missing(root, host.Ref{Name: name})
 	}
 	history, err := s.history(root, name)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	history = slices.DeleteFunc(history, func(at place) bool { return at.sum == from.Sum })
 	if len(history) == 0 {
-		return nil, nil, fmt.Errorf("%s has no version before %s", name, from.Version)
+		return nil, fmt.Errorf("%s has no version before %s", name, from.Version)
 	}
-	if to, err = s.take(root, history[0]); err != nil {
-		return nil, nil, fmt.Errorf("the version before %s cannot be used: %w", from, err)
-	}
-	err = s.change(root, name, func([]place) ([]place, error) { return history, nil })
+	to, err := s.take(root, history[0])
 	if err != nil {
-		return nil, nil, fmt.Errorf("roll %s back: %w", name, err)
+		return nil, fmt.Errorf("the version before %s cannot be used: %w", from, err)
 	}
-	return from, to, nil
+	in := &Switched{Plugin: to, Before: from, s: s}
+	in.was, err = s.change(root, name, func([]place) ([]place, error) { return history, nil })
+	if err != nil {
+		return nil, fmt.Errorf("roll %s back: %w", name, err)
+	}
+	return in, nil
 }
 
 // Remove takes a version away, and the plugin with its last one. The current one is

@@ -108,7 +108,7 @@ func wantReads(t testing.TB, s *Shelf, text, want string) {
 	}
 }
 
-func mustInstall(t testing.TB, s *Shelf, code []byte, allow Allow) *Installed {
+func mustInstall(t testing.TB, s *Shelf, code []byte, allow Allow) *Switched {
 	t.Helper()
 	in, err := s.Install(code, nil, allow)
 	if err != nil {
@@ -281,10 +281,10 @@ func TestRollback(t *testing.T) {
 	s := opened(t, dir, nil)
 	back := func(want string) {
 		t.Helper()
-		from, to, err := s.Rollback("ottu")
+		in, err := s.Rollback("ottu")
 		got := fmt.Sprint(err)
 		if err == nil {
-			got = from.Version + " to " + to.Version
+			got = in.Before.Version + " to " + in.Version
 		}
 		if !strings.Contains(got, want) {
 			t.Errorf("Rollback = %s, want %s", got, want)
@@ -305,6 +305,20 @@ func TestRollback(t *testing.T) {
 	if after := tree(t, dir); after != before {
 		t.Errorf("it changed\n%s\nto\n%s", before, after)
 	}
+	// Taken back, which is forward again.
+	mustInstall(t, s, module("ottu", "1.1.0", "1"), Allow{})
+	before = tree(t, dir)
+	in, err := s.Rollback("ottu")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := in.Undo(); err != nil {
+		t.Fatal(err)
+	}
+	if after := tree(t, dir); after != before {
+		t.Errorf("rolled back and taken back changed\n%s\nto\n%s", before, after)
+	}
+	back("1.1.0 to 1.0.0")
 	// By hand over an installed one, and back.
 	write(t, filepath.Join(dir, "ottu.wasm"), module("ottu", "3.0.0", "hand"))
 	wantReads(t, s, "ottu", "3.0.0 hand")
@@ -341,8 +355,8 @@ func TestRemove(t *testing.T) {
 	remove("ottu@1.2.0", "ottu@1.2.0 is current: roll back, or install another version")
 	remove("ottu@1.1.0", "ottu@1.1.0")
 	wantReads(t, s, "ottu@1.1.0", "there is no plugin…")
-	if _, to, err := s.Rollback("ottu"); err != nil || to.Version != "1.0.0" {
-		t.Errorf("Rollback past the one removed = %v, %v; want 1.0.0", to, err)
+	if in, err := s.Rollback("ottu"); err != nil || in.Version != "1.0.0" {
+		t.Errorf("Rollback past the one removed = %v, %v; want 1.0.0", in, err)
 	}
 	remove("ottu@1.2.0", "ottu@1.2.0")
 	write(t, filepath.Join(dir, "ottu.wasm"), module("ottu", "2.0.0", "hand"))

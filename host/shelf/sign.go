@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -23,8 +24,12 @@ func (s *Shelf) verify(p *Plugin, text []byte) error {
 	p.Signature = text
 	if text == nil {
 		if s.o.RequireSignature {
-			return fmt.Errorf("it is not signed, and plugins.require_signature is set: sign it with a key of plugins.keys, and put its signature beside it as %s%s%s",
-				p.Name, extension, sigExtension)
+			file := p.Name + extension
+			if p.Path != "" {
+				file = filepath.Base(p.Path)
+			}
+			return fmt.Errorf("it is not signed, and plugins.require_signature is set: sign it with a key of plugins.keys, and put its signature beside it as %s%s",
+				file, sigExtension)
 		}
 		return nil
 	}
@@ -130,4 +135,14 @@ func newKey(password string, encrypt func(string, minisign.PrivateKey) ([]byte, 
 		secret, err = encrypt(password, key)
 	}
 	return append(secret, '\n'), pub.String(), err
+}
+
+// SignerOf is the id of the key that a signature says it is by, which nobody has
+// verified; empty for what is no signature.
+func SignerOf(signature []byte) string {
+	var sig minisign.Signature
+	if sig.UnmarshalText(signature) != nil {
+		return ""
+	}
+	return fmt.Sprintf("%016X", sig.KeyID)
 }

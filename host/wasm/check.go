@@ -39,6 +39,10 @@ func Inspect(code []byte) (*Manifest, error) {
 	return m, abi.At(abi.Manifest, err)
 }
 
+// Imports are the functions that a module imports, "postern1.read", in its order.
+// It is for one that [Inspect] takes; of another there may be none.
+func Imports(code []byte) []string { return abi.Imports(code) }
+
 // offer is [abi.Offer]: the functions of the ABI and the sealed ones of WASI.
 func offer(module, name string, got signature) (signature, error) {
 	switch module {

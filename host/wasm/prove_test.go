@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -143,6 +144,40 @@ func TestProof_withoutGoldens(t *testing.T) {
 		m, err := newRuntime(t, Options{CacheDir: dir}).Load(t.Context(), file)
 		if err != nil || m.metered.Proven != want {
 			t.Fatalf("Load = %v, from the cache %t, want %t", err, m.metered.Proven, want)
+		}
+	}
+}
+
+// TestRekeyed compares what two versions make of the live one's goldens: only what
+// both accept says something.
+func TestRekeyed(t *testing.T) {
+	code := packed(t, "keys", tokenManifest)
+	golden := Golden{
+		Name: "one", Request: []byte("POST / HTTP/1.1\nX-Key: right-and-long-enough\n\n"), Verdict: "accept",
+		Secrets: map[string][]string{"key": {"right-and-long-enough"}},
+	}
+	unbound := golden
+	unbound.Name, unbound.Secrets = "unbound", nil
+	r := newRuntime(t, Options{})
+	load := func(code []byte) *Module {
+		t.Helper()
+		m, err := r.LoadCode(t.Context(), code)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return m
+	}
+	live := load(code)
+	for name, tt := range map[string]struct {
+		code []byte
+		want []string
+	}{
+		"the same":     {code, nil},
+		"other keys":   {bytes.Replace(code, []byte("key-one"), []byte("key-two"), 1), []string{"one"}},
+		"accepts none": {packed(t, "counter", tokenManifest), nil},
+	} {
+		if got := load(tt.code).Rekeyed(t.Context(), live, []Golden{golden, unbound}); !slices.Equal(got, tt.want) {
+			t.Errorf("%s: Rekeyed = %q, want %q", name, got, tt.want)
 		}
 	}
 }

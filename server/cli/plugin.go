@@ -14,10 +14,19 @@ import (
 	"github.com/postern/postern/server/cli/internal/calibrate"
 	"github.com/postern/postern/server/cli/internal/outgoing"
 	"github.com/postern/postern/server/cli/internal/screen"
+	"github.com/postern/postern/server/cli/internal/stock"
 )
 
 func (p *program) pluginCommand() *cobra.Command {
-	return group("plugin", "Find out how a provider signs", p.pluginCalibrate())
+	stocked := &stock.Program{
+		Stdin: p.stdin, Stdout: p.stdout, Stderr: p.stderr, Getenv: p.getenv, Screen: p.screen, Now: p.now, Takes: takes,
+		JSON:    func() bool { return p.asJSON },
+		Command: func(words ...string) string { return p.command(append(words, p.sameConfig()...)...) },
+		Config:  p.lookConfig,
+		Usage:   func(err error) error { return usageError{err} },
+	}
+	return group("plugin", "Install plugins, sign them, go back; find out how a provider signs",
+		append(stocked.Commands(), p.pluginCalibrate())...)
 }
 
 // calibrateFlags are what "plugin calibrate" takes beside the plugin.

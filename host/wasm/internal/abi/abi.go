@@ -110,6 +110,19 @@ func Check(code []byte, offered Offer) error {
 	return At(step, errors.Join(append(out, in...)...))
 }
 
+// Imports are the functions that a module imports, "postern1.read".
+func Imports(code []byte) []string {
+	m, err := meter.Look(code)
+	if err != nil {
+		return nil
+	}
+	var names []string
+	for _, i := range m.Imports {
+		names = append(names, i.Module+"."+i.Name)
+	}
+	return names
+}
+
 func stepOf(err error) Step {
 	var refused *meter.Refused
 	switch {

@@ -45,7 +45,7 @@ func (s Sources) Secrets(m *wasm.Manifest, flags []string) (map[string][]string,
 		if !slices.Contains(known, name) {
 			return nil, Misuse{fmt.Errorf("--secret names none of the plugin's secrets; it has: %s", strings.Join(known, ", "))}
 		}
-		value, err := s.read(from)
+		value, err := s.Read(from)
 		if err == nil && strings.TrimSpace(value) == "" {
 			err = errors.New("it is empty")
 		}
@@ -60,7 +60,9 @@ func (s Sources) Secrets(m *wasm.Manifest, flags []string) (map[string][]string,
 // maxSecret bounds what is read of a secret: who names the wrong file is told.
 const maxSecret = 64 << 10
 
-func (s Sources) read(from string) (string, error) {
+// Read reads one secret: env:NAME, file:/path, or - for the standard input. One line
+// end is cut off. No error has what from says: it may be the secret itself.
+func (s Sources) Read(from string) (string, error) {
 	in := s.Stdin
 	switch kind, rest, _ := strings.Cut(from, ":"); {
 	case from == "-":

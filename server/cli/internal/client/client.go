@@ -163,10 +163,14 @@ func refused(status int, body []byte) error {
 		Error struct {
 			Message string `json:"message"`
 		} `json:"error"`
+		Problems []string `json:"problems"`
 	}
 	text := strings.ToLower(http.StatusText(status))
 	if json.Unmarshal(body, &said) == nil && said.Error.Message != "" {
 		text = said.Error.Message
+	}
+	if len(said.Problems) > 0 {
+		text = strings.Join(said.Problems, "\n")
 	}
 	return &statusError{status, text}
 }

@@ -1,0 +1,16 @@
+package client
+
+import (
+	"context"
+	"net/http"
+)
+
+// Reload has the server read its configuration and plugins again, and returns what
+// that changed, a line each. The error has a line for each reason why it refused.
+func (c *Client) Reload(ctx context.Context) ([]string, error) {
+	var got struct {
+		Changes []string `json:"changes"`
+	}
+	err := c.do(ctx, http.MethodPost, "/reload", nil, &got)
+	return got.Changes, err
+}
