@@ -23,8 +23,8 @@ func (p *Program) list() *cobra.Command {
 	return &cobra.Command{
 		Use:   "list",
 		Short: "List the plugins and their versions, and which endpoints use them",
-		Long: `Lists every version in the plugins' directory, verified as serve would. The marked
-one is what a bare name means.`,
+		Long: `Lists every version in the plugins' directory, verified as serve would. What a
+bare name means is current.`,
 		Args: p.Takes(0, 0),
 		RunE: func(c *cobra.Command, _ []string) error {
 			cfg, s, err := p.open(c)

@@ -10,9 +10,9 @@ func (p *Program) rollback() *cobra.Command {
 	return &cobra.Command{
 		Use:   "rollback <plugin>",
 		Short: "Make the version before the current one current again",
-		Long: `Makes the version current again that was current before, and has a server that is
-running take it. The one that was current stays and can be named, or installed
-again.`,
+		Long: `Makes the version current again that was current before, and has a server that
+is running take it. The one that was current stays and can be named, or
+installed again.`,
 		Args: p.Takes(1, 1),
 		RunE: func(c *cobra.Command, args []string) error {
 			ref, err := p.ref(args[0])

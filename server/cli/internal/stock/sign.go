@@ -27,8 +27,8 @@ func (p *Program) sign() *cobra.Command {
 		Use:   "sign <file.wasm>",
 		Short: "Sign a plugin with a minisign key",
 		Long: `Writes FILE.minisig, the signature of a module by a minisign secret key. It says
-which plugin and version it is of, and perhaps until when it is good: a server that
-starts later refuses it.`,
+which plugin and version it is of, and perhaps until when it is good: who reads
+the plugin later refuses it.`,
 		Example: "  " + p.Command("plugin", "sign", "ottu.wasm", "--key", "postern.key", "--expires", "365d"),
 		Args:    p.Takes(1, 1),
 		RunE:    func(_ *cobra.Command, args []string) error { return p.signFile(args[0], &f) },
