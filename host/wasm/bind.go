@@ -45,6 +45,13 @@ type Plugin struct {
 
 var _ host.Plugin = (*Plugin)(nil)
 
+// Limit bounds how many calls of the plugins that share it run at the same time,
+// whatever modules they are of: a tenant's. A nil Limit bounds nothing.
+type Limit = admit.Slots
+
+// NewLimit makes a limit of n calls; n is at least 1.
+func NewLimit(n int) Limit { return make(Limit, n) }
+
 // boundSecret is a declared secret with the operator's values, the newest
 // first. One of the three lists has them, by its use.
 type boundSecret struct {

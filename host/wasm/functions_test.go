@@ -55,7 +55,7 @@ func drive(t *testing.T, secrets string, b Binding, cb *host.Callback) *driver {
 	if err != nil {
 		t.Fatal(err)
 	}
-	in, err := m.pool.take(context.Background())
+	in, err := m.pool.Take(context.Background())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -290,7 +290,7 @@ func (p *Plugin) enter(ctx context.Context, cb *host.Callback, run func(*instanc
 		return err
 	}
 	defer p.limit.Give()
-	in, err := m.pool.take(ctx)
+	in, err := m.pool.Take(ctx)
 	if err != nil {
 		return err
 	}
@@ -309,7 +309,7 @@ func (p *Plugin) enter(ctx context.Context, cb *host.Callback, run func(*instanc
 		in.guest.line(slog.LevelWarn, said)
 	}
 	in.guest.end()
-	m.pool.give(ctx, in, in.renew(cause))
+	m.pool.Give(ctx, in, in.renew(cause))
 	if err != nil {
 		err = host.Errorf(host.PluginFailed, "plugin %s: %w", m.version, err)
 		p.breaker.Trapped(trap{error: cause}) // without what the guest said: anybody may read it

@@ -399,7 +399,7 @@ func reportMemory(t *testing.T, out *strings.Builder, code []byte, cache string)
 	var all []*instance
 	use := func(n int) memoryUse {
 		for range n {
-			in, err := p.module.pool.take(t.Context())
+			in, err := p.module.pool.Take(t.Context())
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -420,7 +420,7 @@ func reportMemory(t *testing.T, out *strings.Builder, code []byte, cache string)
 	first := use(1)
 	last := use(further)
 	for _, in := range all {
-		p.module.pool.give(t.Context(), in, true)
+		p.module.pool.Give(t.Context(), in, true)
 	}
 	w := table(out, fmt.Sprintf("Memory of a further instance of the Go guest, MiB, by %d of them", further), "rss\tpss\tprivate dirty\t")
 	per := func(a, b int64) float64 { return float64(b-a) / further / (1 << 20) }

@@ -9,6 +9,8 @@ import (
 	"github.com/tetratelabs/wazero/api"
 
 	"github.com/postern/postern/host/wasm/internal/abi"
+	"github.com/postern/postern/host/wasm/internal/admit"
+	"github.com/postern/postern/host/wasm/internal/cache"
 	"github.com/postern/postern/host/wasm/internal/golden"
 	"github.com/postern/postern/host/wasm/internal/pristine"
 	"github.com/postern/postern/host/wasm/internal/proof"
@@ -22,12 +24,14 @@ type Module struct {
 	opts     Options
 	finder   *pristine.Finder // nil where instances are used again as they are
 	metered  *proof.Metered
+	entry    *cache.Entry // nil in the interpreter
+	of       *Runtime
 	runtime  wazero.Runtime
 	compiled wazero.CompiledModule
 	// state is what every call finds; nil until the first instance has started,
 	// and where instances are used again as they are.
 	state *state
-	pool  *pool
+	pool  *admit.Pool[*instance]
 }
 
 // state is all that an instance can change: its memory and its globals, as they
@@ -46,15 +50,35 @@ func (m *Module) Version() string { return m.version }
 
 // start brings a module up: metered, compiled, an instance started, and proven.
 func (r *Runtime) start(ctx context.Context, like Module, code []byte) (*Module, error) {
+	kept, key := r.cache, proof.Key(code, offered())
+	if r.opts.off.metering {
+		kept = new(cache.Cache) // the other has metered modules
+	}
+	entry, err := kept.Take(key)
+	if err != nil {
+		return nil, err
+	}
+	like.entry, like.of = entry, r
+	m, err := r.bring(ctx, like, code)
+	if err != nil {
+		return nil, errors.Join(err, entry.Close(ctx))
+	}
+	if err := kept.Trim(); err != nil {
+		r.opts.Log.Warn("the cache of compiled plugins may be larger than it should", "err", err)
+	}
+	return m, nil
+}
+
+func (r *Runtime) bring(ctx context.Context, like Module, code []byte) (*Module, error) {
 	goldens, err := golden.Of(code)
 	if err != nil {
 		return nil, abi.At(abi.Goldens, err)
 	}
-	metered, err := r.meter(ctx, code)
+	metered, err := r.meter(ctx, like.entry.Dir, code)
 	if err != nil {
 		return nil, abi.At(abi.Metering, err)
 	}
-	m, err := up(ctx, like, metered, wazero.NewRuntimeConfig().WithCompilationCache(r.cache), goldens)
+	m, err := up(ctx, like, metered, wazero.NewRuntimeConfig().WithCompilationCache(like.entry.Code), goldens)
 	if err != nil {
 		return nil, err
 	}
@@ -74,7 +98,8 @@ func up(ctx context.Context, like Module, of *proof.Metered, config wazero.Runti
 	// The guest's time is bounded by its fuel: closing on a context's end costs 6
 	// to 10 times the call. See RATIONALE: Why is there no deadline on a plugin?
 	m.runtime = wazero.NewRuntimeWithConfig(ctx, engine(config).WithMemoryLimitPages(m.pages()))
-	m.pool = newPool(m.opts.Instances, m.opts.Wait, m.instantiate)
+	m.pool = admit.NewPool(m.opts.Instances, m.opts.Wait, m.instantiate,
+		func(ctx context.Context, in *instance) { in.close(ctx) })
 	if err := m.up(ctx, goldens); err != nil {
 		return nil, errors.Join(err, m.close(ctx))
 	}
@@ -109,7 +134,7 @@ func (m *Module) up(ctx context.Context, goldens []Golden) error {
 		first.close(ctx)
 		return err
 	}
-	m.pool.idle = append(m.pool.idle, first)
+	m.pool.Put(first)
 	return nil
 }
 
@@ -133,11 +158,28 @@ func (m *Module) freeze(in *instance, goldens []Golden) error {
 	return nil
 }
 
-// close frees everything of the module. None of its plugins may be running.
+// Close frees everything of the module: its instances, their memory, its compiled
+// code (which is unmapped by the garbage collector, once it has been round). It
+// waits for the calls that are under way; no other may begin. If ctx ends first,
+// the error says so and nothing is closed.
+func (m *Module) Close(ctx context.Context) error {
+	if err := m.pool.Drain(ctx); err != nil {
+		return fmt.Errorf("close %s: %w", m.version, err)
+	}
+	m.of.mu.Lock()
+	delete(m.of.modules, m)
+	m.of.mu.Unlock()
+	return m.close(ctx)
+}
+
+// Instances is how many instances it has.
+func (m *Module) Instances() int { return m.pool.Made() }
+
+// close is [Module.Close] where none of its plugins is running.
 func (m *Module) close(ctx context.Context) error {
 	var err error
 	if m.state != nil {
 		err = m.state.memory.Close()
 	}
-	return errors.Join(err, m.runtime.Close(ctx))
+	return errors.Join(err, m.runtime.Close(ctx), m.entry.Close(ctx))
 }

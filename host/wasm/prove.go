@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"log/slog"
 	"maps"
-	"path/filepath"
 	"reflect"
 	"slices"
 	"strings"
@@ -20,15 +19,10 @@ import (
 	"github.com/postern/postern/host/wasm/internal/proof"
 )
 
-// meter meters a module and validates what its author made. One that has been through this and has proved itself is read from the cache.
-func (r *Runtime) meter(ctx context.Context, code []byte) (*proof.Metered, error) {
-	dir := r.opts.CacheDir
-	if r.opts.off.metering {
-		dir = ""
-	} else if dir != "" {
-		dir = filepath.Join(dir, "metered")
-	}
-	out, err := proof.In(dir, code, offered())
+// meter meters a module, validates what its author made, and compares it with the
+// ABI. One that has been through this and has proved itself is read from the cache.
+func (r *Runtime) meter(ctx context.Context, dir string, code []byte) (*proof.Metered, error) {
+	out, err := proof.In(dir)
 	if err == nil {
 		return out, nil
 	}

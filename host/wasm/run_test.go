@@ -54,7 +54,7 @@ func TestHandle_findsTheInstanceAsNew(t *testing.T) {
 		for _, reuse := range []bool{false, true} {
 			t.Run(fmt.Sprint(body, " reuse ", reuse), func(t *testing.T) {
 				p := counter(t, Options{Instances: 1, Reuse: reuse})
-				first := p.module.pool.idle[0]
+				first := p.module.pool.Idle[0]
 				want := "11"
 				if reuse {
 					want = "12"
@@ -70,7 +70,7 @@ func TestHandle_findsTheInstanceAsNew(t *testing.T) {
 					t.Errorf("ack after the trap = %q, want 1", got)
 				}
 				// A memory that has grown cannot shrink.
-				same := p.module.pool.idle[0] == first
+				same := p.module.pool.Idle[0] == first
 				if want := !reuse && body != "m"; same != want {
 					t.Errorf("the same instance after the trap: %t, want %t", same, want)
 				}
@@ -103,7 +103,7 @@ func TestHandle_memoryIsCapped(t *testing.T) {
 
 func TestHandle_waitsABoundedTimeForAnInstance(t *testing.T) {
 	p := counter(t, Options{Instances: 1, Wait: time.Millisecond})
-	in, err := p.module.pool.take(t.Context())
+	in, err := p.module.pool.Take(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -115,7 +115,7 @@ func TestHandle_waitsABoundedTimeForAnInstance(t *testing.T) {
 	if _, err := p.Handle(ctx, callback("")); host.CodeOf(err) != host.PluginBusy {
 		t.Errorf("Handle with an ended context = %v, want %v", err, host.PluginBusy)
 	}
-	p.module.pool.give(t.Context(), in, true)
+	p.module.pool.Give(t.Context(), in, true)
 	if got := ackOf(t, p, ""); got != "1" {
 		t.Errorf("ack = %q, want 1", got)
 	}
@@ -142,10 +142,10 @@ func TestPool_hammer(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	if got := len(p.module.pool.idle); got > instances {
+	if got := len(p.module.pool.Idle); got > instances {
 		t.Errorf("%d idle instances, want at most %d", got, instances)
 	}
-	if got := len(p.module.pool.slots); got != 0 {
+	if got := len(p.module.pool.Slots); got != 0 {
 		t.Errorf("%d slots taken after the last call, want 0", got)
 	}
 }

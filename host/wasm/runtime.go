@@ -13,8 +13,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/tetratelabs/wazero"
-
+	"github.com/postern/postern/host/wasm/internal/cache"
 	"github.com/postern/postern/host/wasm/internal/pristine"
 )
 
@@ -23,14 +22,18 @@ const (
 	// defaultPages is 16 MiB of linear memory: Go's toolchain needs 3 to 10.
 	defaultPages = 256
 	defaultWait  = 250 * time.Millisecond
+	defaultCache = 512 << 20
 )
 
 // Options of a [Runtime]. The zero value is ready for use.
 type Options struct {
 	// CacheDir keeps compiled modules, so that a start costs a read and no
 	// compilation. It is made with mode 0700, since what lies in it is run as
-	// machine code. Empty means no cache on disk.
+	// machine code, and refused where others can write. Empty means no cache on disk.
 	CacheDir string
+	// CacheSize is how many bytes may lie there; those of modules that were not
+	// loaded for longest make room. Zero means 512 MiB.
+	CacheSize int64
 	// MemoryPages caps a guest's linear memory, in pages of 64 KiB; zero means
 	// 256 (16 MiB). A manifest may ask for less.
 	MemoryPages uint32
@@ -64,15 +67,16 @@ type defences struct {
 // Runtime loads modules. It is safe for concurrent use.
 type Runtime struct {
 	opts   Options
-	cache  wazero.CompilationCache
+	cache  *cache.Cache
 	finder *pristine.Finder // nil with Reuse
 
 	mu      sync.Mutex
-	modules []*Module
+	modules map[*Module]struct{}
 }
 
 // New makes a runtime. Close it when every plugin of it is out of use.
 func New(_ context.Context, o Options) (*Runtime, error) {
+	o.CacheSize = cmp.Or(o.CacheSize, defaultCache)
 	o.MemoryPages = cmp.Or(o.MemoryPages, defaultPages)
 	o.Fuel = cmp.Or(o.Fuel, defaultFuel)
 	o.MaxFuel = cmp.Or(o.MaxFuel, max(defaultMaxFuel, o.Fuel))
@@ -81,11 +85,11 @@ func New(_ context.Context, o Options) (*Runtime, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	cache, err := openCache(o.CacheDir)
+	kept, err := cache.Open(o.CacheDir, o.CacheSize)
 	if err != nil {
 		return nil, err
 	}
-	r := &Runtime{opts: o, cache: cache}
+	r := &Runtime{opts: o, cache: kept, modules: make(map[*Module]struct{})}
 	if !o.Reuse {
 		if r.finder, err = pristine.NewFinder(); err != nil {
 			return nil, fmt.Errorf("isolate calls: %w", err)
@@ -97,36 +101,19 @@ func New(_ context.Context, o Options) (*Runtime, error) {
 	return r, nil
 }
 
-func openCache(dir string) (wazero.CompilationCache, error) {
-	if dir == "" {
-		return wazero.NewCompilationCache(), nil
-	}
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, fmt.Errorf("make the cache of compiled plugins: %w", err)
-	}
-	if err := os.Chmod(dir, 0o700); err != nil { //nolint:gosec // a directory needs its x bits
-		return nil, fmt.Errorf("close the cache of compiled plugins to others: %w", err)
-	}
-	cache, err := wazero.NewCompilationCacheWithDir(dir)
-	if err != nil {
-		return nil, fmt.Errorf("open the cache of compiled plugins: %w", err)
-	}
-	return cache, nil
-}
-
 // Close ends every module. No plugin may be running.
 func (r *Runtime) Close(ctx context.Context) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	var errs []error
-	for _, m := range r.modules {
+	for m := range r.modules {
 		errs = append(errs, m.close(ctx))
 	}
-	r.modules = nil
+	clear(r.modules)
 	if r.finder != nil {
 		errs = append(errs, r.finder.Close())
 	}
-	return errors.Join(append(errs, r.cache.Close(ctx))...)
+	return errors.Join(errs...)
 }
 
 // Load reads, checks, meters and compiles a module, starts one instance, and has
@@ -167,7 +154,7 @@ func (r *Runtime) LoadCode(ctx context.Context, code []byte) (*Module, error) {
 		return nil, err
 	}
 	r.mu.Lock()
-	r.modules = append(r.modules, m)
+	r.modules[m] = struct{}{}
 	r.mu.Unlock()
 	return m, nil
 }

@@ -88,7 +88,7 @@ func TestSoak(t *testing.T) {
 	for i, m := range modules {
 		n := made[i].Load()
 		t.Logf("%s: %d instances were made", m.version, n)
-		if grows := m != modules[2]; grows && n <= int64(cap(m.pool.slots)) {
+		if grows := m != modules[2]; grows && n <= int64(cap(m.pool.Slots)) {
 			t.Errorf("%s: %d instances were made: its memory did not grow", m.version, n)
 		}
 	}
@@ -122,8 +122,8 @@ func soakModules(t *testing.T, r *Runtime) (modules []*Module, made []*atomic.In
 		if err != nil {
 			t.Fatalf("%v (build the plugins with: make plugins)", err)
 		}
-		instantiate, n := m.pool.make, new(atomic.Int64)
-		m.pool.make = func(ctx context.Context) (*instance, error) {
+		instantiate, n := m.pool.Make, new(atomic.Int64)
+		m.pool.Make = func(ctx context.Context) (*instance, error) {
 			n.Add(1)
 			return instantiate(ctx)
 		}
@@ -201,15 +201,15 @@ func footprintOf(t *testing.T, modules []*Module) footprint {
 	t.Helper()
 	for _, m := range modules {
 		var all []*instance
-		for range cap(m.pool.slots) {
-			in, err := m.pool.take(t.Context())
+		for range cap(m.pool.Slots) {
+			in, err := m.pool.Take(t.Context())
 			if err != nil {
 				t.Fatal(err)
 			}
 			all = append(all, in)
 		}
 		for _, in := range all {
-			m.pool.give(t.Context(), in, true)
+			m.pool.Give(t.Context(), in, true)
 		}
 	}
 	rss := memoryOf(t).rss

@@ -83,7 +83,7 @@ func TestInvariant7_nothingOfOneCallIsInTheNext(t *testing.T) {
 func TestInvariant7_memoryIsTheSnapshots(t *testing.T) {
 	const calls = 10_000
 	p := zooPlugin(t, "churn", Options{})
-	in := p.module.pool.idle[0]
+	in := p.module.pool.Idle[0]
 	want := bytes.Clone(contents(t, in))
 	if !bytes.Contains(want, []byte("what the snapshot has")) {
 		t.Fatal("the snapshot is not what the guest began with")
@@ -102,7 +102,7 @@ func TestInvariant7_memoryIsTheSnapshots(t *testing.T) {
 		if err != nil {
 			traps++
 		}
-		if len(p.module.pool.idle) != 1 || p.module.pool.idle[0] != in {
+		if len(p.module.pool.Idle) != 1 || p.module.pool.Idle[0] != in {
 			t.Fatalf("call %d: another instance took the place of the first", i)
 		}
 		if !bytes.Equal(contents(t, in), want) {
@@ -132,16 +132,16 @@ func contents(t *testing.T, in *instance) []byte {
 // TestInvariant7_anInstanceThatGrewIsReplaced by one of the snapshot's size.
 func TestInvariant7_anInstanceThatGrewIsReplaced(t *testing.T) {
 	p := zooPlugin(t, "taint", Options{})
-	first := p.module.pool.idle[0]
+	first := p.module.pool.Idle[0]
 	for i, body := range []string{"secret-1", "grows--2", "secret-3"} {
 		if _, err := p.Handle(t.Context(), zooCallback(body)); err != nil {
 			t.Fatal(err)
 		}
-		kept := len(p.module.pool.idle) == 1 && p.module.pool.idle[0] == first
+		kept := len(p.module.pool.Idle) == 1 && p.module.pool.Idle[0] == first
 		if want := i == 0; kept != want {
 			t.Errorf("after %s the first instance is kept: %v, want %v", body, kept, want)
 		}
-		for _, in := range p.module.pool.idle {
+		for _, in := range p.module.pool.Idle {
 			if got := in.api.Memory().Size(); got != wasmPage {
 				t.Errorf("after %s an instance waits with %d bytes, want %d", body, got, wasmPage)
 			}

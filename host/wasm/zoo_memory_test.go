@@ -86,7 +86,7 @@ func devour(t *testing.T, i int) {
 	for range 4 { // the breaker would spare it more
 		res, err := p.Handle(t.Context(), zooCallback(g.body))
 		t.Log(res.Verdict, err)
-		for _, in := range m.pool.idle {
+		for _, in := range m.pool.Idle {
 			if in.api.Memory().Size() > defaultPages*wasmPage {
 				t.Errorf("the guest has %d bytes", in.api.Memory().Size())
 			}

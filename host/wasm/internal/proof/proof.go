@@ -41,16 +41,16 @@ type about struct {
 
 var errDamaged = errors.New("it is damaged")
 
-// In looks for a module in the folder dir of a cache, by its code and by what the
-// host offers it. Without an error it is there, and proven. Else what it returns
-// is good for [Metered.Keep], once it has a Module; an empty dir keeps nothing. The
-// error is [fs.ErrNotExist] if it is not there.
-func In(dir string, code []byte, offered string) (*Metered, error) {
+// In looks for a module in dir, a directory for it alone (see [Key]). Without an
+// error it is there, and proven. Else what it returns is good for [Metered.Keep],
+// once it has a Module; an empty dir keeps nothing. The error is [fs.ErrNotExist]
+// if it is not there.
+func In(dir string) (*Metered, error) {
 	m := &Metered{}
 	if dir == "" {
 		return m, os.ErrNotExist
 	}
-	m.file = filepath.Join(dir, key(code, offered)+".wasm")
+	m.file = filepath.Join(dir, "metered.wasm")
 	kept, err := os.ReadFile(m.file)
 	if err != nil {
 		return m, err
@@ -78,9 +78,9 @@ func parse(kept []byte) (*meter.Module, error) {
 	return &meter.Module{Code: code, Fuel: a.Fuel, Globals: a.Globals}, nil
 }
 
-// key names all that a proof is of: the module, the meter, the engine, the kind of
-// machine and what the host offers.
-func key(code []byte, offered string) string {
+// Key names all that a proof is of, and what is compiled depends on: the module,
+// the meter, the engine, the kind of machine and what the host offers.
+func Key(code []byte, offered string) string {
 	h := sha256.New()
 	h.Write(code)
 	for _, part := range []string{meter.Version, engine(), runtime.GOOS, runtime.GOARCH, offered} {
@@ -110,9 +110,6 @@ func (m *Metered) Keep() error {
 	sum := sha256.Sum256(m.Code)
 	text, err := json.Marshal(about{m.Fuel, m.Globals, hex.EncodeToString(sum[:])})
 	if err != nil {
-		return err
-	}
-	if err := os.MkdirAll(filepath.Dir(m.file), 0o700); err != nil {
 		return err
 	}
 	f, err := os.CreateTemp(filepath.Dir(m.file), "new-")
