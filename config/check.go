@@ -177,6 +177,9 @@ func checkPlugins(ps *problems, p *Plugins) {
 	if p.Path == "" {
 		ps.add("plugins.path", "is empty", "name the directory of the .wasm files")
 	}
+	if p.CacheSize < 1<<20 {
+		ps.add("plugins.cache_size", fmt.Sprintf("%s is below 1MiB", p.CacheSize), "no compiled plugin would stay; the default is 512MiB")
+	}
 	if p.MaxMemory < wasmPage || p.MaxMemory > maxPages*wasmPage || p.MaxMemory%wasmPage != 0 {
 		ps.add("plugins.max_memory", fmt.Sprintf("%s is not between 64KiB and 64MiB in steps of 64KiB", p.MaxMemory),
 			"WebAssembly counts memory in pages of 64KiB; the default is 16MiB")

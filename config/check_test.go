@@ -78,6 +78,8 @@ func TestLoad_refuses(t *testing.T) {
 		{"%", "store: {engine: postgres, dsn: 'env:POSTERN_TEST_UNSET'}", "store.dsn: environment variable \"POSTERN_TEST_UNSET\" is not set"},
 		{"%", "store: {dsn: 'value:postgres://127.0.0.1/x'}", "store.dsn: is for engine postgres, and the engine is \"bolt\""},
 		{"%", "plugins: {path: ''}", "plugins.path: is empty"},
+		{"%", "plugins: {cache_size: 1000}", "plugins.cache_size: 1000 is below 1MiB"},
+		{"%", "reload: {watch: 2}", "reload.watch: "},
 		{"%", "plugins: {max_memory: 100KiB}", "plugins.max_memory: 100KiB is not"},
 		{"%", "plugins: {max_memory: 128MiB}", "plugins.max_memory: 128MiB is not"},
 		{"%", "plugins: {fuel: 9}", "plugins.fuel: 9 is below 100000"},

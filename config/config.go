@@ -33,12 +33,13 @@ type Config struct {
 	Log     Log     `json:"log"`
 	Store   Store   `json:"store"`
 	Plugins Plugins `json:"plugins"`
+	Reload  Reload  `json:"reload"`
 	// Tenants by name. None is legal: nothing is taken in then.
 	Tenants map[string]Tenant `json:"tenants"`
 	// Sinks by name. None is legal: events are stored and wait.
 	Sinks map[string]Sink `json:"sinks"`
 
-	warnings []string
+	warnings, files []string
 }
 
 // Intake is the listener that providers call.
@@ -170,6 +171,9 @@ type Plugins struct {
 	// Cache is the directory of compiled modules. Empty, the default, means
 	// "cache" in Store.Path; Load fills it in.
 	Cache string `json:"cache"`
+	// CacheSize is how many bytes Cache may have; the modules that were not loaded
+	// for longest make room. Default 512MiB, at least 1MiB.
+	CacheSize Size `json:"cache_size"`
 	// MaxMemory is the most linear memory that one instance may have, in bytes,
 	// a multiple of 64KiB. Default 16MiB, at most 64MiB, never 0.
 	MaxMemory Size `json:"max_memory"`
@@ -188,6 +192,13 @@ type Plugins struct {
 	// Wait is how long a callback waits for a free instance before its
 	// endpoint's Unable applies. Default 250ms, never 0.
 	Wait time.Duration `json:"wait"`
+}
+
+// Reload says when a running server reads its configuration again.
+type Reload struct {
+	// Watch is whether it does so by itself when one of [Config.Files] or a file in
+	// Plugins.Path changes. Default true.
+	Watch bool `json:"watch"`
 }
 
 // How a plugin's instance is found by the next callback.
@@ -479,12 +490,14 @@ func Default() *Config {
 		},
 		Plugins: Plugins{
 			Path:      "./plugins/dist",
+			CacheSize: 512 << 20,
 			MaxMemory: 16 << 20,
 			Fuel:      2_000_000,
 			MaxFuel:   20_000_000,
 			Isolation: Pristine,
 			Wait:      250 * time.Millisecond,
 		},
+		Reload: Reload{Watch: true},
 	}
 }
 
@@ -521,3 +534,7 @@ func defaultSink(kind string) Sink {
 // Warnings are things that are legal and that an operator should know, a line
 // each, in a stable order. The caller must not change them.
 func (c *Config) Warnings() []string { return c.warnings }
+
+// Files are the paths of the files that it was read from, its own and those of
+// its secrets, in order. The caller must not change them.
+func (c *Config) Files() []string { return c.files }

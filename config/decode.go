@@ -25,6 +25,8 @@ import (
 type decoder struct {
 	*problems
 	lookup func(string) (string, bool)
+	// files are those that secrets were read from, or could not be.
+	files map[string]bool
 }
 
 // name is the form of all names: they stand in URLs, file names and metrics.
@@ -516,6 +518,9 @@ func (d *decoder) secret(raw any, to *Secret) (problem, fix string) {
 	s, ok := raw.(string)
 	if !ok {
 		return "must be text", "put the value in quotes: digits alone would be read as a number"
+	}
+	if file, ok := strings.CutPrefix(s, "file:"); ok {
+		d.files[file] = true
 	}
 	secret, err := resolve(s, d.lookup)
 	var unset unsetError

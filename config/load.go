@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"math"
 	"os"
 	"path/filepath"
@@ -62,7 +63,7 @@ func Load(o Options) (*Config, error) {
 		loadFlags(ko, ps, o.Flags)
 	}
 	cfg := Default()
-	d := decoder{problems: ps, lookup: lookupIn(o.Environ)}
+	d := decoder{problems: ps, lookup: lookupIn(o.Environ), files: make(map[string]bool)}
 	d.mapping("", ko.Raw(), true, reflect.ValueOf(cfg).Elem())
 	check(ps, cfg)
 	if err := ps.err(); err != nil {
@@ -72,6 +73,10 @@ func Load(o Options) (*Config, error) {
 	if o.Text != nil {
 		o.File = "" // only a name
 	}
+	if o.File != "" {
+		d.files[o.File] = true
+	}
+	cfg.files = slices.Sorted(maps.Keys(d.files))
 	cfg.warnings = warn(cfg, o.File)
 	return cfg, nil
 }

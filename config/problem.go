@@ -27,6 +27,44 @@ func (p *Problem) Error() string {
 	return p.Path + ": " + p.Text + " (" + p.Fix + ")"
 }
 
+// Problems are all problems that err joins.
+func Problems(err error) []*Problem {
+	var several interface{ Unwrap() []error }
+	var one *Problem
+	var all []*Problem
+	switch {
+	case errors.As(err, &several):
+		for _, e := range several.Unwrap() {
+			all = append(all, Problems(e)...)
+		}
+	case errors.As(err, &one):
+		all = append(all, one)
+	}
+	return all
+}
+
+// Lines are what err says, a line each. A plugin that does not load has
+// several reasons at one place: place and file are said before each.
+func Lines(err error) []string {
+	text := err.Error()
+	for _, problem := range Problems(err) {
+		first, rest, several := strings.Cut(problem.Text, "\n")
+		file, _, found := strings.Cut(first, ".wasm: ")
+		if several && found {
+			common := problem.Path + ": " + file + ".wasm: "
+			whole := problem.Path + ": " + first + "\n" + common + strings.ReplaceAll(rest, "\n", "\n"+common)
+			text = strings.ReplaceAll(text, problem.Path+": "+problem.Text, whole)
+		}
+	}
+	var all []string
+	for line := range strings.Lines(text) {
+		if line = strings.TrimSpace(line); line != "" {
+			all = append(all, line)
+		}
+	}
+	return all
+}
+
 // problems collects what is wrong, so that an operator sees all of it at once.
 type problems struct {
 	list []*Problem

@@ -73,6 +73,9 @@ const (
 	InHeader Place = iota + 1 // a header field's value
 	InQuery                   // a query parameter's value
 	InPath                    // the last path segment, /in/{tenant}/{endpoint}/{token}
+	// InAny is not known: a header or a query parameter. What is one of the values
+	// is masked and is evidence, and one is never asked for.
+	InAny
 )
 
 // Token is a credential that a provider sends as it is. The host
@@ -234,7 +237,7 @@ func (e *Endpoint) maskTokens(cb *Callback) bool {
 			gone.leave(t, raw, got, masked)
 			return masked
 		})
-		if len(t.Values) == 0 {
+		if len(t.Values) == 0 || t.In == InAny && !found {
 			continue
 		}
 		if !found || which < 0 {
@@ -333,11 +336,29 @@ func (t *Token) take(cb *Callback, mask func(raw, got string) string) bool {
 	case InHeader:
 		return t.takeHeader(cb, mask)
 	case InQuery:
-		return t.takeQuery(cb, mask)
+		return takeQuery(cb, func(name string) bool { return name == t.Key }, mask) == 1
 	case InPath:
 		return t.takePath(cb, mask)
+	case InAny:
+		return t.takeAny(cb, mask)
 	}
 	return false
+}
+
+func (t *Token) takeAny(cb *Callback, mask func(raw, got string) string) bool {
+	found := false
+	ours := func(raw, got string) string {
+		if which, _ := t.match(got); which < 0 {
+			return raw
+		}
+		found = true
+		return mask(raw, got)
+	}
+	for i := range cb.Headers {
+		cb.Headers[i].Value = ours(cb.Headers[i].Value, cb.Headers[i].Value)
+	}
+	takeQuery(cb, func(string) bool { return true }, ours)
+	return found
 }
 
 func (t *Token) takeHeader(cb *Callback, mask func(raw, got string) string) bool {
@@ -351,16 +372,17 @@ func (t *Token) takeHeader(cb *Callback, mask func(raw, got string) string) bool
 	return n == 1
 }
 
-func (t *Token) takeQuery(cb *Callback, mask func(raw, got string) string) bool {
+// takeQuery masks the parameters whose name is one, and counts them.
+func takeQuery(cb *Callback, one func(name string) bool, mask func(raw, got string) string) int {
 	path, query, ok := strings.Cut(cb.Target, "?")
 	if !ok {
-		return false
+		return 0
 	}
 	n := 0
 	parts := strings.Split(query, "&")
 	for i, part := range parts {
 		rawName, rawValue, _ := strings.Cut(part, "=")
-		if name, err := url.QueryUnescape(rawName); err != nil || name != t.Key {
+		if name, err := url.QueryUnescape(rawName); err != nil || !one(name) {
 			continue
 		}
 		n++
@@ -371,7 +393,7 @@ func (t *Token) takeQuery(cb *Callback, mask func(raw, got string) string) bool 
 		parts[i] = rawName + "=" + mask(rawValue, value)
 	}
 	cb.retarget(path + "?" + strings.Join(parts, "&"))
-	return n == 1
+	return n
 }
 
 // pathPrefix is the number of slashes before the token: /in/tenant/endpoint/.

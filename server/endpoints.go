@@ -3,11 +3,13 @@ package server
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"maps"
 	"net/netip"
 	goruntime "runtime"
 	"slices"
 	"strings"
+	"sync/atomic"
 
 	"github.com/postern/postern/config"
 	"github.com/postern/postern/host"
@@ -16,36 +18,54 @@ import (
 	"github.com/postern/postern/server/intake"
 )
 
-// loaded is a module as the endpoints need it.
-type loaded struct {
-	manifest *wasm.Manifest
-	version  string
-	// bind returns the plugin with an endpoint's secrets and settings, and its
-	// tokens. Its error has a line for each problem, beginning with the place.
-	bind func(wasm.Binding) (host.Plugin, []host.Token, error)
-}
-
 // table is what one configuration serves. Nobody changes it: a reload makes
 // another one, and a callback ends with the one it began with.
 type table struct {
 	tenants   map[string]config.Tenant
 	routes    map[name]intake.Route
 	endpoints []admin.Endpoint
-	// modules by the name of the plugin in the configuration.
-	modules map[string]*loaded
 	// gates are the endpoints' own, and under an empty name the tenants'.
 	gates map[name]*intake.Gate
+	// held are the modules, by the name of the plugin in the configuration, and uses
+	// those of the endpoints.
+	held map[string]*module
+	uses map[name]*module
+	from *modules
+	// begun counts the callbacks that began with the table, and one more while it is
+	// served. At zero nothing begins any more, and the modules are let go.
+	begun atomic.Int64
 }
 
-// newTable makes a route of each endpoint of cfg. Modules that the table before
-// has are taken from there, as are its gates where they and those above them are
-// the same still; before is nil at the start. The error joins everything that
-// is wrong, each with its path in the configuration.
-func newTable(ctx context.Context, cfg *config.Config, rt runtime, before *table) (*table, error) {
-	t := &table{
-		tenants: cfg.Tenants, routes: make(map[name]intake.Route), modules: make(map[string]*loaded),
-		gates: make(map[name]*intake.Gate),
+// begin keeps what the table is made of until [table.end]. It says no once all of
+// that is gone.
+func (t *table) begin() bool {
+	for {
+		n := t.begun.Load()
+		if n == 0 {
+			return false
+		}
+		if t.begun.CompareAndSwap(n, n+1) {
+			return true
+		}
 	}
+}
+
+func (t *table) end() {
+	if t.begun.Add(-1) == 0 {
+		t.from.release(t.held)
+	}
+}
+
+// newTable makes a route of each endpoint of cfg. Gates of the table before that
+// they and those above them are the same still go on in it; before is nil at the
+// start. The error joins everything that is wrong, each with its path in the
+// configuration. Who does not serve the table ends it, also after an error.
+func (ms *modules) newTable(ctx context.Context, cfg *config.Config, before *table) (*table, error) {
+	t := &table{
+		tenants: cfg.Tenants, routes: make(map[name]intake.Route), gates: make(map[name]*intake.Gate),
+		held: make(map[string]*module), uses: make(map[name]*module), from: ms,
+	}
+	t.begun.Store(1)
 	if before == nil {
 		before = &table{}
 	}
@@ -56,49 +76,67 @@ func newTable(ctx context.Context, cfg *config.Config, rt runtime, before *table
 		limit := tenantLimit(cfg, tenant)
 		all := t.gate(before, name{tenant, ""}, nil, cfg.Tenants[tenant].AllowFrom, cfg.Tenants[tenant].RateLimit)
 		for _, endpoint := range slices.Sorted(maps.Keys(endpoints)) {
-			e := endpoints[endpoint]
-			path := "tenants." + tenant + ".endpoints." + endpoint
+			of, e := name{tenant, endpoint}, endpoints[endpoint]
 			if failed[e.Plugin] {
 				continue // said at the first endpoint that names it
 			}
-			m, err := t.module(ctx, e.Plugin, rt, before.modules)
-			if err != nil {
-				wrong = append(wrong, &config.Problem{Path: path + ".plugin", Text: err.Error()})
-				failed[e.Plugin] = true
+			m, err := t.module(ctx, e.Plugin)
+			switch absent := isMissing(e.Plugin, err); {
+			// What is served must not be taken out by what is not there.
+			case absent && before.uses[of] == nil:
+				t.unable(of, &e, err)
+			case err != nil:
+				wrong = append(wrong, &config.Problem{Path: path(of) + ".plugin", Text: err.Error()})
+				failed[e.Plugin] = !absent
 				continue
+			default:
+				if err := t.serve(of, &e, m, limit); err != nil {
+					wrong = append(wrong, err)
+					continue
+				}
 			}
-			ep, err := bindEndpoint(name{tenant, endpoint}, &e, m, limit)
-			if err != nil {
-				wrong = append(wrong, err)
-				continue
-			}
-			t.routes[name{tenant, endpoint}] = intake.Route{
-				Endpoint: ep, Methods: m.manifest.Methods, PublicURL: e.PublicURL,
-				Gate: t.gate(before, name{tenant, endpoint}, all, e.AllowFrom, e.RateLimit),
-			}
-			d := describe(ep, &e, m.manifest.Methods)
-			d.Tenantwide = limits(cfg.Tenants[tenant].AllowFrom, cfg.Tenants[tenant].RateLimit)
-			t.endpoints = append(t.endpoints, d)
+			t.finish(of, &e, t.gate(before, of, all, e.AllowFrom, e.RateLimit))
 		}
 	}
 	return t, errors.Join(wrong...)
 }
 
-// module returns a plugin's module: one that this table has already, one that
-// is ready, or a new one.
-func (t *table) module(ctx context.Context, plugin string, rt runtime, ready map[string]*loaded) (*loaded, error) {
-	m := t.modules[plugin]
-	if m == nil {
-		m = ready[plugin]
+// path is where an endpoint stands in the configuration.
+func path(of name) string { return "tenants." + of.tenant + ".endpoints." + of.endpoint }
+
+// module returns a plugin's module, which the table holds from then on.
+func (t *table) module(ctx context.Context, plugin string) (*module, error) {
+	if m := t.held[plugin]; m != nil {
+		return m, nil
 	}
-	if m == nil {
-		var err error
-		if m, err = rt.load(ctx, plugin); err != nil {
-			return nil, err
-		}
+	m, err := t.from.hold(ctx, plugin)
+	if err != nil {
+		return nil, err
 	}
-	t.modules[plugin] = m
+	t.held[plugin] = m
 	return m, nil
+}
+
+// serve makes the route of an endpoint that has its plugin.
+func (t *table) serve(of name, e *config.Endpoint, m *module, limit wasm.Limit) error {
+	ep, err := bindEndpoint(of, e, m.loaded, limit)
+	if err != nil {
+		return err
+	}
+	t.uses[of] = m
+	t.routes[of] = intake.Route{Endpoint: ep, Methods: m.manifest.Methods}
+	return nil
+}
+
+// finish gives a route what it has whatever its plugin, and tells operators of it.
+func (t *table) finish(of name, e *config.Endpoint, gate *intake.Gate) {
+	r := t.routes[of]
+	r.PublicURL, r.Gate, r.Begin, r.End = e.PublicURL, gate, t.begin, t.end
+	t.routes[of] = r
+	d := describe(r.Endpoint, e, r.Methods)
+	tenant := t.tenants[of.tenant]
+	d.Tenantwide = limits(tenant.AllowFrom, tenant.RateLimit)
+	t.endpoints = append(t.endpoints, d)
 }
 
 // gate is above itself where there is nothing to add to it.
@@ -133,10 +171,21 @@ func (s *Server) lookup(tenant, endpoint string) (intake.Route, bool) {
 // Check loads the plugins that the endpoints of cfg name and binds them, and
 // looks at the sinks as far as that touches nothing, as [Start] would. The error
 // joins everything that is wrong with any of them, each with its path in the
-// configuration. The caller closes rt.
+// configuration; also an endpoint that would be there without its plugin. The
+// caller closes rt.
 func Check(ctx context.Context, cfg *config.Config, rt *wasm.Runtime) error {
-	_, err := newTable(ctx, cfg, &sandbox{rt, &cfg.Plugins, make(map[string]*loaded)}, nil)
-	return errors.Join(err, checkSinks(cfg))
+	ms := newModules(sandbox{rt}, onShelf(&cfg.Plugins), slog.New(slog.DiscardHandler))
+	t, err := ms.newTable(ctx, cfg, nil)
+	wrong := []error{err, checkSinks(cfg)}
+	for i := range t.endpoints {
+		e := &t.endpoints[i]
+		if why := t.missing(name{e.Tenant, e.Name}); why != nil {
+			wrong = append(wrong, &config.Problem{Path: path(name{e.Tenant, e.Name}) + ".plugin", Text: why.Error()})
+		}
+	}
+	t.end()
+	ms.freeing.Wait()
+	return errors.Join(wrong...)
 }
 
 // tenantLimit bounds how many of a tenant's callbacks are judged at the same time:

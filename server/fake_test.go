@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"net"
 	"net/http"
@@ -29,6 +30,8 @@ import (
 type world struct {
 	mu    sync.Mutex
 	trace []string
+	// version is that of every module there is, behind a space; empty at first.
+	version string
 	// loads are the modules that were loaded, in order.
 	loads []string
 	// subscribed are the sinks' subscriptions.
@@ -68,6 +71,7 @@ func (w *world) traced() []string {
 func (w *world) parts() parts {
 	return parts{
 		runtime: func(context.Context, *config.Config, *slog.Logger) (runtime, error) { return fakeRuntime{w}, nil },
+		read:    func(*config.Config) read { return w.read },
 		store: func(context.Context, *config.Config, *slog.Logger) (host.Store, error) {
 			return fakeStore{w.mem, w}, nil
 		},
@@ -139,15 +143,38 @@ func (r fakeRuntime) close(context.Context) error {
 	return nil
 }
 
-func (r fakeRuntime) load(_ context.Context, plugin string) (*loaded, error) {
-	if strings.HasPrefix(plugin, "missing") {
-		return nil, errors.New("there is no such module")
+// read finds a module that is its own name and, if set, its version.
+func (w *world) read(ref string) (string, []byte, error) {
+	if strings.HasPrefix(ref, "missing") {
+		return "", nil, fmt.Errorf("there is no such module%w", none{})
 	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return ref + ".wasm", []byte(ref + w.version), nil
+}
+
+// none is fs.ErrNotExist without its text.
+type none struct{}
+
+func (none) Error() string   { return "" }
+func (none) Is(e error) bool { return e == fs.ErrNotExist }
+
+func (r fakeRuntime) load(_ context.Context, code []byte) (*loaded, error) {
+	text := string(code)
 	r.w.mu.Lock()
-	r.w.loads = append(r.w.loads, plugin)
+	r.w.loads = append(r.w.loads, text+".wasm")
 	r.w.mu.Unlock()
+	version := "ottu@0.1.0+sha256:000000000000"
+	if _, v, ok := strings.Cut(text, " "); ok {
+		version = "ottu@" + v
+	}
 	return &loaded{
-		version: "ottu@0.1.0+sha256:000000000000", manifest: &wasm.Manifest{
+		version: version, instances: func() int { return 1 },
+		close: func(context.Context) error {
+			r.w.note("freed %s", text)
+			return nil
+		},
+		manifest: &wasm.Manifest{
 			Name: "ottu", Methods: []string{"POST"}, UnableText: "keep",
 			AckDecl: wasm.AckDecl{Status: 201, ContentType: "text/plain", Body: "OK"},
 			Secrets: []wasm.Secret{{Name: "hmac-key", Use: "hmac-sha256", Form: "utf8"}},

@@ -25,13 +25,14 @@ import (
 // parts make what has an outside: files, sandboxes, other machines.
 type parts struct {
 	runtime func(context.Context, *config.Config, *slog.Logger) (runtime, error)
+	read    func(*config.Config) read
 	store   func(context.Context, *config.Config, *slog.Logger) (host.Store, error)
 	sink    func(config.Sink) (host.Sink, error)
 }
 
 // runtime is the sandbox.
 type runtime interface {
-	load(ctx context.Context, plugin string) (*loaded, error)
+	load(ctx context.Context, code []byte) (*loaded, error)
 	close(ctx context.Context) error
 }
 
@@ -39,6 +40,7 @@ type runtime interface {
 func outside(o Options) parts {
 	return parts{
 		runtime: openRuntime,
+		read:    func(c *config.Config) read { return onShelf(&c.Plugins) },
 		store: func(ctx context.Context, c *config.Config, log *slog.Logger) (host.Store, error) {
 			return openStore(ctx, &c.Store, o.Cursors, log)
 		},
@@ -154,46 +156,42 @@ func makeNATS(c config.Sink) (host.Sink, error) {
 	})
 }
 
-// sandbox is wasm's runtime behind the interface. Its load is not for concurrent
-// use.
-type sandbox struct {
-	*wasm.Runtime
-	plugins *config.Plugins
-	// loaded are the modules by their SHA-256, so that a reload that is refused, or
-	// that brings an endpoint back, costs no second copy: what was loaded stays in
-	// memory until the runtime is closed.
-	loaded map[string]*loaded
+// onShelf finds plugins where the configuration has them.
+func onShelf(c *config.Plugins) read {
+	return func(ref string) (string, []byte, error) {
+		p, err := ReadPlugin(c, ref)
+		if err != nil {
+			return "", nil, err
+		}
+		return p.Path, p.Code, nil
+	}
 }
+
+// sandbox is wasm's runtime behind the interface.
+type sandbox struct{ *wasm.Runtime }
 
 func openRuntime(ctx context.Context, cfg *config.Config, log *slog.Logger) (runtime, error) {
 	c := &cfg.Plugins
 	r, err := wasm.New(ctx, wasm.Options{
-		CacheDir: c.Cache, MemoryPages: c.MemoryPages(), Instances: c.Pool, Log: log,
+		CacheDir: c.Cache, CacheSize: int64(c.CacheSize), MemoryPages: c.MemoryPages(), Instances: c.Pool, Log: log,
 		Fuel: int64(c.Fuel), MaxFuel: int64(c.MaxFuel), Reuse: c.Isolation == config.Reuse,
 		Wait: max(c.Wait, 1), // zero is wasm's default, and "not at all" in the configuration
 	})
 	if err != nil {
 		return nil, fmt.Errorf("start the plugins' runtime: %w", err)
 	}
-	return &sandbox{r, c, make(map[string]*loaded)}, nil
+	return sandbox{r}, nil
 }
 
-func (r *sandbox) close(ctx context.Context) error { return r.Close(ctx) }
+func (r sandbox) close(ctx context.Context) error { return r.Close(ctx) }
 
-func (r *sandbox) load(ctx context.Context, plugin string) (*loaded, error) {
-	p, err := ReadPlugin(r.plugins, plugin)
+func (r sandbox) load(ctx context.Context, code []byte) (*loaded, error) {
+	m, err := r.LoadCode(ctx, code)
 	if err != nil {
-		return nil, fmt.Errorf("load plugin: %w", err)
+		return nil, err
 	}
-	if known := r.loaded[p.Sum]; known != nil {
-		return known, nil
-	}
-	m, err := r.LoadCode(ctx, p.Code)
-	if err != nil {
-		return nil, fmt.Errorf("load plugin %s: %w", p.Path, err)
-	}
-	module := &loaded{
-		manifest: m.Manifest(), version: m.Version(),
+	return &loaded{
+		manifest: m.Manifest(), version: m.Version(), instances: m.Instances, close: m.Close,
 		bind: func(b wasm.Binding) (host.Plugin, []host.Token, error) {
 			p, err := m.Bind(b)
 			if err != nil {
@@ -201,7 +199,5 @@ func (r *sandbox) load(ctx context.Context, plugin string) (*loaded, error) {
 			}
 			return p, p.Tokens(), nil
 		},
-	}
-	r.loaded[p.Sum] = module
-	return module, nil
+	}, nil
 }

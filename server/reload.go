@@ -10,79 +10,190 @@ import (
 	"strings"
 
 	"github.com/postern/postern/config"
+	"github.com/postern/postern/server/admin"
 )
 
-// Reload serves the tenants of cfg in place of those served now, all or
-// nothing: with an error nothing has changed. The error joins everything that
-// is wrong, each with its path, and names the keys outside tenants that differ,
-// since only another start takes those. Callbacks under way end with the
-// endpoint they began with. Plugins that are served already are not read again;
-// Reload blocks while it loads others. It is safe for concurrent use.
+// Reload serves the tenants of cfg, and the plugins that there are now, in place of
+// those served so far, all or nothing: with an error nothing has changed. The error
+// joins everything that is wrong, each with its path, and names the keys outside
+// tenants that differ, since only another start takes those. Callbacks under way
+// end with the endpoint and the plugin that they began with. Reload blocks while it
+// loads plugins. It is safe for concurrent use.
 func (s *Server) Reload(ctx context.Context, cfg *config.Config) error {
 	s.reloading.Lock()
 	defer s.reloading.Unlock()
-	err := s.reload(ctx, cfg)
-	s.metrics.Reloaded(err == nil)
+	_, err := s.reload(ctx, cfg, true)
+	if err != nil {
+		s.metrics.Reloaded(false)
+	}
 	return err
 }
 
-// ReloadRefused counts a reload whose configuration could not even be read.
-func (s *Server) ReloadRefused() { s.metrics.Reloaded(false) }
+// Reread is [Server.Reload] of the configuration as [Options].Load reads it. What is
+// wrong is logged, a line each.
+func (s *Server) Reread(ctx context.Context) (admin.Difference, error) {
+	return s.reread(ctx, true)
+}
 
-func (s *Server) reload(ctx context.Context, cfg *config.Config) error {
+// reread is [Server.Reread] and, unless it was asked for, says nothing where nothing
+// differs, or where the same is wrong as the last time.
+func (s *Server) reread(ctx context.Context, asked bool) (admin.Difference, error) {
+	s.reloading.Lock()
+	defer s.reloading.Unlock()
+	cfg, err := s.load()
+	var d admin.Difference
+	if err != nil {
+		d.Problems = config.Lines(err)
+	} else if d, err = s.reload(ctx, cfg, asked); err == nil {
+		s.refused = nil
+		return d, nil
+	}
+	lines := config.Lines(err)
+	if !asked && slices.Equal(lines, s.refused) {
+		return d, err
+	}
+	s.refused = lines
+	s.metrics.Reloaded(false)
+	for _, problem := range lines {
+		s.log.Error("configuration not reloaded", "problem", problem)
+	}
+	return d, err
+}
+
+// Preview says what [Server.Reread] would change, or why it would be refused. It
+// blocks while plugins are loaded that are not.
+func (s *Server) Preview(ctx context.Context) (admin.Difference, error) {
+	s.reloading.Lock()
+	defer s.reloading.Unlock()
 	if err := s.checkIntake(); err != nil {
-		return fmt.Errorf("reload: the server is %w", err)
+		return admin.Difference{}, fmt.Errorf("look at the configuration: the server is %w", err)
 	}
+	cfg, err := s.load()
+	if err != nil {
+		return admin.Difference{Problems: config.Lines(err)}, nil
+	}
+	after, d, _ := s.compare(ctx, cfg)
+	after.end()
+	return d, nil
+}
+
+func (s *Server) load() (*config.Config, error) {
+	if s.options.Load == nil {
+		return nil, errors.New("nobody here knows where the configuration is")
+	}
+	return s.options.Load()
+}
+
+// reload serves cfg; where nothing differs only if that was asked for.
+func (s *Server) reload(ctx context.Context, cfg *config.Config, asked bool) (admin.Difference, error) {
+	if err := s.checkIntake(); err != nil {
+		return admin.Difference{}, fmt.Errorf("reload: the server is %w", err)
+	}
+	after, d, err := s.compare(ctx, cfg)
+	if err != nil || !asked && len(d.Lines()) == 0 {
+		after.end()
+		return d, err
+	}
+	// From here on callbacks begin with the one, and end with that they began with.
+	s.table.Swap(after).end()
+	s.metrics.Reloaded(true)
+	s.log.Info("configuration reloaded", attrs(&d)...)
+	s.tellUnable(d.Unable)
+	if s.options.Reloaded != nil {
+		s.options.Reloaded(cfg)
+	}
+	return d, nil
+}
+
+// compare makes the table of cfg, which the caller serves or ends, and says how it
+// differs from the one that is served. The error says why it must not be.
+func (s *Server) compare(ctx context.Context, cfg *config.Config) (*table, admin.Difference, error) {
 	before := s.table.Load()
-	after, err := newTable(ctx, cfg, s.runtime, before)
-	if err := errors.Join(needsRestart(s.cfg, cfg), err); err != nil {
-		return err
+	after, err := s.modules.newTable(ctx, cfg, before)
+	d := difference(before, after)
+	if d.Restart = needsRestart(s.cfg, cfg); len(d.Restart) > 0 {
+		err = errors.Join(errors.New(admin.RestartProblem(d.Restart)), err)
 	}
-	s.table.Store(after)
-	s.log.Info("configuration reloaded", changes(before.tenants, after.tenants)...)
-	return nil
+	if err != nil {
+		lines := config.Lines(err)
+		d.Problems = lines[min(len(d.Restart), 1):]
+	}
+	return after, d, err
+}
+
+// tellUnable logs the endpoints that have no plugin.
+func (s *Server) tellUnable(all []string) {
+	for _, text := range all {
+		s.log.Error("an endpoint has no plugin, and is unable to judge", "endpoint", text)
+	}
 }
 
 // needsRestart names what differs outside the tenants.
-func needsRestart(before, after *config.Config) error {
+func needsRestart(before, after *config.Config) []string {
 	a, b := *before, *after
 	a.Tenants, b.Tenants = nil, nil
-	keys := differences("", reflect.ValueOf(a), reflect.ValueOf(b))
-	if len(keys) == 0 {
-		return nil
-	}
-	return fmt.Errorf("changed, and taken by a restart only: %s", strings.Join(keys, ", "))
+	return differences("", reflect.ValueOf(a), reflect.ValueOf(b))
 }
 
-// changes says for the log which endpoints were added and removed, and which
-// keys of the others changed. Never a value: it may be a secret.
-func changes(before, after map[string]config.Tenant) []any {
-	a, b := flat(before), flat(after)
-	var added, removed, changed []string
+// difference says which endpoints were added and removed, which keys of the others
+// changed, and which plugins. Never a value: it may be a secret.
+func difference(before, after *table) admin.Difference {
+	a, b := flat(before.tenants), flat(after.tenants)
+	var d admin.Difference
 	for _, name := range union(a, b) {
 		was, there := a[name]
 		is, here := b[name]
 		switch {
 		case !there:
-			added = append(added, name)
+			d.Added = append(d.Added, name)
 		case !here:
-			removed = append(removed, name)
+			d.Removed = append(d.Removed, name)
 		default:
 			if keys := differences("", was, is); len(keys) > 0 {
-				changed = append(changed, name+": "+strings.Join(keys, ", "))
+				d.Changed = append(d.Changed, admin.Change{Name: name, Keys: keys})
 			}
 		}
 	}
-	var attrs []any
-	for _, part := range []struct {
-		word  string
-		names []string
-	}{{"added", added}, {"removed", removed}, {"changed", changed}} {
-		if len(part.names) > 0 {
-			attrs = append(attrs, part.word, part.names)
+	for i := range after.endpoints {
+		e := &after.endpoints[i]
+		of := name{e.Tenant, e.Name}
+		old, there := before.routes[of]
+		was, why := before.uses[of], after.missing(of)
+		switch {
+		case why != nil:
+			if !there || old.Endpoint.PluginVersion != e.Plugin {
+				d.Unable = append(d.Unable, of.String()+": "+why.Error())
+			}
+		case there && was == nil:
+			d.Switched = append(d.Switched, admin.Switch{Endpoint: of.String(), From: "none", To: e.Plugin})
+		case there && was != after.uses[of]:
+			d.Switched = append(d.Switched, admin.Switch{Endpoint: of.String(), From: was.version, To: e.Plugin})
 		}
 	}
-	return attrs
+	return d
+}
+
+// attrs are a difference for the log.
+func attrs(d *admin.Difference) []any {
+	var all []any
+	add := func(word string, lines []string) {
+		if len(lines) > 0 {
+			all = append(all, word, lines)
+		}
+	}
+	add("added", d.Added)
+	add("removed", d.Removed)
+	add("changed", linesOf(d.Changed))
+	add("switched", linesOf(d.Switched))
+	return all
+}
+
+func linesOf[T interface{ Line() string }](all []T) []string {
+	var lines []string
+	for _, one := range all {
+		lines = append(lines, one.Line())
+	}
+	return lines
 }
 
 // flat are the tenants without their endpoints, "acme", and the endpoints,

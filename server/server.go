@@ -37,6 +37,11 @@ type Options struct {
 	// Observe, if not nil, is told what became of each callback, before its
 	// answer goes out. It must not block.
 	Observe func(host.Observation)
+	// Load reads the configuration again, as it was read for [Start]; nil means that
+	// this server reads it once. Reloaded, if not nil, is told of each that was taken
+	// then. Neither is called concurrently.
+	Load     func() (*config.Config, error)
+	Reloaded func(*config.Config)
 	// Cursors, if not empty, starts also where the store has lost what it knew of
 	// its sinks: they begin at the oldest event or after the newest. It changes
 	// nothing for a store that is whole.
@@ -45,10 +50,12 @@ type Options struct {
 
 // Server is a running Postern. Make one with [Start].
 type Server struct {
-	cfg *config.Config
-	log *slog.Logger
+	cfg     *config.Config
+	log     *slog.Logger
+	options Options
 
 	runtime  runtime
+	modules  *modules
 	store    host.Store
 	admin    *http.Server
 	sinks    []namedSink
@@ -61,6 +68,9 @@ type Server struct {
 	// reloading is held while a table is being made, and to close what it is
 	// made of.
 	reloading sync.Mutex
+	// refused is what was wrong with the configuration that was read last, a line
+	// each.
+	refused []string
 
 	intakeListener net.Listener
 	adminListeners []net.Listener
@@ -81,6 +91,8 @@ type Server struct {
 
 // name is an endpoint's.
 type name struct{ tenant, endpoint string }
+
+func (n name) String() string { return n.tenant + "/" + n.endpoint }
 
 // namedSink is a sink with its route.
 type namedSink struct {
@@ -103,7 +115,7 @@ func start(ctx context.Context, cfg *config.Config, o Options, p parts) (*Server
 		o.Log = slog.New(slog.DiscardHandler)
 	}
 	s := &Server{
-		cfg: cfg, log: o.Log, metrics: admin.NewMetrics(o.Version), observeCallback: o.Observe,
+		cfg: cfg, log: o.Log, options: o, metrics: admin.NewMetrics(o.Version), observeCallback: o.Observe,
 		fatal: make(chan error, 4), stopping: make(chan struct{}), done: make(chan struct{}),
 	}
 	s.unready("starting")
@@ -132,11 +144,13 @@ func (s *Server) open(ctx context.Context, o Options, p parts) error {
 	}
 	s.runtime = rt
 	// What an operator may have to mend is told at once.
-	first, err := newTable(ctx, s.cfg, s.runtime, nil)
+	s.modules = newModules(rt, p.read(s.cfg), s.log)
+	first, err := s.modules.newTable(ctx, s.cfg, nil)
+	s.table.Store(first)
 	if err := errors.Join(err, s.makeSinks(p)); err != nil {
 		return err
 	}
-	s.table.Store(first)
+	s.tellUnable(difference(&table{}, first).Unable)
 	s.dispatch = dispatch.New(s.store, s.log, s.observe, s.deliveries()...)
 	s.host = s.newHost(o)
 	if err := s.serveAdmin(ctx, o.Version); err != nil {
@@ -228,7 +242,7 @@ func (s *Server) serveAdmin(ctx context.Context, version string) error {
 	a := admin.New(admin.Options{
 		Version: version, Reader: s.store, Queue: s.store, Quarantine: s.store, Status: s.store.Status,
 		Reprocess: s.reprocess,
-		Endpoints: s.Endpoints, Sinks: sinks, Wake: s.dispatch.Wake, Metrics: s.metrics,
+		Endpoints: s.Endpoints, Plugins: s.Plugins, Reloader: s, Sinks: sinks, Wake: s.dispatch.Wake, Metrics: s.metrics,
 		Checks: map[string]func() error{"store": s.checkStore, "intake": s.checkIntake},
 	})
 	socket, err := admin.ListenSocket(ctx, s.cfg.Store.Path)
@@ -279,7 +293,12 @@ func (s *Server) newHost(o Options) *host.Host {
 // reprocess runs a callback in quarantine through the plugin of its endpoint, as
 // that is served now.
 func (s *Server) reprocess(ctx context.Context, r *host.Rejected) (host.Reprocessed, error) {
-	route, ok := s.lookup(r.Tenant, r.Endpoint)
+	t := s.table.Load()
+	for !t.begin() { // it was replaced, and is gone
+		t = s.table.Load()
+	}
+	defer t.end()
+	route, ok := t.routes[name{r.Tenant, r.Endpoint}]
 	if !ok {
 		return host.Reprocessed{}, host.Errorf(host.EndpointUnknown, "endpoint %s/%s is not configured any more; configure it to run its callbacks again", r.Tenant, r.Endpoint)
 	}
@@ -469,6 +488,9 @@ func (s *Server) closeRuntime(ctx context.Context) error {
 	}
 	s.reloading.Lock()
 	defer s.reloading.Unlock()
+	if s.modules != nil {
+		s.modules.freeing.Wait()
+	}
 	return s.runtime.close(ctx)
 }
 

@@ -411,7 +411,7 @@ func TestStart_allProblemsAtOnce(t *testing.T) {
 		t.Fatal("start = nil")
 	}
 	want := []string{
-		"tenants.acme.endpoints.gone.plugin: there is no such module",
+		"tenants.acme.endpoints.gone.plugin: load plugin: there is no such module",
 		"tenants.acme.endpoints.pay.secrets.hmac-key: is not set",
 		"tenants.acme.endpoints.pay.settings.colour: is unknown",
 		`sinks.odd.type: "carrier-pigeon" is unknown`,

@@ -89,9 +89,13 @@ type Options struct {
 	// Reprocess runs one callback in quarantine through its endpoint's plugin again:
 	// [host.Host.Reprocess]. Nil, where no plugin is loaded, refuses every retry.
 	Reprocess func(ctx context.Context, r *host.Rejected) (host.Reprocessed, error)
-	// Endpoints are what is served now; it is asked each time.
+	// Endpoints are what is served now, and Plugins what is loaded for it; they are
+	// asked each time.
 	Endpoints func() []Endpoint
-	Sinks     []Sink
+	Plugins   func() []Plugin
+	// Reloader reads the configuration again; nil where no server runs.
+	Reloader Reloader
+	Sinks    []Sink
 	// SinksUnknown says that nobody here has the configuration: Sinks is empty
 	// for that, and nothing is forgotten.
 	SinksUnknown bool
@@ -119,6 +123,9 @@ func New(o Options) *Admin {
 	}
 	if o.Endpoints == nil {
 		o.Endpoints = func() []Endpoint { return nil }
+	}
+	if o.Plugins == nil {
+		o.Plugins = func() []Plugin { return nil }
 	}
 	if o.Quarantine == nil {
 		o.Quarantine = host.Unsupported{}
@@ -154,6 +161,9 @@ func (a *Admin) routes() map[string]func(*http.Request) (any, error) {
 		"GET /admin/v1/version":     a.version,
 		"GET /admin/v1/endpoints":   a.endpoints,
 		"GET /admin/v1/store":       a.status,
+		"GET /admin/v1/plugins":     a.plugins,
+		"GET /admin/v1/reload":      a.preview,
+		"POST /admin/v1/reload":     a.reload,
 		"GET /admin/v1/events":      a.events,
 		"GET /admin/v1/events/{id}": a.event,
 

@@ -226,23 +226,25 @@ func bare(r *http.Request) error {
 type refusal struct {
 	status     int
 	code, text string
+	// problems are what is wrong, a line each, where there may be several.
+	problems []string
 }
 
 func (e *refusal) Error() string { return e.text }
 
 func invalid(format string, args ...any) error {
-	return &refusal{http.StatusBadRequest, "request.invalid", fmt.Sprintf(format, args...)}
+	return &refusal{status: http.StatusBadRequest, code: "request.invalid", text: fmt.Sprintf(format, args...)}
 }
 
 func badCursor() error { return invalid("after is no cursor; take one from an earlier answer") }
 
 // conflict refuses what cannot be done as things are; code says which things.
 func conflict(code, format string, args ...any) error {
-	return &refusal{http.StatusConflict, code, fmt.Sprintf(format, args...)}
+	return &refusal{status: http.StatusConflict, code: code, text: fmt.Sprintf(format, args...)}
 }
 
 func notFound(text string) error {
-	return &refusal{http.StatusNotFound, "not-found", text}
+	return &refusal{status: http.StatusNotFound, code: "not-found", text: text}
 }
 
 // writeError tells an operator what is wrong. The text of an error of ours is
@@ -252,10 +254,14 @@ func writeError(w http.ResponseWriter, err error) {
 	switch {
 	case errors.As(err, &e):
 	case errors.Is(err, host.ErrUnsupported):
-		e = &refusal{http.StatusNotImplemented, "unsupported", err.Error()}
+		e = &refusal{status: http.StatusNotImplemented, code: "unsupported", text: err.Error()}
 	default:
 		code := host.CodeOf(err)
-		e = &refusal{code.Status(), code.String(), err.Error()}
+		e = &refusal{status: code.Status(), code: code.String(), text: err.Error()}
 	}
-	writeJSON(w, e.status, map[string]any{"error": map[string]string{"code": e.code, "message": e.text}})
+	answer := map[string]any{"error": map[string]string{"code": e.code, "message": e.text}}
+	if len(e.problems) > 0 {
+		answer["problems"] = e.problems
+	}
+	writeJSON(w, e.status, answer)
 }

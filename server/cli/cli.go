@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/postern/postern/config"
 	"github.com/postern/postern/server/cli/internal/screen"
 )
 
@@ -176,31 +177,9 @@ func (e silentError) Unwrap() error { return e.error }
 
 // printError writes one line for each problem.
 func printError(w io.Writer, err error) {
-	for _, line := range linesOf(err) {
+	for _, line := range config.Lines(err) {
 		_, _ = fmt.Fprintln(w, "postern: "+screen.Clean(line))
 	}
-}
-
-// linesOf are err's problems, a line each. A plugin that does not load has
-// several reasons at one place: place and file are said before each.
-func linesOf(err error) []string {
-	text := err.Error()
-	for _, problem := range problemsIn(err) {
-		first, rest, several := strings.Cut(problem.Text, "\n")
-		file, _, found := strings.Cut(first, ".wasm: ")
-		if several && found {
-			common := problem.Path + ": " + file + ".wasm: "
-			whole := problem.Path + ": " + first + "\n" + common + strings.ReplaceAll(rest, "\n", "\n"+common)
-			text = strings.ReplaceAll(text, problem.Path+": "+problem.Text, whole)
-		}
-	}
-	var all []string
-	for line := range strings.Lines(text) {
-		if line = strings.TrimSpace(line); line != "" {
-			all = append(all, line)
-		}
-	}
-	return all
 }
 
 // getenv returns the last value of a variable, as a shell would see it, and

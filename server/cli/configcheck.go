@@ -53,7 +53,7 @@ settings. Nothing is served and no data directory is touched.`,
 func (p *program) printChecked(cfg *config.Config, problems error) error {
 	out := checked{File: p.configFile, Problems: []string{}, Warnings: []string{}}
 	if problems != nil {
-		out.Problems = linesOf(problems)
+		out.Problems = config.Lines(problems)
 	}
 	if cfg != nil {
 		out.Warnings = append(out.Warnings, cfg.Warnings()...)

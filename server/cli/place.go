@@ -35,22 +35,6 @@ func (p *program) loadConfig(c *cobra.Command, extra ...string) (*config.Config,
 // of all of them.
 const unneeded = "value:whsec_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
 
-// problemsIn are all problems that err joins.
-func problemsIn(err error) []*config.Problem {
-	var several interface{ Unwrap() []error }
-	var one *config.Problem
-	var all []*config.Problem
-	switch {
-	case errors.As(err, &several):
-		for _, e := range several.Unwrap() {
-			all = append(all, problemsIn(e)...)
-		}
-	case errors.As(err, &one):
-		all = append(all, one)
-	}
-	return all
-}
-
 // index is the end of the path of one value of several.
 var index = regexp.MustCompile(`\.[0-9]+$`)
 
@@ -90,7 +74,7 @@ func (p *program) lookConfig(c *cobra.Command) (*config.Config, error) {
 // complains of.
 func withoutSecrets(err error) []string {
 	var environ []string
-	for _, problem := range problemsIn(err) {
+	for _, problem := range config.Problems(err) {
 		key := index.ReplaceAllString(problem.Path, "")
 		if strings.Contains(key, ".secrets") || strings.HasSuffix(key, ".token") || key == "store.dsn" {
 			environ = append(environ, config.EnvName(key)+"="+unneeded)

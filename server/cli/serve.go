@@ -131,7 +131,11 @@ func (p *program) serve(c *cobra.Command, cfg *config.Config, cursors host.From)
 	hangups := make(chan os.Signal, 1)
 	signal.Notify(hangups, syscall.SIGHUP)
 	defer signal.Stop(hangups)
-	srv, err := server.Start(ctx, cfg, server.Options{Version: p.version.Version, Log: log, Stdout: p.stdout, Cursors: cursors})
+	srv, err := server.Start(ctx, cfg, server.Options{
+		Version: p.version.Version, Log: log, Stdout: p.stdout, Cursors: cursors,
+		Load:     func() (*config.Config, error) { return p.loadConfig(c) },
+		Reloaded: func(cfg *config.Config) { p.warn(log, cfg) },
+	})
 	if err != nil {
 		return err
 	}
@@ -143,7 +147,7 @@ func (p *program) serve(c *cobra.Command, cfg *config.Config, cursors host.From)
 		for {
 			select {
 			case <-hangups:
-				p.reload(c, srv, log)
+				_, _ = srv.Reread(ctx) // which logs what is wrong
 			case <-ended:
 				return
 			}
@@ -153,24 +157,6 @@ func (p *program) serve(c *cobra.Command, cfg *config.Config, cursors host.From)
 	close(ended)
 	reloads.Wait()
 	return err
-}
-
-// reload reads the configuration again as at the start and has the server take
-// it. What is wrong is logged, a line each, and the server goes on as it was.
-func (p *program) reload(c *cobra.Command, srv *server.Server, log *slog.Logger) {
-	cfg, err := p.loadConfig(c)
-	if err != nil {
-		srv.ReloadRefused()
-	} else {
-		p.warn(log, cfg)
-		err = srv.Reload(c.Context(), cfg)
-	}
-	if err == nil {
-		return
-	}
-	for _, problem := range linesOf(err) {
-		log.Error("configuration not reloaded", "problem", problem)
-	}
 }
 
 // logger writes to the standard error as the configuration says.

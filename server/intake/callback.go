@@ -32,7 +32,7 @@ func (s *Server) handle(c *fiber.Ctx) error {
 	ctx := c.Context()
 	e, asked := ctx.UserValue(entryKey{}).(*entry)
 	if !asked {
-		if e = s.enter(c); e == nil {
+		if e = s.enter(c, true); e == nil {
 			return nil
 		}
 		if ctx.UserValue(askedKey{}) != nil {
@@ -51,12 +51,22 @@ func (s *Server) handle(c *fiber.Ctx) error {
 		s.refuse(ctx, host.Draining)
 		return nil
 	}
+	// While the body came the endpoint may have become another one.
+	for e.route.Begin != nil && !e.route.Begin() {
+		if e = s.enter(c, false); e == nil {
+			return nil
+		}
+	}
+	if e.route.End != nil {
+		defer e.route.End()
+	}
 	write(ctx, s.o.Ingest(s.ctx, e.route.Endpoint, callback(ctx, e, body)))
 	return nil
 }
 
-// enter lets a request in by its head, or answers it and returns nil.
-func (s *Server) enter(c *fiber.Ctx) *entry {
+// enter lets a request in by its head, or answers it and returns nil. One that was
+// let in already counts no second time.
+func (s *Server) enter(c *fiber.Ctx, counts bool) *entry {
 	ctx := c.Context()
 	refuse := func(code host.Code) *entry {
 		s.turnAway(ctx, code, host.Failure(code))
@@ -76,9 +86,11 @@ func (s *Server) enter(c *fiber.Ctx) *entry {
 		c.Set(fiber.HeaderAllow, strings.Join(route.Methods, ", "))
 		return refuse(host.MethodNotAllowed)
 	}
-	if wait := route.Gate.admit(route.caller(c.Params("token"))); wait > 0 {
-		s.turnAway(ctx, host.RateLimited, limited(wait))
-		return nil
+	if counts {
+		if wait := route.Gate.admit(route.caller(c.Params("token"))); wait > 0 {
+			s.turnAway(ctx, host.RateLimited, limited(wait))
+			return nil
+		}
 	}
 	return &entry{route, client}
 }

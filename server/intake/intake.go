@@ -62,6 +62,11 @@ type Route struct {
 	PublicURL string
 	// Gate says who may call and how often; nil lets everyone in.
 	Gate *Gate
+	// Begin is asked before a callback is judged, and End told when it is answered:
+	// in between the endpoint stays as it is. If Begin says no it has gone, and is
+	// looked up again. Both nil means that it stays for ever.
+	Begin func() bool
+	End   func()
 }
 
 // hasPathToken says that the route's path ends in a token.
