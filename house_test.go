@@ -49,6 +49,7 @@ var confined = map[string]string{
 	"github.com/expr-lang/expr":        "config/internal/where",
 	"aead.dev/minisign":                "host/shelf",
 	"golang.org/x/mod":                 "host/shelf",
+	"github.com/fsnotify":              "server/watch",
 	"github.com/postern/postern/sdk":   "nowhere: the host and the SDK share no code",
 	"github.com/google/go-cmp":         "tests",
 	"github.com/stretchr/testify":      "nowhere",

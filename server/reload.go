@@ -5,12 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"path/filepath"
 	"reflect"
 	"slices"
 	"strings"
 
 	"github.com/postern/postern/config"
 	"github.com/postern/postern/server/admin"
+	"github.com/postern/postern/server/watch"
 )
 
 // Reload serves the tenants of cfg, and the plugins that there are now, in place of
@@ -81,7 +83,39 @@ func (s *Server) load() (*config.Config, error) {
 	if s.options.Load == nil {
 		return nil, errors.New("nobody here knows where the configuration is")
 	}
-	return s.options.Load()
+	cfg, err := s.options.Load()
+	if err == nil {
+		files := cfg.Files()
+		s.files.Store(&files)
+	}
+	return cfg, err
+}
+
+// startWatching has the configuration read again when its files change, or the
+// plugins. Where that cannot be, SIGHUP has.
+func (s *Server) startWatching(ctx context.Context) {
+	if !s.cfg.Reload.Watch || s.options.Load == nil {
+		return
+	}
+	files := s.cfg.Files()
+	s.files.Store(&files)
+	plugins := s.cfg.Plugins.Path
+	ctx = context.WithoutCancel(ctx)
+	var err error
+	s.watcher, err = watch.Start(watch.Options{
+		Paths: func() ([]string, []string) {
+			return *s.files.Load(), []string{plugins, filepath.Join(plugins, "versions")}
+		},
+		Changed: func() {
+			if s.checkIntake() == nil {
+				_, _ = s.reread(ctx, false) // which logs what is wrong
+			}
+		},
+		Log: s.log,
+	})
+	if err != nil {
+		s.log.Warn("changes of the configuration are taken on SIGHUP alone", "err", err)
+	}
 }
 
 // reload serves cfg; where nothing differs only if that was asked for.

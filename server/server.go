@@ -23,6 +23,7 @@ import (
 	"github.com/postern/postern/server/admin"
 	"github.com/postern/postern/server/intake"
 	"github.com/postern/postern/server/pause"
+	"github.com/postern/postern/server/watch"
 )
 
 // Options are what the configuration does not say.
@@ -68,6 +69,10 @@ type Server struct {
 	// reloading is held while a table is being made, and to close what it is
 	// made of.
 	reloading sync.Mutex
+	// watcher is nil where nothing is watched. files are those of the configuration
+	// that was read last.
+	watcher *watch.Watcher
+	files   atomic.Pointer[[]string]
 	// refused is what was wrong with the configuration that was read last, a line
 	// each.
 	refused []string
@@ -163,6 +168,7 @@ func (s *Server) open(ctx context.Context, o Options, p parts) error {
 		return err
 	}
 	s.startDispatch(ctx)
+	s.startWatching(ctx)
 	return nil
 }
 
@@ -485,6 +491,9 @@ func (s *Server) closeStore(context.Context) error {
 func (s *Server) closeRuntime(ctx context.Context) error {
 	if s.runtime == nil {
 		return nil
+	}
+	if s.watcher != nil {
+		s.watcher.Close()
 	}
 	s.reloading.Lock()
 	defer s.reloading.Unlock()

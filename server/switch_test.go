@@ -35,6 +35,7 @@ func (w *world) freed() []string {
 // rereading starts a server that reads its configuration again where now points.
 func (w *world) rereading(t *testing.T, now **config.Config) *Server {
 	t.Helper()
+	(*now).Reload.Watch = false
 	s, err := start(context.Background(), *now, Options{Version: "1.2.3", Load: func() (*config.Config, error) { return *now, nil }}, w.parts())
 	if err != nil {
 		t.Fatal(err)

@@ -30,11 +30,12 @@ func (p *program) serveCommand() *cobra.Command {
 		Long: `Serves until SIGINT or SIGTERM, then lets what is under way end; a second signal
 ends it at once. Logs go to standard error.
 
-SIGHUP reads the configuration again, with the files that secrets are in, and
-serves the tenants that it now has: all of them or, if anything is wrong, none,
-which the log tells with every problem. Callbacks under way end as they began.
-Keys outside tenants need a restart, and so does another environment; a plugin
-that is served already is not loaded again.
+When its files change, and on SIGHUP, the configuration is read again, with the
+files that secrets are in and the plugins, and the tenants that it now has are
+served: all of them or, if anything is wrong, none, which the log tells with every
+problem. Callbacks under way end as they began, with the plugin that they began
+with. Keys outside tenants need a restart, and so does another environment.
+"config diff" says what would change.
 
 Every key of the configuration's fixed sections is also a flag, which goes over
 everything, and a variable, which goes over the file: intake.listen is
@@ -82,6 +83,7 @@ var meanings = map[string]string{
 	"log.format":             "json or text",
 	"log.level":              "debug, info, warn or error",
 	"plugins.cache":          "compiled plugins; in store.path if empty",
+	"plugins.cache_size":     "how much plugins.cache may hold",
 	"plugins.fuel":           "what judging one callback may burn",
 	"plugins.isolation":      "pristine, or reuse of what a callback left",
 	"plugins.keys":           "minisign public keys that sign plugins",
@@ -90,6 +92,7 @@ var meanings = map[string]string{
 	"plugins.path":           "the plugins' directory",
 	"plugins.pool":           "instances of each plugin; 0 for one a core",
 	"plugins.wait":           "how long a callback waits for an instance",
+	"reload.watch":           "whether changed files are read by themselves",
 	"store.dedup_window":     "how long a repetition is known as a duplicate",
 	"store.engine":           "bolt, or mem, which forgets",
 	"store.max_kept":         "unjudged callbacks kept before the answer is 503",
