@@ -22,6 +22,8 @@ const (
 	exitDone   = 0
 	exitFailed = 1
 	exitUsage  = 2
+	// exitTrouble is that of diff(1), for "config diff".
+	exitTrouble = 2
 )
 
 // defaultConfig is the file that is read where none is named.
@@ -87,8 +89,12 @@ func (p *program) run(ctx context.Context, args []string) int {
 		printError(p.stderr, err)
 	}
 	var usage usageError
-	if errors.As(err, &usage) {
+	var trouble troubleError
+	switch {
+	case errors.As(err, &usage):
 		return exitUsage
+	case errors.As(err, &trouble):
+		return exitTrouble
 	}
 	return exitFailed
 }

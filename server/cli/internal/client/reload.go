@@ -3,6 +3,8 @@ package client
 import (
 	"context"
 	"net/http"
+
+	"github.com/postern/postern/server/admin"
 )
 
 // Reload has the server read its configuration and plugins again, and returns what
@@ -13,4 +15,12 @@ func (c *Client) Reload(ctx context.Context) ([]string, error) {
 	}
 	err := c.do(ctx, http.MethodPost, "/reload", nil, &got)
 	return got.Changes, err
+}
+
+// Preview is what the server would change if it read its configuration and its
+// plugins again.
+func (c *Client) Preview(ctx context.Context) (admin.Difference, error) {
+	var d admin.Difference
+	err := c.get(ctx, "/reload", nil, &d)
+	return d, err
 }

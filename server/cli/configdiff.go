@@ -1,0 +1,128 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/postern/postern/server/admin"
+	"github.com/postern/postern/server/cli/internal/client"
+	"github.com/postern/postern/server/cli/internal/screen"
+	"github.com/postern/postern/server/cli/internal/show"
+)
+
+func (p *program) configDiff() *cobra.Command {
+	c := &cobra.Command{
+		Use:   "diff",
+		Short: "Say what the running server would change by reading its files again",
+		Long: `Asks the running server to read its configuration, the files of its secrets and
+its plugins as on SIGHUP, and to change nothing: it says which tenants and
+endpoints would be added, removed and changed, by which keys and never with a
+value, which plugins would become another version, and what would be refused.
+
+The exit code is that of diff: 0 if nothing differs, 1 if something does, 2 if the
+files are wrong or nobody can be asked.`,
+		Args: takes(0, 0),
+		RunE: func(c *cobra.Command, _ []string) error {
+			d, err := p.difference(c)
+			if err != nil {
+				return troubleError{err}
+			}
+			return p.printDifference(&d)
+		},
+	}
+	dataFlag(c)
+	return c
+}
+
+// troubleError makes "config diff" end as diff does when it could not compare.
+type troubleError struct{ error }
+
+func (e troubleError) Unwrap() error { return e.error }
+
+func (p *program) difference(c *cobra.Command) (admin.Difference, error) {
+	at, err := p.place(c)
+	if err != nil {
+		return admin.Difference{}, err
+	}
+	cl := client.Socket(at.Dir)
+	defer func() { _ = cl.Close() }()
+	d, err := cl.Preview(c.Context())
+	if client.Absent(err) {
+		return d, fmt.Errorf("no server is running on %s%s", at.Dir, p.serveHint(c))
+	}
+	return d, err
+}
+
+func (p *program) printDifference(d *admin.Difference) error {
+	if p.asJSON {
+		if err := jsonLine(p.stdout, d); err != nil {
+			return troubleError{err}
+		}
+		return verdictOf(d)
+	}
+	s := p.screen()
+	t := screen.Table{Columns: []screen.Column{{Title: "CHANGE"}, {Title: "OF"}, {Title: "WHAT"}}}
+	row := func(word, of, what string) { t.Add(screen.Text(word), screen.Text(of), screen.Text(what)) }
+	for _, name := range d.Added {
+		row("added", name, "")
+	}
+	for _, name := range d.Removed {
+		row("removed", name, "")
+	}
+	for _, c := range d.Changed {
+		for _, key := range c.Keys {
+			row("changed", c.Name, key)
+		}
+	}
+	for _, one := range d.Switched {
+		row("switched", one.Endpoint, shortSum(one.From)+" -> "+shortSum(one.To))
+	}
+	for _, key := range d.Restart {
+		row("restart", key, "")
+	}
+	if err := verdictOf(d); err == nil {
+		s.Printf("%s: the server has it all\n", s.Paint(screen.Good, "no difference"))
+		return nil
+	}
+	if len(d.Added)+len(d.Removed)+len(d.Changed)+len(d.Switched)+len(d.Restart) > 0 {
+		t.Print(s)
+	}
+	for _, text := range d.Unable {
+		s.Printf("%s %s\n", s.Paint(screen.Odd, "without its plugin:"), screen.Clean(text))
+	}
+	if len(d.Restart) > 0 {
+		s.Printf("\n%s %s\n", s.Paint(screen.Odd, "a reload would be refused:"), "what says restart is taken by one only")
+	}
+	if len(d.Problems) > 0 {
+		for _, line := range d.Problems {
+			_, _ = fmt.Fprintln(p.stderr, "postern: "+screen.Clean(line))
+		}
+		return troubleError{fmt.Errorf("a reload would be refused: %s", show.Count(len(d.Problems), "problem"))}
+	}
+	return verdictOf(d)
+}
+
+// verdictOf is the exit code as an error that everything is said of.
+func verdictOf(d *admin.Difference) error {
+	err := silentError{errors.New("the files differ from what is served")}
+	switch {
+	case len(d.Problems) > 0:
+		return troubleError{err}
+	case len(d.Lines())+len(d.Restart) > 0:
+		return err
+	}
+	return nil
+}
+
+// shortSum is "ottu@0.1.0+0123456789ab" of "ottu@0.1.0+sha256:0123456789ab": of two
+// files of one version it tells which.
+func shortSum(version string) string {
+	const mark = "+sha256:"
+	short := shortVersion(version)
+	if len(short)+len(mark) > len(version) {
+		return version
+	}
+	return short + "+" + version[len(short)+len(mark):]
+}
