@@ -18,8 +18,9 @@ CRASH_TIME ?= 10m
 CRASH_SEED ?= random
 # How many callbacks make storm sends.
 STORM ?= 1000000
-# How many calls make soak makes.
+# How many calls make soak makes, and how often it switches a plugin.
 SOAK ?= 1000000
+SWAPS ?= 1000
 
 .DEFAULT_GOAL := help
 .PHONY: help setup run build plugins test check lint fmt tidy fuzz timing bench bench-sandbox demo docs-test crash storm soak clean
@@ -47,14 +48,14 @@ plugins: ## build plugins/dist/*.wasm, manifests and goldens packed in
 
 # What prints tables, or is slow under the race detector for the modules that it
 # compiles or the processes that it starts, or measures memory: run once, without it.
-UNRACED := ^Test(Matrix|Mutations|Padding|LargestBody|Kill|Soak|Spec|Lab_|Zoo|Invariant4_(poison|sevenDays)|Invariant7_memory)
+UNRACED := ^Test(Matrix|Module_close$$|Mutations|Padding|LargestBody|Kill|Soak|Spec|Lab_|Zoo|Invariant4_(poison|sevenDays)|Invariant7_memory)
 
 test: plugins ## run every test of every module, and print providers by status and case
 	@for m in $(MODULES); do (cd $$m && echo "== $$m" && go test $(V) $(RACE) -shuffle=on -skip '$(UNRACED)' ./...) || exit 1; done
 	@echo "== what has the intake in it, its buffers overwritten after each callback"
 	@go test $(V) $(RACE) -shuffle=on -tags poison ./server/...
 	@go test $(V) $(RACE) -shuffle=on -tags poison -run '^Test(Crash|FrontDoor)' .
-	@go test $(V) -count=1 -run '$(UNRACED)' ./host/wasm ./host/wasm/internal/meter ./host/dispatch ./host/store/bolt/internal/lab
+	@go test $(V) -count=1 -run '$(UNRACED)' ./host/wasm ./host/wasm/internal/meter ./host/dispatch ./host/store/bolt/internal/lab ./server
 	@go test -count=1 -v -run '$(UNRACED)' .
 
 check: setup lint build test docs-test ## all that CI runs, then a clean tree
@@ -100,8 +101,9 @@ crash: build plugins ## run the crash laboratory for CRASH_TIME (10m), and kill 
 storm: build plugins ## send STORM (1,000,000) callbacks of 1,000 payments over 256 connections: each is stored once
 	POSTERN_STORM=$(STORM) go test -count=1 -v -timeout 30m -run '^TestStorm' .
 
-soak: plugins ## make SOAK (1,000,000) calls, a third of which trap: the process holds no more at the end
+soak: plugins ## make SOAK (1,000,000) calls, a third of which trap, and SWAPS (1,000) switches of a plugin under load: the process holds no more at the end
 	POSTERN_SOAK=$(SOAK) go test -count=1 -v -timeout 60m -run '^TestSoak$$' ./host/wasm
+	POSTERN_SWAPS=$(SWAPS) go test -count=1 -v -timeout 60m -run '^TestSoakSwaps$$' ./server
 
 clean: ## remove what was built
 	@rm -rf bin plugins/dist .tools

@@ -99,10 +99,13 @@ func (ms *modules) release(all map[string]*module) {
 	ms.mu.Lock()
 	defer ms.mu.Unlock()
 	for _, m := range all {
-		if m.holders--; m.holders > 0 || ms.leak {
+		if m.holders--; m.holders > 0 {
 			continue
 		}
 		delete(ms.bySum, m.sum)
+		if ms.leak {
+			continue
+		}
 		ms.freeing.Go(func() {
 			// Its calls have ended: there is nothing to wait for.
 			if err := m.close(context.Background()); err != nil {
