@@ -263,3 +263,26 @@ func TestCallback_header(t *testing.T) {
 		t.Error("Header(a, 2) is there")
 	}
 }
+
+// A token whose place nobody knows is found by its value, and never asked for.
+func TestInvariant8_tokensAnywhere(t *testing.T) {
+	t.Parallel()
+	ep := &Endpoint{Tokens: []Token{{Name: "key", In: InAny, Values: [][]byte{[]byte("new-value-0001"), []byte("old value 0002")}}}}
+	for _, tt := range []struct {
+		target, header         string
+		wantTarget, wantHeader string
+		evidence               int
+	}{
+		{"/in/a/b?k=1", "other", "/in/a/b?k=1", "other", 0},
+		{"/in/a/b", "new-value-0001", "/in/a/b", "[token:key]", 1},
+		{"/in/a/b?k=old%20value+0002&n=1", "old value 0002", "/in/a/b?k=[token:key]&n=1", "[token:key]", 1},
+	} {
+		cb := &Callback{Target: tt.target, Headers: []Header{{Name: "X-Key", Value: tt.header}}}
+		if !ep.maskTokens(cb) {
+			t.Errorf("%s %s is refused", tt.target, tt.header)
+		}
+		if cb.Target != tt.wantTarget || cb.Headers[0].Value != tt.wantHeader || len(cb.Tokens) != tt.evidence {
+			t.Errorf("%s %s = %s %s with %v", tt.target, tt.header, cb.Target, cb.Headers[0].Value, cb.Tokens)
+		}
+	}
+}
