@@ -19,11 +19,11 @@ func TestConfigDiff(t *testing.T) {
 	if err := os.Mkdir(own, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	code, err := os.ReadFile(pluginFile(plugins(t), "ottu"))
+	code, err := os.ReadFile(filepath.Join(plugins(t), "ottu.wasm"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(pluginFile(own, "ottu"), code, 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(own, "ottu.wasm"), code, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	file := filepath.Join(dir, "postern.yaml")
@@ -75,7 +75,7 @@ changed  main/ottu  ack.status
 	}
 	write(t, file, text)
 	// A custom section that says nothing makes other bytes of it.
-	if err := os.WriteFile(pluginFile(own, "ottu"), append(code, 0, 2, 1, 'x'), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(own, "ottu.wasm"), append(code, 0, 2, 1, 'x'), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	if got := diff(); got.code != 1 || strings.Count(got.stdout, "ottu@0.1.0+") != 2 || !strings.Contains(got.stdout, "switched  main/ottu  ottu@0.1.0+") {
