@@ -19,8 +19,8 @@ import (
 	"github.com/postern/postern/host/wasm/internal/proof"
 )
 
-// meter meters a module, validates what its author made, and compares it with the
-// ABI. One that has been through this and has proved itself is read from the cache.
+// meter meters a module and validates what its author made. One that has been
+// through this and has proved itself is read from the cache.
 func (r *Runtime) meter(ctx context.Context, dir string, code []byte) (*proof.Metered, error) {
 	out, err := proof.In(dir)
 	if err == nil {

@@ -244,11 +244,15 @@ func TestPluginInstall(t *testing.T) {
 		len(out.Signer) != 16 || len(out.Steps) != 11 || !out.Server.Running || out.Server.Changes == nil {
 		t.Errorf("install --json = %s (%v)", got.stdout, err)
 	}
-	if got = r.run("rollback", "key"); got.code != exitDone || got.stdout != "shelf       key@1.1.0 is current, in place of 1.2.0\nserver      reloaded, and nothing changes: no endpoint names this version\n" {
+	if got = r.run("rollback", "key"); got.code != exitDone || got.stdout != "shelf       key@1.1.0 is current, in place of 1.2.0\nserver      reloaded: it has it already\n" {
 		t.Errorf("rollback = %+v", got)
 	}
-	if r.reloads != 5 {
-		t.Errorf("the server was told to reload %d times, want 5", r.reloads)
+	r.configure("require_signature: true", "key@1.0.0")
+	if got = r.run("install", file); got.code != exitDone || !strings.Contains(got.stdout, "server      reloaded, and nothing changes: no endpoint names this version\n") {
+		t.Errorf("install of what no endpoint names = %+v", got)
+	}
+	if r.reloads != 6 {
+		t.Errorf("the server was told to reload %d times, want 6", r.reloads)
 	}
 }
 

@@ -44,6 +44,9 @@ func plugins(t *testing.T) string {
 	return built.dir
 }
 
+// pluginFile is where a plugin is that was put there by hand.
+func pluginFile(dir, plugin string) string { return filepath.Join(dir, plugin+".wasm") }
+
 // cacheFor names the directory of plugins that a child process compiles.
 const cacheFor = "POSTERN_TEST_COMPILE"
 
@@ -71,7 +74,7 @@ func compileAll(dir string) error {
 	}
 	names, err := available(dir)
 	for _, name := range names {
-		_, one := rt.Load(ctx, filepath.Join(dir, name+".wasm"))
+		_, one := rt.Load(ctx, pluginFile(dir, name))
 		err = errors.Join(err, one)
 	}
 	return errors.Join(err, rt.Close(ctx))

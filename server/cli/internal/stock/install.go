@@ -130,7 +130,7 @@ func (in *installation) run(c *cobra.Command, file string) error {
 		return in.fails("server", err)
 	}
 	if !in.JSON() {
-		in.printReloaded(in.screen, cfg, in.out.Server)
+		in.printReloaded(in.screen, cfg, in.out.Server, plugin)
 	}
 	return nil
 }

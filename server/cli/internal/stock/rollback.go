@@ -39,7 +39,7 @@ installed again.`,
 			}
 			sc := p.Screen()
 			step(sc, "shelf", fmt.Sprintf("%s is current, in place of %s", now.Plugin, now.Before.Version))
-			p.printReloaded(sc, cfg, out.Server)
+			p.printReloaded(sc, cfg, out.Server, now.Plugin)
 			return nil
 		},
 	}

@@ -136,12 +136,14 @@ func (p *Program) reload(ctx context.Context, cfg *config.Config, undo func() er
 }
 
 // printReloaded says it, as the last step.
-func (p *Program) printReloaded(s *screen.Screen, cfg *config.Config, r *reloaded) {
+func (p *Program) printReloaded(s *screen.Screen, cfg *config.Config, r *reloaded, plugin *shelf.Plugin) {
 	switch {
 	case !r.Running:
 		step(s, "server", "none is running on "+cfg.Store.Path+": the next start takes it")
-	case len(r.Changes) == 0:
+	case len(r.Changes) == 0 && len(users(cfg, plugin, true)) == 0:
 		step(s, "server", "reloaded, and nothing changes: no endpoint names this version")
+	case len(r.Changes) == 0:
+		step(s, "server", "reloaded: it has it already")
 	default:
 		step(s, "server", "reloaded")
 		for _, line := range r.Changes {
