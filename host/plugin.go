@@ -99,6 +99,8 @@ type Result struct {
 	// Fuel is what judging it burnt, in units of about one simple instruction; the
 	// same wherever and whenever it is judged.
 	Fuel int64
+	// Memory is the size of the plugin's linear memory when it was done, in bytes.
+	Memory int64
 	// Answer is the plugin's ack, or the challenge's answer for Respond; nil
 	// leaves the ack to the endpoint.
 	Answer *Answer

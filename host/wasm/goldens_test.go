@@ -5,9 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"path/filepath"
-	"strings"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -79,72 +77,14 @@ func request(t *testing.T, g *Golden) *host.Callback {
 	return cb
 }
 
-// canonical is docs/goldens.md §2 as types: members in order, empty ones left
-// out.
+// canonical is the result as goldens have it.
 func canonical(t *testing.T, res host.Result) string {
 	t.Helper()
-	type answer struct {
-		Status      int    `json:"status"`
-		ContentType string `json:"content_type,omitempty"`
-		Body        string `json:"body,omitempty"`
-	}
-	type event struct {
-		Evidence       int              `json:"evidence"`
-		Type           string           `json:"type,omitempty"`
-		Subject        string           `json:"subject,omitempty"`
-		Time           string           `json:"time,omitempty"`
-		Key            []string         `json:"key,omitempty"`
-		Status         string           `json:"status,omitempty"`
-		ProviderStatus string           `json:"provider_status,omitempty"`
-		Amount         string           `json:"amount,omitempty"`
-		Currency       string           `json:"currency,omitempty"`
-		Minor          *int64           `json:"minor,omitempty"`
-		References     *host.References `json:"references,omitempty"`
-		Method         string           `json:"method,omitempty"`
-		Party          string           `json:"party,omitempty"`
-		Confirm        bool             `json:"confirm,omitempty"`
-		Sandbox        bool             `json:"sandbox,omitempty"`
-		ProviderData   json.RawMessage  `json:"provider_data,omitempty"`
-	}
-	out := struct {
-		Verdict  string          `json:"verdict"`
-		Reason   string          `json:"reason,omitempty"`
-		Detail   string          `json:"detail,omitempty"`
-		Evidence []host.Evidence `json:"evidence,omitempty"`
-		Answer   *answer         `json:"answer,omitempty"`
-		Events   []event         `json:"events,omitempty"`
-		Aside    []host.Aside    `json:"aside,omitempty"`
-	}{Verdict: res.Verdict.String(), Reason: res.Reason.String(), Evidence: res.Evidence, Aside: res.Aside}
-	if res.Verdict == host.Reject || res.Verdict == host.Ignore {
-		out.Detail = res.Detail
-	}
-	if a := res.Answer; a != nil {
-		out.Answer = &answer{a.Status, a.ContentType, string(a.Body)}
-	}
-	for _, d := range res.Events {
-		e := event{
-			Evidence: d.Evidence, Type: d.Type, Subject: d.Subject, Key: d.Key, Status: d.Status,
-			ProviderStatus: d.ProviderStatus, Amount: d.Amount, Currency: d.Currency, Minor: d.Minor,
-			Method: d.Method, Party: d.Party, Confirm: d.Confirm, Sandbox: d.Sandbox, ProviderData: d.ProviderData,
-		}
-		if !d.Time.IsZero() {
-			at := d.Time.UTC().Truncate(time.Millisecond)
-			if e.Time = at.Format("2006-01-02T15:04:05Z"); at.Nanosecond() != 0 {
-				e.Time = at.Format("2006-01-02T15:04:05.000Z")
-			}
-		}
-		if d.References != (host.References{}) {
-			e.References = &d.References
-		}
-		out.Events = append(out.Events, e)
-	}
-	var b bytes.Buffer
-	enc := json.NewEncoder(&b)
-	enc.SetEscapeHTML(false)
-	if err := enc.Encode(out); err != nil {
+	text, err := new(Golden).Canonical(res)
+	if err != nil {
 		t.Fatal(err)
 	}
-	return strings.TrimSuffix(b.String(), "\n")
+	return string(text)
 }
 
 // TestInvariant11_theSameCallbackGivesTheSameResult judges every golden twice on

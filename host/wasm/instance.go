@@ -273,7 +273,7 @@ func (in *instance) judge() (host.Result, error) {
 		return host.Result{}, err
 	}
 	res, err := in.guest.finish(verdict)
-	res.Fuel = in.tank.Used()
+	res.Fuel, res.Memory = in.tank.Used(), int64(in.guest.memory.Size())
 	return res, err
 }
 
