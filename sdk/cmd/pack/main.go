@@ -5,6 +5,9 @@
 //	go run ./cmd/pack -o dist ../plugins/ottu ../plugins/wibmo
 //	go run ./cmd/pack -show dist/ottu.wasm
 //
+// With -bare the goldens are left out, for a host that runs those in testdata
+// itself.
+//
 // The same sources and toolchain give the same bytes.
 package main
 
@@ -30,6 +33,7 @@ func main() {
 func run(args []string, out io.Writer) error {
 	flags := flag.NewFlagSet("pack", flag.ContinueOnError)
 	dist := flags.String("o", "dist", "the `folder` that the modules are written to")
+	bare := flags.Bool("bare", false, "leave the goldens out")
 	show := flags.Bool("show", false, "print the manifests of packed modules instead")
 	if err := flags.Parse(args); err != nil {
 		return err
@@ -43,7 +47,7 @@ func run(args []string, out io.Writer) error {
 		if *show {
 			err = printManifest(out, name)
 		} else {
-			err = pack(out, *dist, name)
+			err = pack(out, *dist, name, *bare)
 		}
 		if err != nil {
 			failed = append(failed, fmt.Errorf("%s: %w", name, err))
@@ -52,15 +56,17 @@ func run(args []string, out io.Writer) error {
 	return errors.Join(failed...)
 }
 
-// pack builds one folder into dist.
-func pack(out io.Writer, dist, folder string) error {
+// pack builds one folder into dist, a bare module without its goldens.
+func pack(out io.Writer, dist, folder string, bare bool) error {
 	manifest, name, err := readManifest(folder)
 	if err != nil {
 		return err
 	}
-	goldens, err := readGoldens(filepath.Join(folder, "testdata"))
-	if err != nil {
-		return err
+	var goldens []byte
+	if !bare {
+		if goldens, err = readGoldens(filepath.Join(folder, "testdata")); err != nil {
+			return err
+		}
 	}
 	module, err := build(folder)
 	if err != nil {
@@ -70,7 +76,9 @@ func pack(out io.Writer, dist, folder string) error {
 		return err
 	}
 	module = appendSection(module, sectionManifest, manifest)
-	module = appendSection(module, sectionGoldens, goldens)
+	if !bare {
+		module = appendSection(module, sectionGoldens, goldens)
+	}
 	file := filepath.Join(dist, name+".wasm")
 	if err := write(file, module); err != nil {
 		return err
