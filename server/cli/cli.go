@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/postern/postern/config"
+	"github.com/postern/postern/server/cli/internal/author"
 	"github.com/postern/postern/server/cli/internal/screen"
 )
 
@@ -85,13 +86,13 @@ func (p *program) run(ctx context.Context, args []string) int {
 		return exitDone
 	}
 	var quiet silentError
-	if !errors.As(err, &quiet) {
+	if !errors.As(err, &quiet) && !errors.As(err, new(author.Told)) {
 		printError(p.stderr, err)
 	}
 	var usage usageError
 	var trouble troubleError
 	switch {
-	case errors.As(err, &usage):
+	case errors.As(err, &usage), errors.As(err, new(author.Misuse)):
 		return exitUsage
 	case errors.As(err, &trouble):
 		return exitTrouble

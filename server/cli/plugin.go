@@ -11,6 +11,7 @@ import (
 	"github.com/postern/postern/host"
 	"github.com/postern/postern/host/wasm"
 	"github.com/postern/postern/server"
+	"github.com/postern/postern/server/cli/internal/author"
 	"github.com/postern/postern/server/cli/internal/calibrate"
 	"github.com/postern/postern/server/cli/internal/outgoing"
 	"github.com/postern/postern/server/cli/internal/screen"
@@ -25,8 +26,12 @@ func (p *program) pluginCommand() *cobra.Command {
 		Config:  p.lookConfig,
 		Usage:   func(err error) error { return usageError{err} },
 	}
-	return group("plugin", "Install plugins, sign them, go back; find out how a provider signs",
-		append(stocked.Commands(), p.pluginCalibrate())...)
+	desk := &author.Desk{
+		Stdout: p.stdout, Stderr: p.stderr, Environ: p.environ, Screen: p.screen,
+		JSON: func() bool { return p.asJSON }, Command: p.command, Now: p.now,
+	}
+	return group("plugin", "Write plugins, install and sign them, find out how a provider signs",
+		slices.Concat(desk.Commands(), stocked.Commands(), []*cobra.Command{p.pluginCalibrate()})...)
 }
 
 // calibrateFlags are what "plugin calibrate" takes beside the plugin.
