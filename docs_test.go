@@ -50,7 +50,8 @@ var changing = []struct {
 	text    string
 }{
 	{regexp.MustCompile(`\b[a-z2-7]{26}\b`), "<id>"},
-	{regexp.MustCompile(`127\.0\.0\.1:\d{5}\b`), "127.0.0.1:<port>"},
+	{regexp.MustCompile(`127\.0\.0\.1:\d{4,5}\b`), "127.0.0.1:<port>"},
+	{regexp.MustCompile(` +\d+ +\d+\.\d MiB`), " <fuel> <memory>"},
 	{regexp.MustCompile(`\b\d+(\.\d+)?(µs|ms|s)\b`), "<time>"},
 	{regexp.MustCompile(`\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d+)?Z?`), "<when>"},
 	{regexp.MustCompile(`sha256:[0-9a-f]{12}`), "sha256:<sum>"},
@@ -216,9 +217,9 @@ func background(t *testing.T, cmd *exec.Cmd, s step) {
 			missing, ok = matches(out.text(), s.want)
 		case err := <-ended:
 			ended <- err
-			t.Fatalf("README.md:%d: %s ended: %v\n%s\nnot printed: %s", s.line, s.command, err, out.text(), missing)
+			t.Fatalf("line %d: %s ended: %v\n%s\nnot printed: %s", s.line, s.command, err, out.text(), missing)
 		case <-t.Context().Done():
-			t.Fatalf("README.md:%d: %s\nprints\n%s\nand not: %s", s.line, s.command, out.text(), missing)
+			t.Fatalf("line %d: %s\nprints\n%s\nand not: %s", s.line, s.command, out.text(), missing)
 		}
 	}
 }
