@@ -76,7 +76,7 @@ func TestGeneric_providersAreTheGoldens(t *testing.T) {
 		t.Fatal(err)
 	}
 	files, err := filepath.Glob("plugins/generic/providers/*.yaml")
-	if err != nil || len(files) < 6 {
+	if err != nil || len(files) < 10 {
 		t.Fatalf("%d files of providers, err %v", len(files), err)
 	}
 	for _, file := range files {
