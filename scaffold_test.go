@@ -223,6 +223,12 @@ func (w *workbench) newCase() {
 // is none.
 func (w *workbench) misbehaves() {
 	w.t.Helper()
+	w.edit("acme/provider.go", "func handle(cb *postern.Callback) postern.Verdict {\n", "func handle(cb *postern.Callback) postern.Verdict {\n	calls++\n	if calls > 1 {\n		return cb.Ignore(\"seen\")\n	}\n")
+	w.edit("acme/provider.go", "func main() {}\n", "func main() {}\n\nvar calls int\n")
+	if said := w.does(1, "plugin", "test", "acme"); !strings.Contains(said, "asked again it does not say the same: acme: golden ") {
+		w.t.Errorf("a handler that remembers: %s", said)
+	}
+	w.edit("acme/provider.go", "calls > 1", "calls < 0")
 	w.edit("acme/provider.go", "	word := body.Text", "	if body.Text(\"/status\") == \"open\" {\n		panic(\"not yet\")\n	}\n	word := body.Text")
 	if said := w.does(1, "plugin", "test", "acme", "--update"); !strings.Contains(said, "\nlate     failed ") ||
 		!strings.Contains(said, "unreachable: panic: not yet") || !strings.Contains(said, "3 ok, 1 failed") {

@@ -288,7 +288,7 @@ func (t *Trial) prove(ctx context.Context, rt *wasm.Runtime, all []Outcome) erro
 	}
 	m, err := t.load(ctx, rt, module)
 	if err != nil {
-		return err
+		return fmt.Errorf("asked again it does not say the same: %w", err)
 	}
 	for i := range all {
 		o := &all[i]
