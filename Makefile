@@ -23,7 +23,7 @@ SOAK ?= 1000000
 SWAPS ?= 1000
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run build plugins test check lint fmt tidy fuzz timing bench bench-sandbox demo docs-test crash storm soak clean
+.PHONY: help setup run build plugins test check lint fmt tidy fuzz timing bench bench-providers bench-sandbox demo docs-test crash storm soak clean
 
 help: ## list the targets
 	@while IFS= read -r line; do case "$$line" in \
@@ -80,8 +80,13 @@ fuzz: ## run every fuzz target for FUZZTIME (30s)
 timing: plugins ## measure whether the time of a refusal tells where it failed (7 minutes)
 	@cd bench && go test -count=1 -run '^$$' -bench '^BenchmarkTiming$$' -timeout 30m .
 
-bench: build plugins setup ## measure and print the tables of bench/
+bench: build plugins setup bench-providers ## measure and print the tables of bench/
 	./bench/run.sh
+
+bench-providers: plugins ## measure what it costs to describe a provider by settings (2 minutes)
+	POSTERN_BENCH_PROVIDERS=$(CURDIR)/bench/providers.txt \
+	  go test -count=1 -timeout 30m -run '^TestMeasureProviders$$' ./bench
+	@cat bench/providers.txt
 
 bench-sandbox: plugins ## measure what the sandbox costs, and what a burning plugin costs its neighbours (5 minutes)
 	POSTERN_BENCH_SANDBOX=$(CURDIR)/bench/sandbox.txt POSTERN_BENCH_NEIGHBOURS=$(CURDIR)/bench/neighbours.txt \
