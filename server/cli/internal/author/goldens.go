@@ -175,7 +175,7 @@ func split(module []byte) (bare []byte, goldens []*golden, err error) {
 	bare = slices.Clone(module[:head])
 	for rest := module[head:]; len(rest) > 0; {
 		size, n := binary.Uvarint(rest[1:])
-		if n <= 0 || size > uint64(len(rest)-1-n) {
+		if n <= 0 || size > uint64(len(rest[1+n:])) {
 			return nil, nil, errors.New("it is no WebAssembly module, or cut off")
 		}
 		whole := rest[:1+n+int(size)] //nolint:gosec // within rest

@@ -106,7 +106,7 @@ func (t *Trial) Run(ctx context.Context) (report *Report, err error) {
 		report.Goldens = append(report.Goldens, Outcome{Name: g.Name, golden: g, Became: Passed})
 	}
 	for i := range report.Goldens {
-		t.begin(ctx, m, &report.Goldens[i], goldens)
+		t.begin(ctx, m, &report.Goldens[i])
 	}
 	if err := t.prove(ctx, rt, report.Goldens); err != nil {
 		return nil, err
@@ -193,7 +193,7 @@ func (t *Trial) load(ctx context.Context, rt *wasm.Runtime, module []byte) (*was
 
 // begin reads a case, signs it where that is asked for, and has it judged for the
 // first time.
-func (t *Trial) begin(ctx context.Context, m *wasm.Module, o *Outcome, all []*golden) {
+func (t *Trial) begin(ctx context.Context, m *wasm.Module, o *Outcome) {
 	var err error
 	if o.parsed, err = o.golden.parse(t.tmp); err == nil {
 		o.About = o.parsed.About
