@@ -30,8 +30,18 @@ func (p *program) pluginCommand() *cobra.Command {
 		Stdout: p.stdout, Stderr: p.stderr, Environ: p.environ, Screen: p.screen,
 		JSON: func() bool { return p.asJSON }, Command: p.command, Now: p.now,
 	}
-	return group("plugin", "Write plugins, install and sign them, find out how a provider signs",
-		slices.Concat(desk.Commands(), stocked.Commands(), []*cobra.Command{p.pluginCalibrate()})...)
+	const installing = "install"
+	stocks := stocked.Commands()
+	for _, c := range stocks {
+		c.GroupID = installing
+	}
+	c := group("plugin", "Write plugins, install and sign them, find out how a provider signs",
+		slices.Concat(desk.Commands(), stocks, []*cobra.Command{p.pluginCalibrate()})...)
+	c.Long = `A plugin is the WebAssembly module that understands a provider. Begin one with
+new, edit it, look at what it makes of callbacks with test, build it, and install
+it: a running server takes it at once, and rollback takes it back.`
+	c.AddGroup(&cobra.Group{ID: author.Writing, Title: "Write one:"}, &cobra.Group{ID: installing, Title: "Install one:"})
+	return c
 }
 
 // calibrateFlags are what "plugin calibrate" takes beside the plugin.

@@ -140,3 +140,25 @@ func TestPluginCalibrate_pluginsOfTheConfiguration(t *testing.T) {
 		t.Errorf("calibrate without a configuration = %+v, want the usual place", got)
 	}
 }
+
+// The group says what is for whom; a command line that is wrong is not understood.
+func TestPlugin_help(t *testing.T) {
+	got := postern(t, nil, "plugin", "--help")
+	golden(t, "plugin-help", got.stdout)
+	for _, tt := range []struct {
+		args []string
+		want result
+	}{
+		{[]string{"plugin", "bild"}, result{exitUsage, "", "postern: unknown command \"bild\" for \"postern plugin\"; did you mean \"build\"?\n"}},
+		{[]string{"plugin", "new"}, result{exitUsage, "", "postern: usage: postern plugin new <name>\n"}},
+		{[]string{"plugin", "test", "a", "b"}, result{exitUsage, "", "postern: usage: postern plugin test [folder | file.wasm]\n"}},
+		{[]string{"plugin", "new", "Acme"}, result{exitUsage, "", "postern: name the plugin: \"Acme\" is not the form of a name (1 to 63 of a-z, 0-9 and -, not beginning with -)\n"}},
+		{[]string{"plugin", "build", "testdata"}, result{exitFailed, "", "postern: testdata is no plugin's folder: there is no plugin.json in it\n"}},
+		{[]string{"plugin", "test", "none"}, result{exitFailed, "", "postern: there is nothing to test: stat none: no such file or directory\n"}},
+		{[]string{"plugin", "test", "plugin.go"}, result{exitFailed, "", "postern: open plugin.go: it is no WebAssembly module, or cut off\n"}},
+	} {
+		if got := postern(t, nil, tt.args...); got != tt.want {
+			t.Errorf("postern %v = %+v, want %+v", tt.args, got, tt.want)
+		}
+	}
+}

@@ -38,9 +38,17 @@ type Desk struct {
 	Now     func() time.Time
 }
 
-// Commands are "new", "build" and "test".
+// Writing is the group that the commands are shown in.
+const Writing = "writing"
+
+// Commands are "new", "build" and "test", of the group [Writing], which the
+// caller adds to their parent.
 func (d *Desk) Commands() []*cobra.Command {
-	return []*cobra.Command{d.newCommand(), d.buildCommand(), d.testCommand()}
+	all := []*cobra.Command{d.newCommand(), d.buildCommand(), d.testCommand()}
+	for _, c := range all {
+		c.GroupID = Writing
+	}
+	return all
 }
 
 // takes refuses any other number of arguments than least to most.
@@ -134,7 +142,7 @@ The same sources and the same Go give the same bytes.`,
 			return nil
 		},
 	}
-	c.Flags().StringVar(&out, "out", "", "the `directory` to write to, instead of dist in the folder")
+	c.Flags().StringVar(&out, "out", "", "the `directory` to write to, if not dist in the folder")
 	return c
 }
 
