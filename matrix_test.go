@@ -311,7 +311,11 @@ func (tr *trial) otherKey() (string, error) {
 func others(values []string) []string {
 	out := make([]string, len(values))
 	for i, v := range values {
-		out[i] = otherText(v, 0)
+		const form = "whsec_" // a key of the form must begin so
+		rest, has := strings.CutPrefix(v, form)
+		if out[i] = otherText(rest, 0); has {
+			out[i] = form + out[i]
+		}
 	}
 	return out
 }
