@@ -224,6 +224,7 @@ func placed(in Place, values []string) (cb *Callback, stands func() []string) {
 		cb.Target += "?" + url.Values{"X-Key": values}.Encode()
 	case InPath:
 		cb.Target += "/" + values[0]
+	case InAny:
 	}
 	return cb, func() []string {
 		var now []string

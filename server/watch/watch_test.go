@@ -220,22 +220,23 @@ func TestRun_gathers(t *testing.T) {
 		}()
 		synctest.Wait()
 		told = nil
+		pass := func(d time.Duration) { <-time.After(d) }
 		event := func(name string) { events <- fsnotify.Event{Name: name, Op: fsnotify.Write} }
 		for range 3 {
 			event("/nowhere")
-			time.Sleep(100 * time.Millisecond)
+			pass(100 * time.Millisecond)
 		}
-		time.Sleep(10 * time.Second)
+		pass(10 * time.Second)
 		event("/else")
-		time.Sleep(10 * time.Second)
+		pass(10 * time.Second)
 		began = time.Now()
 		for range 50 {
 			event("/nowhere")
-			time.Sleep(100 * time.Millisecond)
+			pass(100 * time.Millisecond)
 		}
-		time.Sleep(10 * time.Second)
+		pass(10 * time.Second)
 		failed <- fsnotify.ErrEventOverflow
-		time.Sleep(10 * time.Second)
+		pass(10 * time.Second)
 		w.Close()
 		want := []time.Duration{
 			500 * time.Millisecond, // since the first began

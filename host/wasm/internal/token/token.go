@@ -38,6 +38,7 @@ func Put(cb *host.Callback, tokens []host.Token, spoken map[string]string) error
 			retarget(cb, cb.Target+separator+url.QueryEscape(t.Key)+"="+url.QueryEscape(value))
 		case host.InPath:
 			retarget(cb, strings.TrimSuffix(cb.Target, "/")+"/"+value)
+		case host.InAny: // of no manifest
 		}
 	}
 	return nil
