@@ -192,10 +192,13 @@ type Endpoint struct {
 	Tenant   string
 	Name     string
 	Provider string
-	// Plugin is the provider's module with this endpoint's secrets and settings.
+	// Plugin is the provider's module with this endpoint's secrets and settings,
+	// or a tenant's in its place.
 	Plugin Plugin
 	// PluginVersion names the module for the record: "ottu@0.1.0+sha256:…".
 	PluginVersion string
+	// Guards judge what the plugin accepted, in this order.
+	Guards []BoundGuard
 	// Tokens must all match before the plugin runs, those that are bound.
 	Tokens []Token
 	// Unverified accepts events without evidence (verification: none).

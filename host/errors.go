@@ -27,6 +27,7 @@ const (
 	CallbackNotVerified
 	CallbackMalformed
 	CallbackNotUnderstood
+	GuardRejected
 	PluginFailed
 	PluginBusy
 	StoreUnavailable
@@ -56,6 +57,7 @@ var codes = map[Code]struct {
 	CallbackNotVerified:   {"callback.not-verified", http.StatusUnauthorized},
 	CallbackMalformed:     {"callback.malformed", http.StatusBadRequest},
 	CallbackNotUnderstood: {"callback.not-understood", http.StatusBadRequest},
+	GuardRejected:         {"guard.rejected", http.StatusForbidden},
 	PluginFailed:          {"plugin.failed", http.StatusServiceUnavailable},
 	PluginBusy:            {"plugin.busy", http.StatusServiceUnavailable},
 	StoreUnavailable:      {"store.unavailable", http.StatusServiceUnavailable},

@@ -74,6 +74,8 @@ type Event struct {
 	Sandbox bool
 	// Data is a JSON object; see docs/events.md.
 	Data json.RawMessage
+	// Annotations are what guards added, in the order they did; no name twice.
+	Annotations []Annotation
 }
 
 // ID is the event's id: the same after restore, reprocess and copy, on any
@@ -120,7 +122,15 @@ func (e Event) MarshalJSON() ([]byte, error) {
 	if e.Confirm {
 		ce.Confirm = "required"
 	}
-	return encode(ce)
+	text, err := encode(ce)
+	for _, a := range e.Annotations {
+		var value []byte
+		if value, err = encode(a.Value); err != nil {
+			break
+		}
+		text = append(append(append(text[:len(text)-1], `,"`+a.Name+`":`...), value...), '}')
+	}
+	return text, err
 }
 
 // encode is json.Marshal without writing the provider's "<" as "\u003c".

@@ -48,7 +48,11 @@ type Observation struct {
 	// there was no room for it in the quarantine.
 	Lost    bool
 	Receipt Receipt
-	// Fuel is what the plugin burnt; see [Result].
+	// Held says that a guard holds the callback's events.
+	Held bool
+	// Guards are those that were asked, in their order.
+	Guards []GuardSaid
+	// Fuel is what the plugin and the guards burnt; see [Result].
 	Fuel int64
 	Took time.Duration
 }
@@ -94,14 +98,32 @@ func (h *Host) ingest(ctx context.Context, ep *Endpoint, cb *Callback, seen *Obs
 	case Accept, Ignore:
 	}
 	rec, err := complete(ep, cb, &res)
-	if err != nil {
+	refused := ""
+	if err == nil {
+		refused, err = ep.guard(ctx, rec, seen)
+	}
+	switch {
+	case err != nil:
+		seen.Verdict = 0
 		return h.unable(ctx, ep, cb, err, seen)
+	case refused != "":
+		seen.Verdict, res.Reason, res.Detail = Reject, ByGuard, refused
+		return h.reject(ctx, ep, cb, &res, seen)
 	}
 	receipt, err := h.append(ctx, rec)
 	if err != nil {
+		// Invariant 9: this provider does not send again.
+		if rec.Kind == Held && ep.Unable == Keep && CodeOf(err) == KeptFull {
+			res.Reason, res.Detail = ByGuard, rec.Aside[0].Reason+" would hold it: "+rec.Detail
+			h.quarantine(ctx, ep, cb, &res, seen)
+		}
 		return h.fail(ep, err, seen)
 	}
 	seen.Receipt = receipt
+	if seen.Held = rec.Kind == Held; seen.Held {
+		h.Log.Warn("callback held", "endpoint", ep.Source(), "guard", rec.Aside[0].Reason,
+			"detail", rec.Detail, "seq", receipt.Seq)
+	}
 	return h.ack(ep, res.Answer, receipt)
 }
 

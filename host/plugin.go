@@ -52,11 +52,13 @@ func (v Verdict) String() string {
 // Reason is why a callback was rejected.
 type Reason uint8
 
-// The reasons. The numbers are those of the ABI; zero is "no reason".
+// The reasons. The numbers up to NotUnderstood are those of the ABI; zero is "no
+// reason".
 const (
 	NotVerified   Reason = 1 // no signature, token or cipher proved it
 	Malformed     Reason = 2 // it cannot be parsed
 	NotUnderstood Reason = 3 // verified, and the plugin does not know what it means
+	ByGuard       Reason = 4 // a guard rejected what the plugin accepted
 )
 
 // String names the reason as in logs, metrics and goldens.
@@ -68,6 +70,8 @@ func (r Reason) String() string {
 		return "malformed"
 	case NotUnderstood:
 		return "not-understood"
+	case ByGuard:
+		return "guard-rejected"
 	}
 	return ""
 }
@@ -79,6 +83,8 @@ func (r Reason) Code() Code {
 		return CallbackMalformed
 	case NotUnderstood:
 		return CallbackNotUnderstood
+	case ByGuard:
+		return GuardRejected
 	case NotVerified:
 	}
 	return CallbackNotVerified

@@ -14,12 +14,14 @@ const (
 	ReasonPluginFailed = "plugin-failed"
 	// ReasonKept: it is a record of kind Kept.
 	ReasonKept = "kept"
+	// ReasonHeld: it is a record of kind Held.
+	ReasonHeld = "held"
 )
 
 // Reprocessed is what became of a stored callback that was run again.
 type Reprocessed struct {
-	// Kind is that of the record which it became, Accepted or Ignored; zero when
-	// it stays where it is.
+	// Kind is that of the record which it became, Accepted, Ignored or Held; zero
+	// when it stays where it is.
 	Kind Kind
 	// Verdict is what the plugin made of it; zero when the plugin failed. Respond
 	// says that it was a challenge, for whose answer nobody waits any more.
@@ -36,9 +38,10 @@ type Reprocessed struct {
 	Events []string
 }
 
-// Reprocess runs a callback of the quarantine, or one that was kept, through the
-// plugin of ep again, which must be the endpoint that it came to. What is
-// accepted or ignored now becomes a record, as if it had come so, and r is
+// Reprocess runs a callback of the quarantine, or one that was kept or is held,
+// through the plugin and the guards of ep again, which must be the endpoint that
+// it came to. What is accepted, ignored or held now becomes a record, as if it
+// had come so (but for what was held and would be again), and r is
 // dropped once that is durable; anything else leaves r where it is, and says
 // why. It blocks while the plugin runs and for two commits. r is not changed,
 // and nothing is observed.
@@ -87,12 +90,18 @@ func (h *Host) Reprocess(ctx context.Context, ep *Endpoint, r *Rejected) (Reproc
 	}
 	h.Log.Info("callback reprocessed", "id", r.ID, "endpoint", ep.Source(),
 		"plugin", ep.PluginVersion, "kind", out.Kind.String(), "seq", out.Receipt.Seq)
-	// Invariant 2: not before the record is durable. A crash in between leaves
-	// both, and the next run finds duplicates.
+	return out, h.dropped(ctx, r, "reprocess")
+}
+
+// dropped drops what has become a record.
+//
+// Invariant 2: not before the record is durable. A crash in between leaves
+// both, and the next run finds duplicates.
+func (h *Host) dropped(ctx context.Context, r *Rejected, doing string) error {
 	if err := h.Store.Drop(ctx, r.ID); err != nil && !errors.Is(err, ErrNotFound) {
-		return out, fmt.Errorf("reprocess %s: its record is stored, run it again: %w", r.ID, err)
+		return fmt.Errorf("%s %s: its record is stored, do it again: %w", doing, r.ID, err)
 	}
-	return out, nil
+	return nil
 }
 
 // rejudge judges cb, a copy of the callback of r, and makes its record where
@@ -100,21 +109,28 @@ func (h *Host) Reprocess(ctx context.Context, ep *Endpoint, r *Rejected) (Reproc
 func (e *Endpoint) rejudge(ctx context.Context, cb *Callback, r *Rejected) (Reprocessed, *Record, error) {
 	var res Result
 	var err error
-	if why := e.retoken(cb, r.Kept); why != "" {
+	if why := e.retoken(cb, r.Kept || r.Held != nil); why != "" {
 		res = refusedToken(why)
 	} else {
 		res, err = e.judge(ctx, cb)
 	}
 	out := Reprocessed{Verdict: res.Verdict, Detail: res.Detail}
 	var rec *Record
+	refused := ""
 	if err == nil && (res.Verdict == Accept || res.Verdict == Ignore) {
-		rec, err = complete(e, cb, &res)
+		if rec, err = complete(e, cb, &res); err == nil {
+			refused, err = e.guard(ctx, rec, &Observation{})
+		}
 	}
 	switch {
 	case err != nil && CodeOf(err) != PluginFailed:
 		return Reprocessed{}, nil, err
 	case err != nil:
 		return Reprocessed{Reason: ReasonPluginFailed, Detail: err.Error()}, nil, nil
+	case refused != "":
+		return Reprocessed{Verdict: Reject, Reason: ByGuard.String(), Detail: refused}, nil, nil
+	case rec != nil && rec.Kind == Held && r.Held != nil:
+		return Reprocessed{Verdict: Accept, Reason: ReasonHeld, Detail: rec.Aside[0].Reason + ": " + rec.Detail}, nil, nil
 	case res.Verdict == Reject:
 		out.Reason = res.Reason.String()
 		if was := signature(r.Evidence); was != "" && res.Reason == NotVerified {

@@ -14,7 +14,11 @@ const (
 	Accepted Kind = 1 // accepted, with events
 	Ignored  Kind = 2 // verified, of no interest, no events
 	Kept     Kind = 3 // Postern was unable to judge it; to be reprocessed
+	Held     Kind = 4 // accepted, and a guard holds it; to be released
 )
+
+// Waits reports whether a record of this kind waits for an operator.
+func (k Kind) Waits() bool { return k == Kept || k == Held }
 
 // String names the kind as in logs and the CLI.
 func (k Kind) String() string {
@@ -25,6 +29,8 @@ func (k Kind) String() string {
 		return "ignored"
 	case Kept:
 		return "kept"
+	case Held:
+		return "held"
 	}
 	return "unknown"
 }
@@ -38,12 +44,16 @@ type Record struct {
 	Provider string
 	// Plugin is the version that judged it.
 	Plugin string
-	// Detail is the plugin's or the host's remark (why ignored, why kept).
+	// Detail is the plugin's or the host's remark (why ignored, why kept), or the
+	// guard's (why held).
 	Detail   string
 	Callback Callback
 	Evidence []Evidence
 	Events   []Event
-	Aside    []Aside
+	// Aside are the items set aside. Of kind Held the first stands for the hold
+	// itself: its Reason is the guard's name, and its Key is made of the identity
+	// of all that is held, so that the same is not held twice.
+	Aside []Aside
 }
 
 // Disposition is what the store did with one event or item of a record.
@@ -55,7 +65,12 @@ const (
 	Duplicate  Disposition = 2 // seen before with the same content; not stored again
 	Conflicted Disposition = 3 // seen before with other content; stored and marked
 	SetAside   Disposition = 4 // stored as an item set aside
+	Withheld   Disposition = 5 // stored in a record of kind Held; it has no dedup key and is not delivered
 )
+
+// Counts reports whether what has the disposition has a dedup key, and if it is
+// an event is delivered.
+func (d Disposition) Counts() bool { return d != Duplicate && d != Withheld }
 
 // String names the disposition as in logs, metrics and the CLI.
 func (d Disposition) String() string {
@@ -68,6 +83,8 @@ func (d Disposition) String() string {
 		return "conflict"
 	case SetAside:
 		return "set-aside"
+	case Withheld:
+		return "held"
 	}
 	return "unknown"
 }
@@ -95,6 +112,11 @@ type Appender interface {
 	// never delivered. One without anything new is not stored. Kinds Ignored
 	// and Kept are always stored.
 	//
+	// Of kind Held nothing counts but the key of the hold, the first item set
+	// aside: all else is Withheld, and has no dedup key until a record of kind
+	// Accepted has it. It is not stored if that key is known, or if all that it
+	// holds is stored already; then every disposition is Duplicate.
+	//
 	// It blocks for one commit. rec must not change until it returns, and is
 	// not kept. ctx is looked at only while waiting in the queue: an Append
 	// that has begun is finished. Where an engine cannot tell whether a commit
@@ -102,7 +124,7 @@ type Appender interface {
 	// zero, for what this very call stored.
 	//
 	// Errors carry a [Code]: StoreFull (queue or disk; heals itself), KeptFull
-	// (too many kept callbacks) or StoreUnavailable (the engine failed and
+	// (too many kept and held callbacks) or StoreUnavailable (the engine failed and
 	// accepts nothing more).
 	Append(ctx context.Context, rec *Record) (Receipt, error)
 }
@@ -338,15 +360,25 @@ type Reader interface {
 	Search(ctx context.Context, text string, p Page) ([]StoredEvent, Cursor, error)
 }
 
-// Rejected is a callback that became no event: one that was refused, or one
-// that was kept.
+// Holding is what a guard holds: the events and the items set aside of a
+// callback, complete, as they become durable facts once released.
+type Holding struct {
+	Guard  string
+	Events []Event
+	Aside  []Aside
+}
+
+// Rejected is a callback that became no event, or not yet: one that was refused,
+// one that was kept, or one that is held.
 type Rejected struct {
 	// ID is given by the store: at most 64 characters of a-z, 0-9 and "-".
 	ID string
-	// Kept says that it is a record of kind Kept, which was acknowledged.
+	// Kept says that it is a record of kind Kept, which was acknowledged; Held
+	// is not nil for one of kind Held, which was too.
 	Kept bool
+	Held *Holding
 	// Reason is one of the few names of a ring: see [Quarantine]. "kept" for
-	// what was kept.
+	// what was kept, "held" for what is held.
 	Reason   string
 	Detail   string
 	Tenant   string
@@ -374,11 +406,11 @@ type Wanted struct {
 
 // Quarantine holds what could not be verified or understood, to be run again
 // when the plugin, the secret or the setting is mended (invariant 9), and shows
-// the kept callbacks, which an Append made, beside it.
+// the kept and the held callbacks, which an Append made, beside it.
 //
 // What was refused lies in a ring for each endpoint and reason: a flood in one
 // pushes out its own oldest and nothing else, and equal bodies take one place.
-// What was kept is in no ring and stays until it is dropped by name.
+// What was kept or is held is in no ring and stays until it is dropped by name.
 type Quarantine interface {
 	// Put takes what was refused. Nobody waits for it: it returns before the
 	// callback is durable, which it is after a second or so. An error says that
@@ -392,8 +424,8 @@ type Quarantine interface {
 	// Get returns one, or ErrNotFound.
 	Get(ctx context.Context, id string) (*Rejected, error)
 	// Drop forgets one for good, durably; ErrNotFound if it is not there. The
-	// record of a kept callback stays in the log; it only counts as kept no
-	// more.
+	// record of a kept or held callback stays in the log; it only counts as one
+	// no more.
 	Drop(ctx context.Context, id string) error
 }
 
@@ -411,8 +443,10 @@ type Status struct {
 	// record's callback; zero without a record.
 	Segments int       `json:"segments"`
 	Oldest   time.Time `json:"oldest,omitzero"`
-	// Kept are callbacks waiting to be reprocessed, Quarantined those refused.
+	// Kept are callbacks waiting to be reprocessed, Held those waiting to be
+	// released, Quarantined those refused.
 	Kept        int `json:"kept"`
+	Held        int `json:"held"`
 	Quarantined int `json:"quarantined"`
 	// Damaged names what was found damaged and moved aside, and what was lost
 	// with it, a line each.

@@ -80,7 +80,7 @@ type batch struct {
 	// first is the sequence of its first record, next that of the one after its
 	// last, previous that of the last record so far.
 	first, next, previous uint64
-	kept                  int64 // callbacks kept by it
+	kept, held            int64 // callbacks kept or held by it, and those held alone
 	bytes                 int64 // of its records
 	// fresh are the keys of what is stored in this commit.
 	fresh map[host.Hash]keys.Place
@@ -139,6 +139,7 @@ func (s *Store) writeAppends(live []*request) error {
 	s.next = b.next
 	g.Kept.Add(b.kept)
 	s.kept.Add(b.kept)
+	s.held.Add(b.held)
 	s.commits.Add(1)
 	whole := s.index.Add(b.fresh, b.previous, b.bytes, now)
 	s.last.Store(b.previous)
@@ -161,11 +162,13 @@ func (s *Store) room(now time.Time) error {
 // anything of it is new.
 func (b *batch) judge(r *request) {
 	rec := r.rec
-	if kept := b.s.kept.Load() + b.kept; rec.Kind == host.Kept && kept >= int64(b.s.options.MaxKept) {
-		r.err = host.Errorf(host.KeptFull, "append: %d callbacks are kept already", kept)
+	kept := b.s.kept.Load() + b.kept
+	full := kept >= int64(b.s.options.MaxKept)
+	if full && rec.Kind == host.Kept {
+		r.err = host.Errorf(host.KeptFull, "append: %d callbacks are kept or held already", kept)
 		return
 	}
-	anew := rec.Kind != host.Accepted
+	anew := rec.Kind == host.Ignored || rec.Kind == host.Kept
 	var own []host.Hash
 	take := func(key host.Hash, index int, content host.Content, d host.Disposition) host.Disposition {
 		b.fresh[key] = keys.Place{Seq: b.next, Index: index, Content: content}
@@ -174,22 +177,34 @@ func (b *batch) judge(r *request) {
 	}
 	events := make([]host.Disposition, len(rec.Events))
 	aside := make([]host.Disposition, len(rec.Aside))
-	err := b.dispositions(rec, events, aside, take)
+	dispositions := b.dispositions
+	if rec.Kind == host.Held {
+		dispositions = b.withhold
+	}
+	err := dispositions(rec, events, aside, take)
+	if err == nil && full && anew && rec.Kind == host.Held {
+		err = host.Errorf(host.KeptFull, "%d callbacks are kept or held already", kept)
+	}
 	if err != nil {
 		// Nothing of it was stored: the next one with these keys is the first.
 		for _, key := range own {
 			delete(b.fresh, key)
 		}
-		r.err = host.Errorf(host.StoreUnavailable, "append: %w", err)
-		b.s.tendSoon()
+		if r.err = fmt.Errorf("append: %w", err); host.CodeOf(err) != host.KeptFull {
+			r.err = host.Errorf(host.StoreUnavailable, "append: %w", err)
+			b.s.tendSoon()
+		}
 		return
 	}
 	r.receipt = host.Receipt{Events: events, Aside: aside}
 	if !anew {
 		return
 	}
-	if rec.Kind == host.Kept {
+	if rec.Kind.Waits() {
 		b.kept++
+	}
+	if rec.Kind == host.Held {
+		b.held++
 	}
 	record.Seal(r.coded, b.next, b.previous, events, aside)
 	r.receipt.Seq = b.next
@@ -211,20 +226,16 @@ func (b *batch) dispositions(
 ) error {
 	for i := range rec.Events {
 		ev := &rec.Events[i]
-		first, found, err := b.find(ev.Key)
-		if err == nil && found && first.Content != ev.Content {
-			_, found, err = b.find(ev.ConflictKey)
-			if err == nil && !found {
-				events[i] = take(ev.ConflictKey, i, ev.Content, host.Conflicted)
-				continue
-			}
-		}
-		if err != nil {
+		var err error
+		if events[i], err = b.event(ev); err != nil {
 			return err
 		}
-		events[i] = host.Duplicate
-		if !found {
-			events[i] = take(ev.Key, i, ev.Content, host.Stored)
+		switch events[i] {
+		case host.Stored:
+			take(ev.Key, i, ev.Content, host.Stored)
+		case host.Conflicted:
+			take(ev.ConflictKey, i, ev.Content, host.Conflicted)
+		default:
 		}
 	}
 	for i := range rec.Aside {
@@ -240,6 +251,64 @@ func (b *batch) dispositions(
 	return nil
 }
 
+// event says what an event is, and takes nothing.
+func (b *batch) event(ev *host.Event) (host.Disposition, error) {
+	first, found, err := b.find(ev.Key)
+	switch {
+	case err != nil:
+		return 0, err
+	case !found:
+		return host.Stored, nil
+	case first.Content == ev.Content:
+		return host.Duplicate, nil
+	}
+	_, found, err = b.find(ev.ConflictKey)
+	if err == nil && found {
+		return host.Duplicate, nil
+	}
+	return host.Conflicted, err
+}
+
+// withhold is dispositions for a record of kind Held: of all its parts only the
+// hold has a key.
+func (b *batch) withhold(
+	rec *host.Record, events, aside []host.Disposition,
+	take func(host.Hash, int, host.Content, host.Disposition) host.Disposition,
+) error {
+	anew := len(events)+len(aside) == 1
+	for i := 0; i < len(events) && !anew; i++ {
+		d, err := b.event(&rec.Events[i])
+		if err != nil {
+			return err
+		}
+		anew = d != host.Duplicate
+	}
+	for i := 1; i < len(aside) && !anew; i++ {
+		_, found, err := b.find(rec.Aside[i].Key)
+		if err != nil {
+			return err
+		}
+		anew = !found
+	}
+	_, found, err := b.find(rec.Aside[0].Key)
+	if err != nil {
+		return err
+	}
+	d := host.Duplicate
+	if anew && !found {
+		d = host.Withheld
+	}
+	for _, list := range [][]host.Disposition{events, aside} {
+		for i := range list {
+			list[i] = d
+		}
+	}
+	if d == host.Withheld {
+		aside[0] = take(rec.Aside[0].Key, len(events), host.Content{}, host.SetAside)
+	}
+	return nil
+}
+
 // find looks a key up in this batch, then in all that is durable.
 func (b *batch) find(key host.Hash) (keys.Place, bool, error) {
 	if p, found := b.fresh[key]; found {
@@ -250,8 +319,8 @@ func (b *batch) find(key host.Hash) (keys.Place, bool, error) {
 
 // write puts the records.
 //
-// Invariant 2: a record, with its dedup keys in it, and the mark of a kept
-// callback go in one transaction.
+// Invariant 2: a record, with its dedup keys in it, and the mark of a kept or
+// held callback go in one transaction.
 func (b *batch) write(tx *bbolt.Tx, g *segment.File) error {
 	log, kept, meta := tx.Bucket(segment.BucketLog), tx.Bucket(segment.BucketKept), tx.Bucket(segment.BucketMeta)
 	mark, err := segment.ParseMark(meta.Get(segment.KeyBatch))
@@ -264,7 +333,7 @@ func (b *batch) write(tx *bbolt.Tx, g *segment.File) error {
 		if err := log.Put(key, r.coded); err != nil {
 			return err
 		}
-		if r.rec.Kind == host.Kept {
+		if r.rec.Kind.Waits() {
 			mark.Kept++
 			if err := kept.Put(key, nil); err != nil {
 				return err

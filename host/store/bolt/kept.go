@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"math"
 	"strconv"
+	"strings"
 
 	"go.etcd.io/bbolt"
 
@@ -18,15 +19,38 @@ import (
 	"github.com/postern/postern/host/store/bolt/internal/segment"
 )
 
-// bucketDropped of state.db has the sequences of kept callbacks that count as
+// Kept and held callbacks lie in the log and wait for an operator. They are
+// marked and counted alike, and called kept here.
+
+// bucketDropped of state.db has the sequences of those that count as
 // kept no more. The log is not written to again, and so cannot say it.
 var bucketDropped = []byte("k")
 
-// keptPrefix is what the id of a kept callback begins with; its sequence
-// follows.
-const keptPrefix = "kept-"
+// keptPrefix and heldPrefix are what the id of a kept and of a held callback
+// begins with; its sequence follows.
+const (
+	keptPrefix = host.ReasonKept + "-"
+	heldPrefix = host.ReasonHeld + "-"
+)
 
-func keptID(seq uint64) string { return keptPrefix + strconv.FormatUint(seq, 10) }
+// countHeld counts those that are held. One that cannot be read counts as kept.
+func (s *Store) countHeld() {
+	all, err := s.keptAfter(0, math.MaxUint64, math.MaxInt)
+	if err != nil {
+		s.options.Log.Error("cannot tell how many callbacks are held", "err", err)
+	}
+	var held int64
+	for _, seq := range all {
+		_ = s.record(seq, func(b []byte) error {
+			e, err := record.Look(b, seq)
+			if err == nil && e.Kind == host.Held {
+				held++
+			}
+			return err
+		})
+	}
+	s.held.Store(held)
+}
 
 // subtractDropped has what was dropped not count as kept, once the segments are
 // open. A mark of what is lost is passed over.
@@ -121,7 +145,7 @@ func (s *Store) appendUndropped(out, marks []uint64) ([]uint64, error) {
 func (s *Store) listKept(
 	ctx context.Context, want host.Wanted, after uint64, n int,
 ) (out []host.Rejected, more bool, err error) {
-	if want.Reason != "" && want.Reason != host.ReasonKept {
+	if want.Reason != "" && want.Reason != host.ReasonKept && want.Reason != host.ReasonHeld {
 		return nil, false, nil
 	}
 	for size := 0; ; {
@@ -136,7 +160,8 @@ func (s *Store) listKept(
 			r, err := s.keptCallback(seq)
 			switch {
 			case err != nil:
-				s.options.Log.Error("kept callback left out of the list", "id", keptID(seq), "err", err)
+				s.options.Log.Error("kept callback left out of the list", "seq", seq, "err", err)
+			case want.Reason != "" && want.Reason != r.Reason:
 			case (want.Tenant != "" && want.Tenant != r.Tenant) || (want.Endpoint != "" && want.Endpoint != r.Endpoint):
 			case len(out) >= n || size >= maxReadBytes:
 				return out, true, nil
@@ -156,22 +181,22 @@ func (s *Store) keptCallback(seq uint64) (r *host.Rejected, err error) {
 		if err != nil {
 			return err
 		}
-		r = &host.Rejected{
-			ID: keptID(seq), Kept: true, Reason: host.ReasonKept, Detail: rec.Detail,
-			Tenant: rec.Tenant, Endpoint: rec.Endpoint, Provider: rec.Provider, Plugin: rec.Plugin,
-			Evidence: rec.Evidence, Callback: rec.Callback, Count: 1, Last: rec.Callback.Received,
-		}
+		r = rec.Waiting(seq)
 		return nil
 	})
 	return r, err
 }
 
 // getKept returns a kept callback that was not dropped.
-func (s *Store) getKept(seq uint64) (*host.Rejected, error) {
+func (s *Store) getKept(seq uint64, id string) (*host.Rejected, error) {
 	if err := s.mustBeKept(seq); err != nil {
 		return nil, err
 	}
-	return s.keptCallback(seq)
+	r, err := s.keptCallback(seq)
+	if err == nil && r.ID != id {
+		return nil, host.ErrNotFound
+	}
+	return r, err
 }
 
 func (s *Store) mustBeKept(seq uint64) error {
@@ -188,12 +213,17 @@ func (s *Store) mustBeKept(seq uint64) error {
 // dropKept has a kept callback count no more.
 //
 // Invariant 1: nothing else takes a callback off the kept ones.
-func (s *Store) dropKept(seq uint64) error {
+func (s *Store) dropKept(seq uint64, id string) error {
 	if err := s.mustBeKept(seq); err != nil {
 		return err
 	}
+	// What cannot be read can be dropped all the same.
+	r, err := s.keptCallback(seq)
+	if err == nil && r.ID != id {
+		return host.ErrNotFound
+	}
 	gone := false
-	err := s.change(&change{
+	err = s.change(&change{
 		apply: func(tx *bbolt.Tx) error {
 			b, err := tx.CreateBucketIfNotExists(bucketDropped)
 			if err != nil {
@@ -205,8 +235,12 @@ func (s *Store) dropKept(seq uint64) error {
 			return b.Put(disk.Number(seq), []byte{1})
 		},
 		commit: func() {
-			if !gone {
-				s.kept.Add(-1)
+			if gone {
+				return
+			}
+			s.kept.Add(-1)
+			if strings.HasPrefix(id, heldPrefix) {
+				s.held.Add(-1)
 			}
 		},
 	})
@@ -267,15 +301,15 @@ func (s *Store) forgetKept(before uint64) {
 // parseID takes an id apart: the sequence of a kept callback, or the number of
 // a refused one.
 func parseID(id string) (kept bool, n uint64, err error) {
-	for _, prefix := range []string{keptPrefix, quarantine.Prefix} {
+	for _, prefix := range []string{keptPrefix, heldPrefix, quarantine.Prefix} {
 		if len(id) <= len(prefix) || id[:len(prefix)] != prefix {
 			continue
 		}
 		n, err := strconv.ParseUint(id[len(prefix):], 10, 64)
 		// One number has one spelling.
 		if err == nil && prefix+strconv.FormatUint(n, 10) == id {
-			return prefix == keptPrefix, n, nil
+			return prefix != quarantine.Prefix, n, nil
 		}
 	}
-	return false, 0, fmt.Errorf("%q is not of the form %s1 or %s1", id, keptPrefix, quarantine.Prefix)
+	return false, 0, fmt.Errorf("%q is not of the form %s1, %s1 or %s1", id, keptPrefix, heldPrefix, quarantine.Prefix)
 }

@@ -148,7 +148,7 @@ func TestDrop_ofOneKeptAtOnce(t *testing.T) {
 	for range 4 {
 		all.Go(func() {
 			for seq := uint64(1); seq <= 20; seq++ {
-				err := s.Drop(t.Context(), keptID(seq))
+				err := s.Drop(t.Context(), fmt.Sprintf("kept-%d", seq))
 				if err == nil {
 					won.Add(1)
 				} else if !errors.Is(err, host.ErrNotFound) {

@@ -107,5 +107,6 @@ func (s *Store) mendSegment(g *segment.File) error {
 		all[slices.Index(all, g)] = fresh
 		return all
 	})
+	s.countHeld()
 	return g.DB.Close()
 }

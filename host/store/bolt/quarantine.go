@@ -84,8 +84,8 @@ func (s *Store) Put(_ context.Context, r *host.Rejected) error {
 	return nil
 }
 
-// List implements [host.Quarantine]. The kept callbacks, by their sequence, and
-// the refused ones, by their number, are merged by the time of their receipt.
+// List implements [host.Quarantine]. The kept and held callbacks, by their
+// sequence, and the refused ones, by their number, are merged by the time of their receipt.
 func (s *Store) List(
 	ctx context.Context, want host.Wanted, after host.Cursor, n int,
 ) ([]host.Rejected, host.Cursor, error) {
@@ -101,7 +101,7 @@ func (s *Store) List(
 	if err == nil {
 		kept.entries, kept.more, err = s.listKept(ctx, want, at.kept, n)
 	}
-	if err == nil && want.Reason != host.ReasonKept {
+	if err == nil && want.Reason != host.ReasonKept && want.Reason != host.ReasonHeld {
 		refused.entries, refused.more, err = s.quarantine.List(want, at.refused, n)
 	}
 	if err != nil {
@@ -155,7 +155,7 @@ func (l *reached) merge(kept, refused *part, n int) (out []host.Rejected) {
 		r := from.entries[0]
 		from.entries = from.entries[1:]
 		out = append(out, r)
-		if _, number, _ := parseID(r.ID); r.Kept {
+		if _, number, _ := parseID(r.ID); r.Kept || r.Held != nil {
 			l.kept = number
 		} else {
 			l.refused = number
@@ -173,7 +173,7 @@ func (s *Store) Get(_ context.Context, id string) (r *host.Rejected, err error) 
 	case s.broken() != nil:
 		err = s.broken()
 	case kept:
-		r, err = s.getKept(n)
+		r, err = s.getKept(n, id)
 	default:
 		r, err = s.quarantine.Get(n)
 	}
@@ -190,7 +190,7 @@ func (s *Store) Drop(_ context.Context, id string) error {
 	case err != nil:
 		err = fmt.Errorf("%w: %w", host.ErrNotFound, err)
 	case kept:
-		err = s.dropKept(n)
+		err = s.dropKept(n, id)
 	default:
 		err = s.quarantine.Drop(n)
 	}

@@ -24,7 +24,7 @@ func (s *Store) Status(context.Context) (host.Status, error) {
 	}
 	st := host.Status{
 		Engine: "bolt", Segments: len(s.segments()), Oldest: s.oldest(),
-		Kept: int(s.kept.Load()), Quarantined: s.quarantined(), Damaged: s.notes(),
+		Kept: int(s.kept.Load() - s.held.Load()), Held: int(s.held.Load()), Quarantined: s.quarantined(), Damaged: s.notes(),
 	}
 	if short, err := disk.Short(s.dir, s.options.Reserve); err == nil && short {
 		st.Full = fmt.Sprintf("less than the reserve is free in %s", s.dir)

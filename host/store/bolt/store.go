@@ -33,7 +33,7 @@ type Options struct {
 	// Log is told of an unclean end and of the failure of the store; nil
 	// discards.
 	Log *slog.Logger
-	// MaxKept is how many kept callbacks are taken before KeptFull; zero means
+	// MaxKept is how many kept and held callbacks are taken before KeptFull; zero means
 	// 10,000.
 	MaxKept int
 	// MaxRetries is how many deliveries of one sink may wait for a retry, or for
@@ -152,7 +152,8 @@ type Store struct {
 	next     uint64 // sequence of the next record
 	reserved uint64 // sequences up to this one may be used
 
-	kept atomic.Int64 // callbacks that wait to be reprocessed
+	kept atomic.Int64 // callbacks that wait for an operator, kept and held ones
+	held atomic.Int64 // those of them that are held
 
 	quarantine *quarantine.File
 
@@ -268,6 +269,7 @@ func (s *Store) open(clean bool) error {
 		}
 	}
 	dropped := s.subtractDropped()
+	s.countHeld()
 	s.index, err = keys.Open(paths, keys.Options{
 		Dir: s.dir, OpenFile: s.options.openFile, Log: keyLog{s}, Now: s.options.Now,
 	})

@@ -22,8 +22,8 @@ const (
 type Options struct {
 	// Now is the clock of leases and retries; nil means time.Now.
 	Now func() time.Time
-	// MaxKept is how many kept callbacks are taken before KeptFull; zero means
-	// 10,000.
+	// MaxKept is how many kept and held callbacks are taken before KeptFull; zero
+	// means 10,000.
 	MaxKept int
 	// MaxRing is how many refused callbacks of one endpoint and reason are held
 	// before the oldest goes; zero means 1,000.
@@ -41,7 +41,7 @@ type Store struct {
 	maxKept int
 	records []record // sequence 1 is records[0]
 	seen    map[host.Hash]place
-	kept    map[uint64]bool // sequences of what is kept and was not dropped
+	kept    map[uint64]bool // sequences of what is kept or held and was not dropped
 	maxRing int
 	refused []host.Rejected // the oldest first
 	put     uint64          // how many were put so far
@@ -99,16 +99,22 @@ func (s *Store) Append(ctx context.Context, rec *host.Record) (host.Receipt, err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if rec.Kind == host.Kept && len(s.kept) >= s.maxKept {
-		return host.Receipt{}, host.Errorf(host.KeptFull, "append: %d callbacks are kept already", len(s.kept))
+	full := rec.Kind.Waits() && len(s.kept) >= s.maxKept
+	if full && (rec.Kind == host.Kept || s.heldNew(rec)) {
+		return host.Receipt{}, host.Errorf(host.KeptFull, "append: %d callbacks are kept or held already", len(s.kept))
 	}
 	r := record{Record: copyRecord(rec)}
 	seq := uint64(len(s.records)) + 1
-	anew := s.judge(&r, seq)
-	if rec.Kind == host.Accepted && !anew {
+	anew := rec.Kind == host.Ignored || rec.Kind == host.Kept
+	if rec.Kind == host.Held {
+		anew = s.hold(&r, seq)
+	} else {
+		anew = s.judge(&r, seq) || anew
+	}
+	if !anew {
 		return host.Receipt{Events: copyOf(r.events), Aside: copyOf(r.aside)}, nil
 	}
-	if rec.Kind == host.Kept {
+	if rec.Kind.Waits() {
 		s.kept[seq] = true
 	}
 	s.records = append(s.records, r)
@@ -146,6 +152,39 @@ func (s *Store) judge(r *record, seq uint64) bool {
 	return anew
 }
 
+// heldNew reports whether a record of kind Held is to be stored.
+func (s *Store) heldNew(r *host.Record) bool {
+	if _, ok := s.seen[r.Aside[0].Key]; ok {
+		return false
+	}
+	anew := len(r.Events) == 0 && len(r.Aside) == 1
+	for i := range r.Events {
+		anew = anew || s.disposition(&r.Events[i]) != host.Duplicate
+	}
+	for i := range r.Aside[1:] {
+		_, ok := s.seen[r.Aside[1+i].Key]
+		anew = anew || !ok
+	}
+	return anew
+}
+
+// hold is judge for a record of kind Held.
+func (s *Store) hold(r *record, seq uint64) bool {
+	anew, events, aside := s.heldNew(&r.Record), host.Duplicate, host.Duplicate
+	if anew {
+		events, aside = host.Withheld, host.SetAside
+		s.seen[r.Aside[0].Key] = place{seq: seq, index: -1}
+	}
+	for range r.Events {
+		r.events = append(r.events, events)
+	}
+	for range r.Aside {
+		r.aside = append(r.aside, aside)
+		aside = events
+	}
+	return anew
+}
+
 // disposition judges one event by its key, its content and, for a conflict,
 // the key of the conflict.
 //
@@ -168,7 +207,14 @@ func (s *Store) disposition(ev *host.Event) host.Disposition {
 func (s *Store) Status(context.Context) (host.Status, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	st := host.Status{Engine: "mem", Kept: len(s.kept), Quarantined: len(s.refused)}
+	st := host.Status{Engine: "mem", Quarantined: len(s.refused)}
+	for seq := range s.kept {
+		if s.records[seq-1].Kind == host.Held {
+			st.Held++
+		} else {
+			st.Kept++
+		}
+	}
 	if len(s.records) > 0 {
 		st.Segments, st.Oldest = 1, s.records[0].Callback.Received
 	}

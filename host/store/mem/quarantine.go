@@ -11,9 +11,6 @@ import (
 	"github.com/postern/postern/host"
 )
 
-// reasonKept is the reason of what was kept, which lies in no ring.
-const reasonKept = "kept"
-
 // Put implements [host.Quarantine].
 func (s *Store) Put(_ context.Context, r *host.Rejected) error {
 	s.mu.Lock()
@@ -75,16 +72,12 @@ func rejectedCursor(r *host.Rejected) host.Cursor {
 	return host.Cursor(fmt.Sprintf("%016x%s", r.Callback.Received.UnixNano(), r.ID))
 }
 
-// rejected lists what is kept and what was refused, the oldest first.
+// rejected lists what is kept or held and what was refused, the oldest first.
 func (s *Store) rejected() []host.Rejected {
 	var all []host.Rejected
 	for _, seq := range slices.Sorted(maps.Keys(s.kept)) {
-		r := &s.records[seq-1]
-		all = append(all, copyRejected(&host.Rejected{
-			ID: fmt.Sprintf("kept-%d", seq), Kept: true, Reason: reasonKept, Detail: r.Detail,
-			Tenant: r.Tenant, Endpoint: r.Endpoint, Provider: r.Provider, Plugin: r.Plugin,
-			Evidence: r.Evidence, Callback: r.Callback, Count: 1, Last: r.Callback.Received,
-		}))
+		rec := copyRecord(&s.records[seq-1].Record)
+		all = append(all, *rec.Waiting(seq))
 	}
 	for i := range s.refused {
 		all = append(all, copyRejected(&s.refused[i]))
@@ -111,7 +104,7 @@ func (s *Store) Drop(_ context.Context, id string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for seq := range s.kept {
-		if fmt.Sprintf("kept-%d", seq) == id {
+		if s.records[seq-1].Waiting(seq).ID == id {
 			delete(s.kept, seq)
 			return nil
 		}

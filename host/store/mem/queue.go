@@ -250,7 +250,7 @@ func (s *Store) step(k *sink, w *walk) *delivery {
 		}
 		turn := fmt.Sprintf("%s%08x", w.at(), w.number)
 		w.index++
-		if r.events[i] != host.Duplicate && k.want.Match(&r.Events[i]) {
+		if r.events[i].Counts() && k.want.Match(&r.Events[i]) {
 			w.taken++
 			return &delivery{Delivery: host.Delivery{Event: r.Events[i]}, turn: turn, walk: w.number, fresh: true}
 		}

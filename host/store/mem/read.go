@@ -99,12 +99,12 @@ func (s *Store) end(p host.Page) host.Cursor {
 	return max(p.After, host.CursorAt(uint64(len(s.records)), endOfRecord))
 }
 
-// delivered lists every event that is not a duplicate, in order.
+// delivered lists every event that counts, in order.
 func (s *Store) delivered() []place {
 	var all []place
 	for i := range s.records {
 		for j, d := range s.records[i].events {
-			if d != host.Duplicate {
+			if d.Counts() {
 				all = append(all, place{seq: uint64(i) + 1, index: j})
 			}
 		}
@@ -148,7 +148,7 @@ func copyCallback(cb *host.Callback) host.Callback {
 
 func copyEvent(ev *host.Event) host.Event {
 	out := *ev
-	out.Data = copyOf(ev.Data)
+	out.Data, out.Annotations = copyOf(ev.Data), copyOf(ev.Annotations)
 	out.Time = ev.Time.Round(0).UTC()
 	out.Received = ev.Received.Round(0).UTC()
 	return out

@@ -24,6 +24,7 @@ var reopenTests = []struct {
 	{name: "Order", run: reopenOrder, not: noOrder},
 	{name: "Replay", run: reopenReplay, not: noReplay},
 	{name: "Invariant9_quarantine", run: reopenQuarantine, not: noQuarantine},
+	{name: "Held", run: reopenHeld, not: noQuarantine},
 }
 
 // testReopens runs what must survive the end of the process, once with Close

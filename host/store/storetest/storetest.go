@@ -47,7 +47,7 @@ type Engine struct {
 
 // The bounds that Engine.Open sets.
 const (
-	// KeptBound is how many kept callbacks are taken.
+	// KeptBound is how many kept and held callbacks are taken.
 	KeptBound = 3
 	// RingBound is how many refused callbacks a ring of the quarantine holds.
 	RingBound = 3
@@ -78,7 +78,7 @@ func Run(t *testing.T, e Engine) {
 }
 
 func run(t *testing.T, e Engine) {
-	for _, c := range slices.Concat(appendTests, readTests, queueTests, orderTests, replayTests, quarantineTests) {
+	for _, c := range slices.Concat(appendTests, readTests, queueTests, orderTests, replayTests, quarantineTests, heldTests) {
 		t.Run(c.name, func(t *testing.T) {
 			if c.not != nil && c.not(&e) != "" {
 				t.Skip(c.not(&e))

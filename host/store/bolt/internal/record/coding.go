@@ -54,7 +54,7 @@ const (
 func eventsHint(rec *host.Record) int {
 	n := hintFrame + len(rec.Detail) + hintItem*len(rec.Evidence)
 	for i := range rec.Events {
-		n += hintEvent + len(rec.Events[i].Data)
+		n += hintEvent + len(rec.Events[i].Data) + hintItem*len(rec.Events[i].Annotations)
 	}
 	for i := range rec.Aside {
 		n += hintItem + len(rec.Aside[i].Reason) + len(rec.Aside[i].Item)
@@ -126,6 +126,7 @@ const (
 	flagConflict = 1 << iota
 	flagConfirm
 	flagSandbox
+	flagAnnotated // the annotations follow; an event without any reads and is written as ever
 )
 
 // appendEvent writes an event with its identity.
@@ -139,7 +140,7 @@ func appendEvent(b []byte, ev *host.Event) []byte {
 // appendFact writes an event without its identity.
 func appendFact(b []byte, ev *host.Event) []byte {
 	var flags byte
-	for i, set := range []bool{ev.Conflict, ev.Confirm, ev.Sandbox} {
+	for i, set := range []bool{ev.Conflict, ev.Confirm, ev.Sandbox, len(ev.Annotations) > 0} {
 		if set {
 			flags |= 1 << i
 		}
@@ -152,7 +153,15 @@ func appendFact(b []byte, ev *host.Event) []byte {
 	} {
 		b = appendText(b, s)
 	}
-	return appendText(b, ev.Data)
+	b = appendText(b, ev.Data)
+	if len(ev.Annotations) == 0 {
+		return b
+	}
+	b = binary.AppendUvarint(b, uint64(len(ev.Annotations)))
+	for _, a := range ev.Annotations {
+		b = appendText(appendText(b, a.Name), a.Value)
+	}
+	return b
 }
 
 // appendRaw writes the raw frame: the callback but for the time of receipt,
@@ -202,6 +211,8 @@ const (
 	minEvent    = 2 + 2*timeSize + 8
 	minAside    = 2
 	minHeader   = 2
+
+	minAnnotation = 2
 )
 
 // reader takes a frame apart. After the first thing that does not fit it
@@ -316,6 +327,12 @@ func (r *reader) fact(ev *host.Event) {
 	}
 	ev.VerifiedBy = host.Algorithm(r.text())
 	ev.Data = r.bytes()
+	if flags&flagAnnotated == 0 {
+		return
+	}
+	for range r.count(minAnnotation) {
+		ev.Annotations = append(ev.Annotations, host.Annotation{Name: r.text(), Value: r.text()})
+	}
 }
 
 // end reports whether all of it was taken and all of it fitted.

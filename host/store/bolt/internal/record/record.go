@@ -293,7 +293,7 @@ func keep[T any](all []T, dispositions []byte) []T {
 	return out
 }
 
-// Events calls yield with each event of the record that is not a duplicate, in
+// Events calls yield with each event of the record that counts, in
 // order, and with its index, until yield returns false. The raw frame is not
 // looked at. The events share no memory with b.
 func Events(b []byte, seq uint64, yield func(index int, ev *host.Event) bool) error {
@@ -302,7 +302,7 @@ func Events(b []byte, seq uint64, yield func(index int, ev *host.Event) bool) er
 		return err
 	}
 	for i := range rec.Events {
-		if host.Disposition(h.events[i]) == host.Duplicate {
+		if !host.Disposition(h.events[i]).Counts() {
 			continue
 		}
 		if !yield(i, &rec.Events[i]) {
@@ -341,8 +341,8 @@ type Key struct {
 	Content host.Content
 }
 
-// Look reads the header of the record with this sequence. Duplicates have no
-// key. A record of version 1 is decompressed for it.
+// Look reads the header of the record with this sequence. What is a duplicate or
+// withheld has no key. A record of version 1 is decompressed for it.
 func Look(b []byte, seq uint64) (Entry, error) {
 	h, err := parse(b, seq)
 	if err != nil {
@@ -361,7 +361,7 @@ func Look(b []byte, seq uint64) (Entry, error) {
 	for i, d := range h.events {
 		at := identities[i*eventIdentity:]
 		switch host.Disposition(d) {
-		case host.Duplicate:
+		case host.Duplicate, host.Withheld:
 			continue
 		case host.Conflicted:
 			e.Keys = append(e.Keys, Key{host.Hash(at[16:32]), i, host.Content(at[32:40])})
@@ -370,7 +370,7 @@ func Look(b []byte, seq uint64) (Entry, error) {
 		}
 	}
 	for i, d := range h.aside {
-		if host.Disposition(d) != host.Duplicate {
+		if host.Disposition(d).Counts() {
 			at := identities[len(h.events)*eventIdentity+i*asideIdentity:]
 			e.Keys = append(e.Keys, Key{Hash: host.Hash(at[:16]), Index: len(h.events) + i})
 		}

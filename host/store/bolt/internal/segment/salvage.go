@@ -6,7 +6,6 @@ import (
 
 	"go.etcd.io/bbolt"
 
-	"github.com/postern/postern/host"
 	"github.com/postern/postern/host/store/bolt/internal/disk"
 	"github.com/postern/postern/host/store/bolt/internal/pages"
 	"github.com/postern/postern/host/store/bolt/internal/record"
@@ -103,7 +102,7 @@ func (c *copier) copyFrom(path string) error {
 		if err == nil && seq >= c.mark.First {
 			var e record.Entry
 			if e, err = record.Look(value, seq); err == nil {
-				return c.put(salvaged{seq, bytes.Clone(value), e.Kind == host.Kept})
+				return c.put(salvaged{seq, bytes.Clone(value), e.Kind.Waits()})
 			}
 		}
 		c.lost++

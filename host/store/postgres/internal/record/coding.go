@@ -118,6 +118,7 @@ const (
 	flagConflict = 1 << iota
 	flagConfirm
 	flagSandbox
+	flagAnnotated // the annotations follow; an event without any reads and is written as ever
 )
 
 func appendEvent(b []byte, ev *host.Event) []byte {
@@ -125,7 +126,7 @@ func appendEvent(b []byte, ev *host.Event) []byte {
 	b = append(b, ev.ConflictKey[:]...)
 	b = append(b, ev.Content[:]...)
 	var flags byte
-	for i, set := range []bool{ev.Conflict, ev.Confirm, ev.Sandbox} {
+	for i, set := range []bool{ev.Conflict, ev.Confirm, ev.Sandbox, len(ev.Annotations) > 0} {
 		if set {
 			flags |= 1 << i
 		}
@@ -138,7 +139,15 @@ func appendEvent(b []byte, ev *host.Event) []byte {
 	} {
 		b = appendText(b, s)
 	}
-	return appendText(b, ev.Data)
+	b = appendText(b, ev.Data)
+	if len(ev.Annotations) == 0 {
+		return b
+	}
+	b = binary.AppendUvarint(b, uint64(len(ev.Annotations)))
+	for _, a := range ev.Annotations {
+		b = appendText(appendText(b, a.Name), a.Value)
+	}
+	return b
 }
 
 // appendRaw writes a callback but for the time of receipt.
@@ -184,6 +193,8 @@ const (
 	minEvent    = 16 + 16 + 8 + 2 + 2*timeSize + 8
 	minAside    = 16 + 2
 	minHeader   = 2
+
+	minAnnotation = 2
 )
 
 // reader takes a frame apart. After the first thing that does not fit it yields
@@ -294,6 +305,12 @@ func (r *reader) event(ev *host.Event) {
 	}
 	ev.VerifiedBy = host.Algorithm(r.text())
 	ev.Data = r.bytes()
+	if flags&flagAnnotated == 0 {
+		return
+	}
+	for range r.count(minAnnotation) {
+		ev.Annotations = append(ev.Annotations, host.Annotation{Name: r.text(), Value: r.text()})
+	}
 }
 
 // end reports whether all of it was taken and all of it fitted.

@@ -157,7 +157,7 @@ type Place struct {
 	Event *host.Event
 }
 
-// Events returns the events of a record that are no duplicates, in order.
+// Events returns the events of a record that count, in order.
 func Events(b []byte) ([]Place, error) {
 	rec, h, err := decodeEvents(b)
 	if err != nil {
@@ -165,7 +165,7 @@ func Events(b []byte) ([]Place, error) {
 	}
 	var out []Place
 	for i := range rec.Events {
-		if host.Disposition(h.events[i]) != host.Duplicate {
+		if host.Disposition(h.events[i]).Counts() {
 			out = append(out, Place{i, &rec.Events[i]})
 		}
 	}
