@@ -25,8 +25,10 @@ type request struct {
 	events, raw []byte
 	state       atomic.Int32
 	receipt     host.Receipt
-	err         error
-	done        chan struct{}
+	// hold says that it is of kind Held and to be stored.
+	hold bool
+	err  error
+	done chan struct{}
 }
 
 // The states of a request: the caller may withdraw it while it is queued, not
@@ -166,12 +168,14 @@ type batch struct {
 	// keys are those of events and items set aside, conflicts those of events
 	// whose key has other content.
 	keys, conflicts map[host.Hash]*key
+	// undone are the keys of holds that are not stored after all.
+	undone map[host.Hash]bool
 }
 
 // run commits the batch and fills the receipts.
 //
-// Invariant 2: dedup keys, records and the marks of kept callbacks are one
-// transaction.
+// Invariant 2: dedup keys, records and the marks of kept and held callbacks are
+// one transaction.
 func (b *batch) run(ctx context.Context) error {
 	conn, err := b.s.intake.Acquire(ctx)
 	if err != nil {
@@ -188,6 +192,9 @@ func (b *batch) run(ctx context.Context) error {
 		return err
 	}
 	if err := b.settleKeys(ctx); err != nil {
+		return err
+	}
+	if err := b.settleHolds(ctx); err != nil {
 		return err
 	}
 	if err := b.boundKept(ctx); err != nil {
@@ -219,13 +226,13 @@ func (b *batch) begin(ctx context.Context) error {
 	return set.refuse()
 }
 
-// boundKept refuses what would be kept beyond the bound. It comes last before
-// the records: from here on the counter's row is locked.
+// boundKept refuses what would be kept or held beyond the bound. It comes last
+// before the records: from here on the counter's row is locked.
 func (b *batch) boundKept(ctx context.Context) error {
 	wanted := 0
 	for _, r := range b.live {
 		r.err = nil
-		if r.rec.Kind == host.Kept {
+		if r.rec.Kind == host.Kept || r.hold {
 			wanted++
 		}
 	}
@@ -237,11 +244,15 @@ func (b *batch) boundKept(ctx context.Context) error {
 		return err
 	}
 	for _, r := range b.live {
-		if r.rec.Kind != host.Kept {
+		refused := r.rec.Kind == host.Held && b.undone[r.rec.Aside[0].Key] && kept >= b.s.o.MaxKept
+		if r.rec.Kind != host.Kept && !r.hold && !refused {
 			continue
 		}
 		if kept >= b.s.o.MaxKept {
-			r.err = host.Errorf(host.KeptFull, "append: %d callbacks are kept already", kept)
+			r.err = host.Errorf(host.KeptFull, "append: %d callbacks are kept or held already", kept)
+			if r.hold {
+				b.undone[r.rec.Aside[0].Key] = true
+			}
 			continue
 		}
 		kept++
@@ -250,7 +261,7 @@ func (b *batch) boundKept(ctx context.Context) error {
 }
 
 // rows are the records of a batch by their places, and what is said of those
-// kept.
+// kept or held.
 type rows struct {
 	places      []int32
 	events, raw [][]byte
@@ -258,6 +269,7 @@ type rows struct {
 	kept               []int32
 	received           []int64
 	tenants, endpoints [][]byte
+	held               []bool
 }
 
 // end takes the sequences and puts the records, all in one go with the commit:
@@ -272,9 +284,9 @@ func (b *batch) end(ctx context.Context, r rows) error {
 	), b as (
 		insert into batches (id, first) select $3, first from c
 	), k as (
-		insert into kept (seq, received, tenant, endpoint)
-		select (select first from c) + u.place, u.received, u.tenant, u.endpoint
-		from unnest($7::integer[], $8::bigint[], $9::bytea[], $10::bytea[]) u (place, received, tenant, endpoint)
+		insert into kept (seq, received, tenant, endpoint, held)
+		select (select first from c) + u.place, u.received, u.tenant, u.endpoint, u.held
+		from unnest($7::integer[], $8::bigint[], $9::bytea[], $10::bytea[], $11::boolean[]) u (place, received, tenant, endpoint, held)
 	), r as (
 		insert into records (seq, events, raw)
 		select (select first from c) + u.place, u.events, u.raw
@@ -282,7 +294,14 @@ func (b *batch) end(ctx context.Context, r rows) error {
 	) select first from c`
 	var first int64
 	var q pgx.Batch
-	q.Queue(put, version, len(b.live), b.id, r.places, r.events, r.raw, r.kept, r.received, r.tenants, r.endpoints).
+	if len(b.undone) > 0 {
+		var keys [][]byte
+		for h := range b.undone {
+			keys = append(keys, h[:])
+		}
+		q.Queue(`delete from dedup where key = any($1::bytea[])`, keys)
+	}
+	q.Queue(put, version, len(b.live), b.id, r.places, r.events, r.raw, r.kept, r.received, r.tenants, r.endpoints, r.held).
 		QueryRow(func(row pgx.Row) error { return row.Scan(&first) })
 	q.Queue(`commit`).Exec(func(tag pgconn.CommandTag) error {
 		if tag.String() != "COMMIT" {

@@ -35,6 +35,10 @@ func (b *batch) collect() {
 		}
 	}
 	for place, r := range b.live {
+		if r.rec.Kind == host.Held {
+			add(r.rec.Aside[0].Key, key{place: place, idx: asideIdx})
+			continue
+		}
 		for i := range r.rec.Events {
 			add(r.rec.Events[i].Key, key{place: place, idx: i, content: r.rec.Events[i].Content})
 		}
@@ -96,6 +100,9 @@ func (b *batch) settleKeys(ctx context.Context) error {
 	}
 	b.conflicts = make(map[host.Hash]*key)
 	for place, r := range b.live {
+		if r.rec.Kind == host.Held {
+			continue
+		}
 		for i := range r.rec.Events {
 			ev := &r.rec.Events[i]
 			if b.keys[ev.Key].content != ev.Content && b.conflicts[ev.ConflictKey] == nil {
@@ -127,6 +134,101 @@ func (b *batch) readContents(ctx context.Context, there [][]byte) error {
 	return err
 }
 
+// settleHolds finds out which records of kind Held are to be stored: those whose
+// hold is new, and of which anything is.
+func (b *batch) settleHolds(ctx context.Context) error {
+	b.undone = make(map[host.Hash]bool)
+	var parts [][]byte
+	for _, r := range b.live {
+		if r.hold = r.rec.Kind == host.Held; !r.hold {
+			continue
+		}
+		for i := range r.rec.Events {
+			parts = append(parts, r.rec.Events[i].Key[:], r.rec.Events[i].ConflictKey[:])
+		}
+		for i := range r.rec.Aside[1:] {
+			parts = append(parts, r.rec.Aside[1+i].Key[:])
+		}
+	}
+	there := make(map[host.Hash]host.Content)
+	if len(parts) > 0 {
+		rows, err := b.conn.Query(ctx, `select key, content from dedup where key = any($1::bytea[])`, parts)
+		if err != nil {
+			return err
+		}
+		var h, content []byte
+		if _, err := pgx.ForEachRow(rows, []any{&h, &content}, func() error {
+			there[host.Hash(h)] = host.Content(content)
+			return nil
+		}); err != nil {
+			return err
+		}
+	}
+	for place, r := range b.live {
+		if !r.hold {
+			continue
+		}
+		k := b.keys[r.rec.Aside[0].Key]
+		own := k.fresh && k.at(place, asideIdx)
+		if r.hold = own && anything(r.rec, there); own && !r.hold {
+			b.undone[r.rec.Aside[0].Key] = true
+		}
+	}
+	return nil
+}
+
+// anything reports whether anything of what is held is not there.
+func anything(rec *host.Record, there map[host.Hash]host.Content) bool {
+	for i := range rec.Events {
+		ev := &rec.Events[i]
+		content, found := there[ev.Key]
+		if _, conflict := there[ev.ConflictKey]; !found || content != ev.Content && !conflict {
+			return true
+		}
+	}
+	for i := range rec.Aside[1:] {
+		if _, found := there[rec.Aside[1+i].Key]; !found {
+			return true
+		}
+	}
+	return len(rec.Events)+len(rec.Aside) == 1
+}
+
+// withhold are the dispositions of a record of kind Held.
+func (r *request) withhold() (events, aside []host.Disposition) {
+	events, aside = make([]host.Disposition, len(r.rec.Events)), make([]host.Disposition, len(r.rec.Aside))
+	d := host.Duplicate
+	if r.hold {
+		d = host.Withheld
+	}
+	for _, list := range [][]host.Disposition{events, aside} {
+		for i := range list {
+			list[i] = d
+		}
+	}
+	if r.hold {
+		aside[0] = host.SetAside
+	}
+	return events, aside
+}
+
+// dispositions are those of a record of any other kind.
+func (b *batch) dispositions(r *request, place int) (events, aside []host.Disposition, anew bool) {
+	events = make([]host.Disposition, len(r.rec.Events))
+	for i := range events {
+		events[i] = b.event(&r.rec.Events[i], place, i)
+		anew = anew || events[i] != host.Duplicate
+	}
+	aside = make([]host.Disposition, len(r.rec.Aside))
+	for i := range aside {
+		aside[i] = host.Duplicate
+		if k := b.keys[r.rec.Aside[i].Key]; k.fresh && k.at(place, asideIdx-i) {
+			aside[i], anew = host.SetAside, true
+		}
+	}
+	return events, aside, anew || r.rec.Kind != host.Accepted
+}
+
 // judge fills the receipts, but for the sequences, and returns what is to be
 // stored.
 func (b *batch) judge() rows {
@@ -135,18 +237,12 @@ func (b *batch) judge() rows {
 		if r.err != nil {
 			continue
 		}
-		anew := r.rec.Kind != host.Accepted
-		events := make([]host.Disposition, len(r.rec.Events))
-		for i := range events {
-			events[i] = b.event(&r.rec.Events[i], place, i)
-			anew = anew || events[i] != host.Duplicate
-		}
-		aside := make([]host.Disposition, len(r.rec.Aside))
-		for i := range aside {
-			aside[i] = host.Duplicate
-			if k := b.keys[r.rec.Aside[i].Key]; k.fresh && k.at(place, asideIdx-i) {
-				aside[i], anew = host.SetAside, true
-			}
+		var events, aside []host.Disposition
+		anew := r.hold
+		if r.rec.Kind == host.Held {
+			events, aside = r.withhold()
+		} else {
+			events, aside, anew = b.dispositions(r, place)
 		}
 		r.receipt = host.Receipt{Events: events, Aside: aside}
 		if !anew {
@@ -155,7 +251,8 @@ func (b *batch) judge() rows {
 		record.Seal(r.events, events, aside)
 		out.places = append(out.places, int32(place))
 		out.events, out.raw = append(out.events, r.events), append(out.raw, r.raw)
-		if r.rec.Kind == host.Kept {
+		if r.rec.Kind.Waits() {
+			out.held = append(out.held, r.hold)
 			out.kept = append(out.kept, int32(place))
 			out.received = append(out.received, nanos(r.rec.Callback.Received))
 			out.tenants = append(out.tenants, []byte(r.rec.Tenant))

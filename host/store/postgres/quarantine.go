@@ -14,10 +14,8 @@ import (
 )
 
 const (
-	// reasonKept is the reason of what was kept, which lies in no ring.
-	reasonKept = "kept"
-
-	prefixKept    = "kept-"
+	prefixKept    = host.ReasonKept + "-"
+	prefixHeld    = host.ReasonHeld + "-"
 	prefixRefused = "refused-"
 )
 
@@ -107,10 +105,11 @@ func (s *Store) putRejected(ctx context.Context, tx pgx.Tx, list []*counted) err
 	return tx.SendBatch(ctx, &q).Close()
 }
 
-// selectRejected are kept and refused callbacks alike; of the kept ones the
-// record has the rest.
+// selectRejected are kept, held and refused callbacks alike; of the kept and held
+// ones the record has the rest.
 const selectRejected = `select id, seq, received, count, last, callback from (
-		select 'kept-' || seq as id, seq, received, tenant, endpoint, 'kept'::bytea as reason,
+		select case when held then 'held-' else 'kept-' end || seq as id, seq, received, tenant, endpoint,
+			case when held then 'held'::bytea else 'kept'::bytea end as reason,
 			1::bigint as count, received as last, null::bytea as callback from kept
 		union all
 		select 'refused-' || id, 0, received, tenant, endpoint, reason, count, last, callback from rejected
@@ -158,7 +157,8 @@ func (s *Store) List(ctx context.Context, want host.Wanted, after host.Cursor, n
 	return out, next, nil
 }
 
-// rejected is a row of [selectRejected]; seq is that of a kept callback's record.
+// rejected is a row of [selectRejected]; seq is that of a kept or held callback's
+// record.
 type rejected struct {
 	host.Rejected
 
@@ -185,7 +185,7 @@ func collectRejected(rows pgx.Rows) ([]rejected, error) {
 	})
 }
 
-// fillKept reads the records of kept callbacks.
+// fillKept reads the records of kept and held callbacks.
 func (s *Store) fillKept(ctx context.Context, all []rejected) error {
 	for i := range all {
 		r := &all[i]
@@ -196,11 +196,7 @@ func (s *Store) fillKept(ctx context.Context, all []rejected) error {
 		if err != nil {
 			return err
 		}
-		r.Rejected = host.Rejected{
-			ID: r.ID, Kept: true, Reason: reasonKept, Detail: rec.Detail, Tenant: rec.Tenant, Endpoint: rec.Endpoint,
-			Provider: rec.Provider, Plugin: rec.Plugin, Evidence: rec.Evidence, Callback: rec.Callback,
-			Count: 1, Last: rec.Callback.Received,
-		}
+		r.Rejected = *rec.Waiting(uint64(r.seq)) //nolint:gosec // sequences are above zero
 	}
 	return nil
 }
@@ -230,8 +226,12 @@ func (s *Store) Drop(ctx context.Context, id string) error {
 	number, ok := strings.CutPrefix(id, prefixRefused)
 	kept := !ok
 	if kept {
-		sql = `delete from kept where seq = $1`
+		sql = `delete from kept where seq = $1 and not held`
 		number, ok = strings.CutPrefix(id, prefixKept)
+	}
+	if !ok {
+		sql = `delete from kept where seq = $1 and held`
+		number, ok = strings.CutPrefix(id, prefixHeld)
 	}
 	err := host.ErrNotFound
 	if n, bad := strconv.ParseInt(number, 10, 64); ok && bad == nil {

@@ -169,11 +169,12 @@ func (s *Store) Status(ctx context.Context) (host.Status, error) {
 		st.Full = *full
 	}
 	err := s.tx(ctx, true, func(tx pgx.Tx) error {
-		err := tx.QueryRow(ctx, `select (select kept from counter), (select count(*) from rejected),
+		err := tx.QueryRow(ctx, `select (select kept from counter) - h.n, h.n, (select count(*) from rejected),
 			(select count(*) from pg_inherits where inhparent = 'records'::regclass),
 			(select coalesce(sum(pg_total_relation_size(c.oid)), 0)::bigint from pg_class c
-				join pg_namespace n on n.oid = c.relnamespace where n.nspname = $1 and c.relkind = 'r')`, s.o.Schema).
-			Scan(&st.Kept, &st.Quarantined, &st.Segments, &st.Bytes)
+				join pg_namespace n on n.oid = c.relnamespace where n.nspname = $1 and c.relkind = 'r')
+			from (select count(*) as n from kept where held) h`, s.o.Schema).
+			Scan(&st.Kept, &st.Held, &st.Quarantined, &st.Segments, &st.Bytes)
 		if err != nil {
 			return err
 		}

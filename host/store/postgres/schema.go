@@ -11,7 +11,7 @@ import (
 
 // version is of the schema. A later one is refused, an earlier one is brought up
 // to it here.
-const version = 1
+const version = 2
 
 const (
 	dedupPartitions = 8
@@ -43,12 +43,25 @@ func (s *Store) prepare(ctx context.Context) error {
 		if found > version {
 			return safe(fmt.Sprintf("schema %s has version %d, this version of postern knows %d: run the later one", s.o.Schema, found, version))
 		}
+		if found < version {
+			return upgrade(ctx, tx)
+		}
 		return nil
 	})
 	if err != nil {
 		return cause(err)
 	}
 	return cause(s.release(ctx))
+}
+
+// upgrade brings a schema of version 1 up to this one, which tells held callbacks
+// from kept ones. Nodes of an earlier version append nothing from then on.
+func upgrade(ctx context.Context, tx pgx.Tx) error {
+	if _, err := tx.Exec(ctx, `alter table kept add column if not exists held boolean not null default false`); err != nil {
+		return err
+	}
+	_, err := tx.Exec(ctx, `update counter set version = $1`, version)
+	return err
 }
 
 // lockSchema holds off other nodes that change the schema, until the

@@ -32,7 +32,8 @@ create table kept (
 	seq      bigint not null primary key,
 	received bigint not null,
 	tenant   bytea  not null,
-	endpoint bytea  not null
+	endpoint bytea  not null,
+	held     boolean not null default false
 );
 
 create table damaged (
@@ -106,4 +107,4 @@ create table rejected (
 	unique (tenant, endpoint, reason, body)
 );
 
-insert into counter (version, next, kept) values (1, 1, 0);
+insert into counter (version, next, kept) values (2, 1, 0);

@@ -49,7 +49,7 @@ type Options struct {
 	// leave what they leased, without a word. Zero means a second, below zero
 	// that Next tells of this node only.
 	Poll time.Duration
-	// MaxKept is how many kept callbacks are taken before KeptFull, on all nodes
+	// MaxKept is how many kept and held callbacks are taken before KeptFull, on all nodes
 	// together; zero means 10,000.
 	MaxKept int
 	// MaxRing is how many rejected callbacks a ring holds; zero means 1000.

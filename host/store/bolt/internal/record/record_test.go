@@ -146,6 +146,40 @@ func TestInvariant10_recordOfForm2IsRead(t *testing.T) {
 	}
 }
 
+// TestInvariant10_heldAndAnnotatedIsRead: what is new in form 2 since guards. The
+// golden record above shows that what has none of it is written as before.
+func TestInvariant10_heldAndAnnotatedIsRead(t *testing.T) {
+	rec, _, _ := golden()
+	rec.Kind = host.Held
+	rec.Events[1].Annotations = []host.Annotation{{Name: "limitover", Value: "ü"}, {Name: "limitby", Value: "1.50"}}
+	events := []host.Disposition{host.Withheld, host.Withheld, host.Withheld}
+	aside := []host.Disposition{host.SetAside, host.Withheld}
+	fresh, err := Encode(nil, rec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	Seal(fresh, goldenSeq, goldenPrevious, events, aside)
+	stored := file(t, "held-v2.bin", fresh)
+	got, err := Decode(stored, goldenSeq)
+	if err != nil {
+		t.Fatal(err)
+	}
+	same(t, rec, got)
+	if a, b := frameOf(t, stored, eventsFrame), frameOf(t, fresh, eventsFrame); !bytes.Equal(a, b) {
+		t.Errorf("the events frame is now\n%x, was\n%x", b, a)
+	}
+	e, err := Look(stored, goldenSeq)
+	if err != nil || len(e.Keys) != 1 || e.Keys[0].Hash != rec.Aside[0].Key {
+		t.Errorf("keys %v, %v; want that of the hold alone", e.Keys, err)
+	}
+	if err := Events(stored, goldenSeq, func(i int, _ *host.Event) bool {
+		t.Errorf("event %d is given out", i)
+		return true
+	}); err != nil {
+		t.Error(err)
+	}
+}
+
 func frameOf(t *testing.T, b []byte, which int) []byte {
 	t.Helper()
 	h, err := parse(b, goldenSeq)

@@ -110,6 +110,37 @@ func TestInvariant10_form1IsRead(t *testing.T) {
 	same(t, goldenRejected(), q, err)
 }
 
+// TestInvariant10_heldAndAnnotatedIsRead: what is new in form 1 since guards. The
+// golden files above show that what has none of it is written as before.
+func TestInvariant10_heldAndAnnotatedIsRead(t *testing.T) {
+	rec, _, _ := golden()
+	rec.Kind = host.Held
+	rec.Events[1].Annotations = []host.Annotation{{Name: "limitover", Value: "ü"}, {Name: "limitby", Value: "1.50"}}
+	fresh, raw, err := Encode(rec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	Seal(fresh, []host.Disposition{host.Withheld, host.Withheld, host.Withheld}, []host.Disposition{host.SetAside, host.Withheld})
+	path := filepath.Join("testdata", "held-v1.bin")
+	if *update {
+		if err := os.WriteFile(path, fresh, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	stored, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(stored, fresh) {
+		t.Errorf("it is now coded as\n%x, was\n%x", fresh, stored)
+	}
+	got, err := Decode(stored, raw)
+	same(t, rec, got, err)
+	if places, err := Events(stored); err != nil || len(places) != 0 {
+		t.Errorf("%d events are given out, %v", len(places), err)
+	}
+}
+
 func TestDecode_withoutTheCallback(t *testing.T) {
 	want := goldenRecord()
 	want.Callback = host.Callback{Received: want.Callback.Received}
