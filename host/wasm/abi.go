@@ -95,14 +95,18 @@ func callerOf(ctx context.Context) *instance {
 	return in
 }
 
-// linkABI offers every served function to the guests of a runtime.
-func linkABI(ctx context.Context, r wazero.Runtime) error {
+// linkABI offers every served function to the guests of a runtime. Those that are
+// for the other of plugin and guard answer that they are not granted.
+func linkABI(ctx context.Context, r wazero.Runtime, guard bool) error {
 	b := r.NewHostModuleBuilder(abi.Module)
 	for name, f := range functions {
 		if f.call == nil {
 			continue
 		}
 		run := f.call
+		if !granted(name, guard) {
+			run = (*guest).deny
+		}
 		b.NewFunctionBuilder().WithGoModuleFunction(api.GoModuleFunc(
 			func(ctx context.Context, m api.Module, stack []uint64) {
 				in := callerOf(ctx)
@@ -177,7 +181,7 @@ var functions = map[string]function{
 	"out_header": takes(4, (*guest).outHeader),
 	"out_body":   takes(2, (*guest).outBody),
 
-	"events":     {signature{Results: ints(1)}, nil},
-	"event_view": takes(1, nil),
-	"annotate":   takes(5, nil),
+	"events":     {signature{Results: ints(1)}, (*guest).eventCount},
+	"event_view": takes(1, (*guest).eventView),
+	"annotate":   takes(5, (*guest).annotate),
 }

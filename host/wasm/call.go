@@ -60,6 +60,10 @@ type call struct {
 	waited uint64
 	// said is what it wrote to its standard output and error.
 	said []byte
+	// events are how many a guard judges: their texts are the chunks behind the
+	// body. notes are what it said of them.
+	events uint32
+	notes  []host.Note
 
 	res host.Result
 	// texts is where the texts of the result are, one behind the other.

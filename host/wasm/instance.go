@@ -151,7 +151,8 @@ func (in *instance) restoreGlobals() {
 // find looks the entry points up. Each has a stack of its own, which a deep
 // recursion leaves large: looked up again it is small.
 func (in *instance) find() {
-	in.handle = in.api.ExportedFunction(abi.ExportHandle)
+	entry, _ := in.module.entry()
+	in.handle = in.api.ExportedFunction(entry)
 	in.sign = in.api.ExportedFunction(abi.ExportSign)
 }
 

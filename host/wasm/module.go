@@ -116,8 +116,11 @@ func (m *Module) up(ctx context.Context, goldens []Golden) error {
 	if m.compiled, err = m.runtime.CompileModule(ctx, m.metered.Code); err != nil {
 		return fmt.Errorf("compile: %w", err)
 	}
+	if _, err := m.entry(); err != nil {
+		return err
+	}
 	_, m.signs = m.compiled.ExportedFunctions()[abi.ExportSign]
-	if err := linkABI(ctx, m.runtime); err != nil {
+	if err := linkABI(ctx, m.runtime, m.manifest.Guard); err != nil {
 		return err
 	}
 	if err := linkWASI(ctx, m.runtime, m.compiled); err != nil {

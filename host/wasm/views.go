@@ -64,41 +64,37 @@ const (
 	viewForm = 2
 )
 
-func (g *guest) view() {
-	kind, of := g.u32(0), g.u32(1)
-	text, c := g.chunk(of)
-	sealed := c == denied && kind == viewJSON
+func (g *guest) view() { g.give(g.viewOf(g.u32(0), g.u32(1))) }
+
+func (c *call) viewOf(kind, of uint32) code {
+	text, result := c.chunk(of)
+	sealed := result == denied && kind == viewJSON
 	switch {
 	case kind != viewJSON && kind != viewForm:
-		g.give(invalid)
-		return
-	case c != ok && !sealed:
-		g.give(c)
-		return
+		return invalid
+	case result != ok && !sealed:
+		return result
 	}
 	// Bytes are parsed once: the same bytes give the same view.
-	for i, p := range g.views {
+	for i, p := range c.views {
 		if p.kind == kind && p.of == of {
-			g.give(count(i))
-			return
+			return count(i)
 		}
 	}
-	if len(g.views) >= maxHandles {
-		g.give(overLimit)
-		return
+	if len(c.views) >= maxHandles {
+		return overLimit
 	}
 	var v *view.View
 	if sealed {
-		c = g.parseSealed(g.chunks[of].seal)
+		result = c.parseSealed(c.chunks[of].seal)
 	} else {
-		v, c = g.parse(kind, of, text)
+		v, result = c.parse(kind, of, text)
 	}
-	if c != ok {
-		g.give(c)
-		return
+	if result != ok {
+		return result
 	}
-	g.views = append(g.views, parsed{kind, of, v})
-	g.give(count(len(g.views) - 1))
+	c.views = append(c.views, parsed{kind, of, v})
+	return count(len(c.views) - 1)
 }
 
 // parse makes a view of a chunk; of the body without its Content-Encoding.

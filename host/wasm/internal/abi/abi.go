@@ -23,6 +23,7 @@ const Version = 1
 const (
 	ExportABI        = "postern_abi"
 	ExportHandle     = "postern_handle"
+	ExportGuard      = "postern_guard"
 	ExportSign       = "postern_sign"
 	ExportInitialize = "_initialize"
 	ExportMemory     = "memory"
@@ -53,6 +54,7 @@ var answer = []api.ValueType{api.ValueTypeI32}
 var Exports = map[string]Signature{
 	ExportABI:        {Results: answer},
 	ExportHandle:     {Results: answer},
+	ExportGuard:      {Results: answer},
 	ExportSign:       {Results: answer},
 	ExportInitialize: {},
 }
@@ -138,8 +140,9 @@ func checkExports(m *meter.Outline) []error {
 	var wrong []error
 	for _, name := range slices.Sorted(maps.Keys(Exports)) {
 		got, ok := m.Exports[name]
+		_, guards := m.Exports[ExportGuard]
 		switch want := Exports[name]; {
-		case !ok && (name == ExportABI || name == ExportHandle):
+		case !ok && (name == ExportABI || name == ExportHandle && !guards):
 			wrong = append(wrong, fmt.Errorf("it does not export %s: it is no plugin for the ABI %s", name, Module))
 		case ok && !Signature(got).Equal(want):
 			wrong = append(wrong, fmt.Errorf("its export %s is %v, must be %v", name, Signature(got), want))

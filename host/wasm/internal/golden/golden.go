@@ -28,6 +28,8 @@ type Golden struct {
 	Secrets    map[string][]string
 	Settings   map[string]any
 	Unverified bool
+	// Events are those that a guard judges, as texts of CloudEvents.
+	Events [][]byte
 	// Verdict is the expected one; Expect is the whole expected result.
 	Verdict string
 	Expect  jsontext.Value
@@ -41,6 +43,7 @@ type circumstances struct {
 	Secrets    map[string][]string `json:"secrets"`
 	Settings   map[string]any      `json:"settings"`
 	Unverified bool                `json:"unverified"`
+	Events     []jsontext.Value    `json:"events"`
 	Expect     jsontext.Value      `json:"expect"`
 }
 
@@ -105,10 +108,14 @@ func parse(section []byte) ([]Golden, error) {
 			return nil, fmt.Errorf("%s: %w", p.Name, err)
 		}
 		c := &p.Golden
+		var events [][]byte
+		for _, text := range c.Events {
+			events = append(events, text)
+		}
 		goldens = append(goldens, Golden{
 			Name: p.Name, Request: p.HTTP, About: c.About, Received: c.Received, PublicURL: c.PublicURL,
 			Secrets: c.Secrets, Settings: c.Settings, Unverified: c.Unverified,
-			Verdict: expect.Verdict, Expect: c.Expect,
+			Events: events, Verdict: expect.Verdict, Expect: c.Expect,
 		})
 	}
 	return goldens, nil

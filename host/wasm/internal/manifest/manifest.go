@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/go-json-experiment/json"
@@ -33,10 +34,13 @@ type Manifest struct {
 	Unverified map[string][]string `json:"unverified"`
 	// Calibrate names the settings, each with [Manifest.Choices], that the
 	// provider does not document and an operator finds out once.
-	Calibrate   []string `json:"calibrate"`
-	Requires    []string `json:"requires"`
-	MemoryPages uint32   `json:"memory_pages"`
-	Fuel        uint64   `json:"fuel"`
+	Calibrate []string `json:"calibrate"`
+	Requires  []string `json:"requires"`
+	// Guard says that the module judges events of other modules, and is no
+	// provider's plugin.
+	Guard       bool   `json:"guard"`
+	MemoryPages uint32 `json:"memory_pages"`
+	Fuel        uint64 `json:"fuel"`
 
 	schema   *jsonschema.Schema
 	defaults map[string]jsontext.Value
@@ -165,8 +169,39 @@ func (m *Manifest) check() []error {
 	if err := m.compileSettings(); err != nil {
 		wrong = append(wrong, err)
 	}
+	if m.Guard {
+		wrong = append(wrong, m.checkGuard()...)
+	}
 	wrong = append(wrong, m.checkSecrets()...)
 	return append(wrong, m.checkChoices()...)
+}
+
+var attributeForm = regexp.MustCompile(`^[a-z0-9]{1,20}$`)
+
+// IsAttribute reports whether a guard can give an attribute this name, behind its
+// [Manifest.Prefix].
+func IsAttribute(name string) bool { return attributeForm.MatchString(name) }
+
+// Prefix is what the names of a guard's attributes begin with: its own name
+// without "-".
+func (m *Manifest) Prefix() string { return strings.ReplaceAll(m.Name, "-", "") }
+
+// checkGuard refuses what only a provider's plugin has.
+func (m *Manifest) checkGuard() []error {
+	var wrong []error
+	if !IsAttribute(m.Prefix()) {
+		wrong = append(wrong, fmt.Errorf("name %q: a guard's has at most 20 letters and digits, for it begins the names of attributes", m.Name))
+	}
+	for name, has := range map[string]bool{
+		"secrets": len(m.Secrets) > 0, "unverified": len(m.Unverified) > 0, "calibrate": len(m.Calibrate) > 0,
+		"unable": m.UnableText != "retry", "ack": m.AckDecl != AckDecl{Status: 200},
+		"methods": !slices.Equal(m.Methods, []string{"POST"}),
+	} {
+		if has {
+			wrong = append(wrong, fmt.Errorf("%s: a guard has none; they are the provider's plugin's", name))
+		}
+	}
+	return wrong
 }
 
 func (m *Manifest) checkSecrets() []error {
