@@ -9,6 +9,7 @@ import (
 	"github.com/tetratelabs/wazero/api"
 
 	"github.com/postern/postern/host/wasm/internal/abi"
+	"github.com/postern/postern/host/wasm/internal/wasi"
 )
 
 // code is a result code of the ABI.
@@ -30,8 +31,7 @@ const ok = code(0)
 
 func count(n int) code { return code(n) } //nolint:gosec // counts and lengths are far below 2 GiB
 
-// function is one function of the ABI. A nil call means that it is part of
-// the ABI and not served yet.
+// function is one function of the ABI.
 type function struct {
 	signature
 	call func(g *guest)
@@ -95,14 +95,11 @@ func callerOf(ctx context.Context) *instance {
 	return in
 }
 
-// linkABI offers every served function to the guests of a runtime. Those that are
+// linkABI offers every function to the guests of a runtime. Those that are
 // for the other of plugin and guard answer that they are not granted.
 func linkABI(ctx context.Context, r wazero.Runtime, guard bool) error {
 	b := r.NewHostModuleBuilder(abi.Module)
 	for name, f := range functions {
-		if f.call == nil {
-			continue
-		}
 		run := f.call
 		if !granted(name, guard) {
 			run = (*guest).deny
@@ -116,6 +113,31 @@ func linkABI(ctx context.Context, r wazero.Runtime, guard bool) error {
 	}
 	if _, err := b.Instantiate(ctx); err != nil {
 		return fmt.Errorf("offer the ABI: %w", err)
+	}
+	return nil
+}
+
+// linkWASI offers a guest the functions of WASI that it imports: the sealed
+// ones, and for any other an error. [Inspect] has compared the signatures.
+func linkWASI(ctx context.Context, r wazero.Runtime, m wazero.CompiledModule) error {
+	b := r.NewHostModuleBuilder(wasi.Module)
+	for _, f := range m.ImportedFunctions() {
+		module, name, _ := f.Import()
+		if module != wasi.Module {
+			continue
+		}
+		offered := wasi.For(name, f.ParamTypes())
+		b.NewFunctionBuilder().WithGoModuleFunction(api.GoModuleFunc(
+			func(ctx context.Context, m api.Module, stack []uint64) {
+				in := callerOf(ctx)
+				w := &in.called(m, stack).world
+				w.Memory, w.Stack = in.guest.memory, stack
+				stack[0] = uint64(offered.Do(w))
+				in.tank.Settle()
+			}), offered.Params, offered.Results).Export(name)
+	}
+	if _, err := b.Instantiate(ctx); err != nil {
+		return fmt.Errorf("offer the sealed WASI: %w", err)
 	}
 	return nil
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/postern/postern/host/wasm/internal/abi"
 	"github.com/postern/postern/host/wasm/internal/fuel"
 	"github.com/postern/postern/host/wasm/internal/view"
+	"github.com/postern/postern/host/wasm/internal/wasi"
 )
 
 // Limits of one call; docs/plugin-abi.md §11.
@@ -22,7 +23,6 @@ const (
 	maxAnswer  = 64 << 10
 	maxLines   = 16
 	maxLine    = 256
-	maxSaid    = 1024
 	// What a decryption is made of and compared with is bounded too, by lengths
 	// that the sender knows: what it costs must stay below what a rejection waits.
 	maxCiphertext = 16 << 10
@@ -56,10 +56,8 @@ type call struct {
 	opened int
 	// held counts towards maxHeld.
 	held int
-	// waited is how far the guest moved its clock, in nanoseconds.
-	waited uint64
-	// said is what it wrote to its standard output and error.
-	said []byte
+	// world is what a guest of WASI sees.
+	world wasi.World
 	// events are how many a guard judges: their texts are the chunks behind the
 	// body. notes are what it said of them.
 	events uint32
@@ -124,15 +122,17 @@ func (s *signing) append(b []byte) {
 var nobody = &host.Callback{}
 
 func newCall(m *Module, t *fuel.Tank) *call {
-	return &call{module: m, tank: t, plugin: &Plugin{module: m}, cb: nobody, chunks: []chunk{{}}}
+	c := &call{module: m, tank: t, plugin: &Plugin{module: m}, cb: nobody, chunks: []chunk{{}}}
+	c.world.Spend = c.spend
+	return c
 }
 
 // start makes the call ready for a callback.
 func (c *call) start(p *Plugin, cb *host.Callback) {
 	*c = call{
 		module: c.module, tank: c.tank, plugin: p, cb: cb,
-		chunks: append(c.chunks[:0], chunk{bytes: cb.Body}), views: c.views[:0], signed: c.signed[:0], said: c.said[:0],
-		parts: c.parts,
+		chunks: append(c.chunks[:0], chunk{bytes: cb.Body}), views: c.views[:0], signed: c.signed[:0],
+		parts: c.parts, world: c.world.Next(cb.Received),
 	}
 }
 
@@ -151,6 +151,7 @@ func (c *call) end() {
 	clear(c.views)
 	clear(c.signed)
 	c.cb, c.signs, c.spoken, c.query, c.res, c.body = nobody, nil, nil, nil, host.Result{}, nil
+	c.events, c.notes = 0, nil
 	c.ack, c.response = nil, nil
 }
 

@@ -7,6 +7,7 @@ import (
 
 	"github.com/postern/postern/host/wasm/internal/abi"
 	"github.com/postern/postern/host/wasm/internal/manifest"
+	"github.com/postern/postern/host/wasm/internal/wasi"
 )
 
 // MaxSize is how large a module may be, in bytes: compiling costs about 0.3 s a
@@ -46,18 +47,15 @@ func Imports(code []byte) []string { return abi.Imports(code) }
 // offer is [abi.Offer]: the functions of the ABI and the sealed ones of WASI.
 func offer(module, name string, got signature) (signature, error) {
 	switch module {
-	case wasiModule:
-		return wasiFor(name, got.Params).signature, nil
+	case wasi.Module:
+		return wasi.For(name, got.Params).Signature, nil
 	case abi.Module:
 	default:
-		return signature{}, fmt.Errorf("it imports %s.%s: only %s and the sealed %s are offered", module, name, abi.Module, wasiModule)
+		return signature{}, fmt.Errorf("it imports %s.%s: only %s and the sealed %s are offered", module, name, abi.Module, wasi.Module)
 	}
 	known, ok := functions[name]
 	if !ok {
 		return signature{}, fmt.Errorf("it imports %s.%s, which the ABI does not have", module, name)
-	}
-	if known.call == nil {
-		return signature{}, fmt.Errorf("it imports %s.%s, which this version of Postern does not serve yet", module, name)
 	}
 	return known.signature, nil
 }

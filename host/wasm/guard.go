@@ -120,8 +120,8 @@ func countOf[T any](all []T, is func(T) bool) (n int) {
 	return n
 }
 
-// entry is the export that judges, by the manifest. A module of Go's has both.
-func (m *Module) entry() (string, error) {
+// judges is the export that judges, by the manifest. A module of Go's has both.
+func (m *Module) judges() (string, error) {
 	name, what := abi.ExportHandle, "a provider's plugin"
 	if m.manifest.Guard {
 		name, what = abi.ExportGuard, "a guard"

@@ -151,7 +151,7 @@ func (in *instance) restoreGlobals() {
 // find looks the entry points up. Each has a stack of its own, which a deep
 // recursion leaves large: looked up again it is small.
 func (in *instance) find() {
-	entry, _ := in.module.entry()
+	entry, _ := in.module.judges()
 	in.handle = in.api.ExportedFunction(entry)
 	in.sign = in.api.ExportedFunction(abi.ExportSign)
 }
@@ -204,7 +204,7 @@ func (t trap) Error() string {
 func (t trap) Unwrap() error { return t.error }
 
 func (in *instance) trap(err error) error {
-	said := strings.Join(strings.Fields(string(in.guest.said)), " ")
+	said := strings.Join(strings.Fields(string(in.guest.world.Said)), " ")
 	return trap{err, cut([]byte(said), maxLine)}
 }
 
@@ -303,7 +303,7 @@ func (p *Plugin) enter(ctx context.Context, cb *host.Callback, run func(*instanc
 	in.begins(p, cb)
 	err = run(in)
 	cause := err
-	switch said := in.guest.said; {
+	switch said := in.guest.world.Said; {
 	case err != nil:
 		err = in.trap(err)
 	case len(said) > 0:

@@ -35,4 +35,7 @@ func ReadManifest(file string) (*Manifest, error) {
 func ParseManifest(text []byte) (*Manifest, error) { return manifest.Parse(text, serves) }
 
 // serves reports whether this version of Postern has the function.
-func serves(name string) bool { return functions[name].call != nil }
+func serves(name string) bool {
+	_, ok := functions[name]
+	return ok
+}

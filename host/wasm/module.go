@@ -116,7 +116,7 @@ func (m *Module) up(ctx context.Context, goldens []Golden) error {
 	if m.compiled, err = m.runtime.CompileModule(ctx, m.metered.Code); err != nil {
 		return fmt.Errorf("compile: %w", err)
 	}
-	if _, err := m.entry(); err != nil {
+	if _, err := m.judges(); err != nil {
 		return err
 	}
 	_, m.signs = m.compiled.ExportedFunctions()[abi.ExportSign]

@@ -54,11 +54,11 @@ func validate(ctx context.Context, code []byte) error {
 	return errors.Join(err, r.Close(ctx))
 }
 
-// offered names the functions that the ABI has, and which of them are served.
+// offered names the functions that the ABI has.
 func offered() string {
 	var b strings.Builder
 	for _, name := range slices.Sorted(maps.Keys(functions)) {
-		fmt.Fprintln(&b, name, functions[name].signature, functions[name].call != nil)
+		fmt.Fprintln(&b, name, functions[name].signature)
 	}
 	return b.String()
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/postern/postern/host"
+	"github.com/postern/postern/host/wasm/internal/wasi"
 )
 
 // wasi calls a function of the sealed WASI as a guest would.
@@ -16,12 +17,9 @@ func (d *driver) wasi(name string, args ...uint32) uint32 {
 	for i, a := range args {
 		stack[i] = uint64(a) | 0xdead_beef_0000_0000
 	}
-	d.in.guest.memory, d.in.guest.stack = d.in.api.Memory(), stack
-	f, served := sealed[name]
-	if !served {
-		f.call = refusal(name)
-	}
-	return f.call(&d.in.guest)
+	w := &d.in.guest.world
+	w.Memory, w.Stack = d.in.api.Memory(), stack
+	return wasi.For(name, nil).Do(w)
 }
 
 func (d *driver) u64(at uint32) uint64 {
@@ -32,6 +30,17 @@ func (d *driver) u64(at uint32) uint64 {
 	}
 	return v
 }
+
+// Errors of WASI.
+const (
+	errnoBadf  = 8
+	errnoFault = 21
+	errnoInval = 28
+	errnoNosys = 52
+
+	subscriptionSize = 48
+	absoluteTime     = 1
+)
 
 const outside = 0xffff_fff0
 
@@ -132,8 +141,8 @@ func TestWASI_standardErrorIsCapped(t *testing.T) {
 			t.Fatalf("%d bytes written, want 8192: a guest must not retry", n)
 		}
 	}
-	if got := len(d.in.guest.said); got != maxSaid {
-		t.Errorf("%d bytes kept, want %d", got, maxSaid)
+	if got := len(d.in.guest.world.Said); got != wasi.MaxSaid {
+		t.Errorf("%d bytes kept, want %d", got, wasi.MaxSaid)
 	}
 }
 
