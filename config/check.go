@@ -213,14 +213,31 @@ func checkKeys(ps *problems, p *Plugins) {
 	}
 }
 
-func checkEndpoint(ps *problems, path string, e *Endpoint) {
-	if e.Plugin == "" {
+// maxGuards bounds what one callback can cost, and what its events can grow to.
+const maxGuards = 16
+
+// checkPlugin notes what is wrong with the name of a module and its fuel.
+func checkPlugin(ps *problems, path, plugin string, fuel int) {
+	if plugin == "" {
 		ps.add(path+".plugin", "is missing", "name the module, without .wasm")
-	} else if _, err := host.ParseRef(e.Plugin); err != nil {
+	} else if _, err := host.ParseRef(plugin); err != nil {
 		ps.add(path+".plugin", err.Error(), "write NAME, NAME@1.2.0 or NAME@sha256: and its digest")
 	}
-	if e.Fuel < 0 {
-		ps.add(path+".fuel", fmt.Sprintf("%d is negative", e.Fuel), "0 means as the plugin's manifest says, or plugins.fuel")
+	if fuel < 0 {
+		ps.add(path+".fuel", fmt.Sprintf("%d is negative", fuel), "0 means as the plugin's manifest says, or plugins.fuel")
+	}
+}
+
+func checkEndpoint(ps *problems, path string, e *Endpoint) {
+	checkPlugin(ps, path, e.Plugin, e.Fuel)
+	if e.Provider != "" && !name.MatchString(e.Provider) {
+		ps.add(path+".provider", fmt.Sprintf("%q is not the form of a name", e.Provider), nameForm)
+	}
+	if len(e.Guards) > maxGuards {
+		ps.add(path+".guards", fmt.Sprintf("there are %d, at most %d can stand at one endpoint", len(e.Guards), maxGuards), "make one module of several rules")
+	}
+	for i := range e.Guards {
+		checkPlugin(ps, path+".guards."+strconv.Itoa(i), e.Guards[i].Plugin, e.Guards[i].Fuel)
 	}
 	ps.choice(path+".verification", e.Verification, Required, None)
 	if e.Unable != "" {

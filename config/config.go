@@ -261,6 +261,11 @@ type Endpoint struct {
 	// Plugin is a reference that [host.ParseRef] reads: the module's name, without
 	// ".wasm", and perhaps which version of it. It has no default.
 	Plugin string `json:"plugin"`
+	// Provider is the events' provider; empty, the default, means as the plugin's
+	// manifest says. A tenant's own module speaks for a provider by it.
+	Provider string `json:"provider"`
+	// Guards judge what the plugin accepted, in this order. None by default.
+	Guards []Guard `json:"guards"`
 	// Verification is Required, the default, or None.
 	Verification string `json:"verification"`
 	// Secrets are the values bound to the names that the plugin's manifest
@@ -291,6 +296,15 @@ type Endpoint struct {
 	AllowFrom []netip.Prefix `json:"allow_from"`
 	// RateLimit is for this endpoint; Tenant.RateLimit holds as well.
 	RateLimit RateLimit `json:"rate_limit"`
+}
+
+// Guard is a module that judges the events of an endpoint's callbacks.
+type Guard struct {
+	// Plugin is the module's name, without ".wasm". It has no default.
+	Plugin string `json:"plugin"`
+	// Fuel and Settings are as the [Endpoint]'s.
+	Fuel     int            `json:"fuel"`
+	Settings map[string]any `json:"settings"`
 }
 
 // Ack is an answer to a provider.

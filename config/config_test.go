@@ -81,7 +81,7 @@ func TestLoad_everyFaultInOneRun(t *testing.T) {
 	got := err.Error() + "\n"
 	golden(t, "testdata/faults.golden", got)
 
-	const planted = 31
+	const planted = 36
 	if n := strings.Count(got, "\n"); n != planted {
 		t.Errorf("%d problems, want %d", n, planted)
 	}
@@ -122,6 +122,7 @@ func TestExample_isTheDefaults(t *testing.T) {
 	want.Plugins.Cache = "data/cache"
 	endpoint := defaultEndpoint()
 	endpoint.Plugin = "ottu"
+	endpoint.Guards = []Guard{{Plugin: "hold-amount", Settings: map[string]any{"limits": map[string]any{"KWD": "1000"}}}}
 	endpoint.Secrets = map[string][]Secret{"hmac-key": {NewSecret("new-key"), NewSecret("old-key")}}
 	endpoint.Token = []Secret{NewSecret("0123456789abcdef")}
 	endpoint.Settings = map[string]any{"ack_status": 201}

@@ -99,6 +99,10 @@ func (d *decoder) decode(path string, raw any, to reflect.Value) {
 		d.scalar(path, raw, convert)
 		return
 	}
+	if to.Kind() == reflect.Slice {
+		d.list(path, raw, to)
+		return
+	}
 	level, ok := raw.(map[string]any)
 	if !ok && raw != nil {
 		d.add(path, mustBeMapping, indentKeys)
@@ -112,6 +116,20 @@ func (d *decoder) decode(path string, raw any, to reflect.Value) {
 	default:
 		d.byName(path, level, to)
 	}
+}
+
+// list decodes a list of levels.
+func (d *decoder) list(path string, raw any, to reflect.Value) {
+	list, ok := raw.([]any)
+	if !ok && raw != nil {
+		d.add(path, "must be a list", "write each element below it, indented, with - before it")
+		return
+	}
+	out := reflect.MakeSlice(to.Type(), len(list), len(list))
+	for i, elem := range list {
+		d.decode(join(path, strconv.Itoa(i)), elem, out.Index(i))
+	}
+	to.Set(out)
 }
 
 // byName decodes a map whose keys are names.

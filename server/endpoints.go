@@ -1,8 +1,10 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"maps"
 	"net/netip"
@@ -27,9 +29,9 @@ type table struct {
 	// gates are the endpoints' own, and under an empty name the tenants'.
 	gates map[name]*intake.Gate
 	// held are the modules, by the name of the plugin in the configuration, and uses
-	// those of the endpoints.
+	// those of the endpoints: the plugin's, and its guards'.
 	held map[string]*module
-	uses map[name]*module
+	uses map[name][]*module
 	from *modules
 	// begun counts the callbacks that began with the table, and one more while it is
 	// served. At zero nothing begins any more, and the modules are let go.
@@ -63,7 +65,7 @@ func (t *table) end() {
 func (ms *modules) newTable(ctx context.Context, cfg *config.Config, before *table) (*table, error) {
 	t := &table{
 		tenants: cfg.Tenants, routes: make(map[name]intake.Route), gates: make(map[name]*intake.Gate),
-		held: make(map[string]*module), uses: make(map[name]*module), from: ms,
+		held: make(map[string]*module), uses: make(map[name][]*module), from: ms,
 	}
 	t.begun.Store(1)
 	if before == nil {
@@ -81,16 +83,16 @@ func (ms *modules) newTable(ctx context.Context, cfg *config.Config, before *tab
 				continue // said at the first endpoint that names it
 			}
 			m, err := t.module(ctx, e.Plugin)
-			switch absent := isMissing(e.Plugin, err); {
+			switch why := t.absent(ctx, &e, err); {
 			// What is served must not be taken out by what is not there.
-			case absent && before.uses[of] == nil:
-				t.unable(of, &e, err)
+			case why != nil && before.uses[of] == nil:
+				t.unable(of, &e, why)
 			case err != nil:
 				wrong = append(wrong, &config.Problem{Path: path(of) + ".plugin", Text: err.Error()})
-				failed[e.Plugin] = !absent
+				failed[e.Plugin] = why == nil
 				continue
 			default:
-				if err := t.serve(of, &e, m, limit); err != nil {
+				if err := t.serve(ctx, of, &e, m, limit); err != nil {
 					wrong = append(wrong, err)
 					continue
 				}
@@ -118,12 +120,14 @@ func (t *table) module(ctx context.Context, plugin string) (*module, error) {
 }
 
 // serve makes the route of an endpoint that has its plugin.
-func (t *table) serve(of name, e *config.Endpoint, m *module, limit wasm.Limit) error {
+func (t *table) serve(ctx context.Context, of name, e *config.Endpoint, m *module, limit wasm.Limit) error {
 	ep, err := bindEndpoint(of, e, m.loaded, limit)
-	if err != nil {
+	guards, using, guardErr := t.guards(ctx, of, e, limit)
+	if err := errors.Join(err, guardErr); err != nil {
 		return err
 	}
-	t.uses[of] = m
+	ep.Guards = guards
+	t.uses[of] = append([]*module{m}, using...)
 	t.routes[of] = intake.Route{Endpoint: ep, Methods: m.manifest.Methods}
 	return nil
 }
@@ -204,6 +208,9 @@ func tenantLimit(cfg *config.Config, tenant string) wasm.Limit {
 // bindEndpoint makes an endpoint of its configuration.
 func bindEndpoint(of name, cfg *config.Endpoint, m *loaded, limit wasm.Limit) (*host.Endpoint, error) {
 	b, wrong := Binding(m.manifest, cfg)
+	if m.manifest.Guard {
+		wrong = errors.Join(wrong, fmt.Errorf("plugin: %s is a guard: name it under guards, beside a provider's plugin", cfg.Plugin))
+	}
 	b.Limit, b.Where = limit, "/"+of.tenant+"/"+of.endpoint
 	plugin, tokens, err := m.bind(b)
 	if err := errors.Join(wrong, err); err != nil {
@@ -214,7 +221,7 @@ func bindEndpoint(of name, cfg *config.Endpoint, m *loaded, limit wasm.Limit) (*
 	}
 	ep := &host.Endpoint{
 		Tenant: of.tenant, Name: of.endpoint,
-		Provider: m.manifest.Name, Plugin: plugin, PluginVersion: m.version, Tokens: tokens,
+		Provider: cmp.Or(cfg.Provider, m.manifest.Name), Plugin: plugin, PluginVersion: m.version, Tokens: tokens,
 		Unverified: cfg.Verification == config.None,
 		Unable:     m.manifest.Unable(), Ack: m.manifest.Ack(), RejectStatus: cfg.RejectStatus,
 	}
@@ -261,6 +268,9 @@ func describe(ep *host.Endpoint, cfg *config.Endpoint, methods []string) admin.E
 	}
 	if ep.Unable == host.Keep {
 		out.Unable = config.Keep
+	}
+	for i := range ep.Guards {
+		out.Guards = append(out.Guards, ep.Guards[i].Version)
 	}
 	if hasPathToken(ep) {
 		out.URL += "/{token}"

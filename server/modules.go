@@ -120,8 +120,12 @@ func (ms *modules) release(all map[string]*module) {
 // describe tells operators of every module; t is the table that is served.
 func (ms *modules) describe(t *table) []admin.Plugin {
 	using := make(map[*module][]string)
-	for of, m := range t.uses {
-		using[m] = append(using[m], of.tenant+"/"+of.endpoint)
+	for of, all := range t.uses {
+		for _, m := range all {
+			if at := of.tenant + "/" + of.endpoint; !slices.Contains(using[m], at) {
+				using[m] = append(using[m], at)
+			}
+		}
 	}
 	ms.mu.Lock()
 	defer ms.mu.Unlock()

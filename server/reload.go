@@ -200,11 +200,20 @@ func difference(before, after *table) admin.Difference {
 			}
 		case there && was == nil:
 			d.Switched = append(d.Switched, admin.Switch{Endpoint: of.String(), From: "none", To: e.Plugin})
-		case there && was != after.uses[of]:
-			d.Switched = append(d.Switched, admin.Switch{Endpoint: of.String(), From: was.version, To: e.Plugin})
+		case there && !slices.Equal(was, after.uses[of]):
+			d.Switched = append(d.Switched, admin.Switch{Endpoint: of.String(), From: versions(was), To: versions(after.uses[of])})
 		}
 	}
 	return d
+}
+
+// versions are those of a plugin and of the guards behind it.
+func versions(all []*module) string {
+	var out []string
+	for _, m := range all {
+		out = append(out, m.version)
+	}
+	return strings.Join(out, " + ")
 }
 
 // attrs are a difference for the log.

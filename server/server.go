@@ -247,7 +247,7 @@ func (s *Server) serveAdmin(ctx context.Context, version string) error {
 	s.metrics.WatchPlugins(s.Endpoints)
 	a := admin.New(admin.Options{
 		Version: version, Reader: s.store, Queue: s.store, Quarantine: s.store, Status: s.store.Status,
-		Reprocess: s.reprocess,
+		Reprocess: s.reprocess, Release: s.host.Release,
 		Endpoints: s.Endpoints, Plugins: s.Plugins, Reloader: s, Sinks: sinks, Wake: s.dispatch.Wake, Metrics: s.metrics,
 		Checks: map[string]func() error{"store": s.checkStore, "intake": s.checkIntake},
 	})
@@ -515,15 +515,7 @@ func (s *Server) Endpoints() []admin.Endpoint {
 	t := s.table.Load()
 	all := slices.Clone(t.endpoints)
 	for i := range all {
-		e := &all[i]
-		// A plugin that the sandbox took out of service says why.
-		plugin, _ := t.routes[name{e.Tenant, e.Name}].Endpoint.Plugin.(interface{ Out() error })
-		if plugin == nil {
-			continue
-		}
-		if err := plugin.Out(); err != nil {
-			e.Out = err.Error()
-		}
+		all[i].Out = out(t.routes[name{all[i].Tenant, all[i].Name}].Endpoint)
 	}
 	return all
 }

@@ -31,6 +31,20 @@ func isMissing(plugin string, err error) bool {
 	return strings.Contains(plugin, "@") && errors.Is(err, fs.ErrNotExist)
 }
 
+// absent is why an endpoint cannot be served: its plugin, for which err came, or one
+// of its guards is pinned to a version that is not there.
+func (t *table) absent(ctx context.Context, e *config.Endpoint, err error) error {
+	if isMissing(e.Plugin, err) {
+		return err
+	}
+	for i := range e.Guards {
+		if _, err := t.module(ctx, e.Guards[i].Plugin); isMissing(e.Guards[i].Plugin, err) {
+			return err
+		}
+	}
+	return nil
+}
+
 // missing is why an endpoint has no plugin; nil if it has one.
 func (t *table) missing(of name) error {
 	if m, ok := t.routes[of].Endpoint.Plugin.(missing); ok {

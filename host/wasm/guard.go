@@ -2,7 +2,6 @@ package wasm
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 
@@ -130,16 +129,4 @@ func (m *Module) judges() (string, error) {
 		return name, abi.At(abi.Exported, fmt.Errorf("its manifest says that it is %s, and it does not export %s", what, name))
 	}
 	return name, nil
-}
-
-// CanGuard reports, with an error that says what to do, whether an endpoint can
-// name the module among its guards, and else as its plugin.
-func (m *Module) CanGuard(guard bool) error {
-	switch {
-	case guard && !m.manifest.Guard:
-		return errors.New("is a provider's plugin and no guard; name it as the endpoint's plugin")
-	case !guard && m.manifest.Guard:
-		return errors.New("is a guard and no provider's plugin; name it under the endpoint's guards")
-	}
-	return nil
 }

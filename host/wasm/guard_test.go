@@ -88,16 +88,6 @@ func TestGuard_isNoPlugin(t *testing.T) {
 	if res, err := p.Handle(t.Context(), callback("")); err != nil || res.Verdict != host.Ignore {
 		t.Errorf("as a plugin it says %v, %v; want %v: every function of guards is denied", res.Verdict, err, host.Ignore)
 	}
-	if err := m.CanGuard(true); err == nil || !strings.Contains(err.Error(), "no guard") {
-		t.Errorf("a plugin can guard: %v", err)
-	}
-	guard := aGuard(t, Options{}).module
-	if err := guard.CanGuard(false); err == nil || !strings.Contains(err.Error(), "endpoint's guards") {
-		t.Errorf("a guard can be a plugin: %v", err)
-	}
-	if m.CanGuard(false) != nil || guard.CanGuard(true) != nil {
-		t.Error("each is refused as what it is")
-	}
 }
 
 // TestAnnotate is docs/plugin-abi.md §9.

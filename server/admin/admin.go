@@ -46,8 +46,10 @@ type Endpoint struct {
 	// unknown. A token at its end reads "{token}".
 	URL string `json:"url"`
 	// Plugin is the version of the module, "ottu@0.1.0+sha256:…".
-	Plugin       string   `json:"plugin"`
-	Provider     string   `json:"provider"`
+	Plugin   string `json:"plugin"`
+	Provider string `json:"provider"`
+	// Guards are the versions of their modules, in the order they are asked.
+	Guards       []string `json:"guards,omitempty"`
 	Methods      []string `json:"methods"`
 	Verification string   `json:"verification"`
 	Unable       string   `json:"unable"`
@@ -82,13 +84,16 @@ type Options struct {
 	Version string
 	Reader  host.Reader
 	Queue   Queue
-	// Quarantine is what was refused or kept, Status how the store is doing; nil
+	// Quarantine is what was refused, kept or held, Status how the store is doing; nil
 	// answers that the engine does not support it.
 	Quarantine Quarantine
 	Status     func(context.Context) (host.Status, error)
 	// Reprocess runs one callback in quarantine through its endpoint's plugin again:
 	// [host.Host.Reprocess]. Nil, where no plugin is loaded, refuses every retry.
 	Reprocess func(ctx context.Context, r *host.Rejected) (host.Reprocessed, error)
+	// Release has what a guard holds delivered: [host.Host.Release]. Required with
+	// a Quarantine that can hold.
+	Release func(ctx context.Context, r *host.Rejected) (host.Receipt, error)
 	// Endpoints are what is served now, and Plugins what is loaded for it; they are
 	// asked each time.
 	Endpoints func() []Endpoint
@@ -182,6 +187,7 @@ func (a *Admin) routes() map[string]func(*http.Request) (any, error) {
 		"GET /admin/v1/quarantine/{id}":     a.rejected,
 		"DELETE /admin/v1/quarantine/{id}":  a.dropRejected,
 		"POST /admin/v1/quarantine/retry":   a.retryRejected,
+		"POST /admin/v1/quarantine/release": a.releaseHeld,
 		"POST /admin/v1/quarantine/discard": a.discardRejected,
 
 		"/admin/v1/": func(*http.Request) (any, error) {

@@ -32,6 +32,7 @@ type Metrics struct {
 	unjudged   *prometheus.CounterVec
 	fuel       *prometheus.HistogramVec
 	lost       *prometheus.CounterVec
+	guards     *prometheus.CounterVec
 }
 
 // NewMetrics makes metrics in a registry of their own.
@@ -61,13 +62,14 @@ func NewMetrics(version string) *Metrics {
 		reloads:  counter("reloads_total", "Reloads of the configuration, by result: ok or refused.", "result"),
 		unjudged: counter("filter_errors_total", "Events that did not fit the expression of a sink's filter, and that it gets.", "sink"),
 		lost:     counter("quarantine_lost_total", "Refused callbacks that there was no room for in the quarantine.", "tenant", "endpoint"),
+		guards:   counter("guard_verdicts_total", "What guards said: pass, hold, reject, or failed.", "tenant", "endpoint", "guard", "verdict"),
 	}
 	build := prometheus.NewGauge(prometheus.GaugeOpts{
 		Name: "postern_build_info", Help: "Always 1; the labels say what is running.",
 		ConstLabels: prometheus.Labels{"version": version, "goversion": runtime.Version()},
 	})
 	build.Set(1)
-	m.registry.MustRegister(m.callbacks, m.refused, m.ingest, m.events, m.conflicts, m.settled, m.deliveries, m.age, m.reloads, m.unjudged, m.lost, m.fuel, build,
+	m.registry.MustRegister(m.callbacks, m.refused, m.ingest, m.events, m.conflicts, m.settled, m.deliveries, m.age, m.reloads, m.unjudged, m.lost, m.fuel, m.guards, build,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
@@ -91,6 +93,9 @@ func (m *Metrics) Callback(o host.Observation) {
 	m.ingest.WithLabelValues(ep.Provider).Observe(o.Took.Seconds())
 	if o.Verdict != 0 {
 		m.fuel.WithLabelValues(ep.Provider).Observe(float64(o.Fuel))
+	}
+	for _, g := range o.Guards {
+		m.guards.WithLabelValues(ep.Tenant, ep.Name, g.Name, g.Verdict.String()).Inc()
 	}
 	if o.Lost {
 		m.lost.WithLabelValues(ep.Tenant, ep.Name).Inc()
@@ -221,6 +226,7 @@ var (
 	storeFull        = desc("store_full", "1 while nothing can be appended and callbacks are answered 503.")
 	storeSegments    = desc("store_segments", "The parts of the log.")
 	storeKept        = desc("store_kept_callbacks", "Callbacks kept as they came, waiting to be run again.")
+	storeHeld        = desc("store_held_callbacks", "Callbacks that a guard holds, waiting to be released.")
 	storeQuarantined = desc("store_quarantined_callbacks", "Refused callbacks in quarantine.")
 	storeDamaged     = desc("store_damaged", "Files found damaged and moved aside.")
 )
@@ -304,7 +310,7 @@ type storeCollector func(context.Context) (host.Status, error)
 // Describe implements [prometheus.Collector].
 func (storeCollector) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
-		storeBytes, storeFree, storeFull, storeSegments, storeKept, storeQuarantined, storeDamaged,
+		storeBytes, storeFree, storeFull, storeSegments, storeKept, storeHeld, storeQuarantined, storeDamaged,
 	} {
 		ch <- d
 	}
@@ -328,6 +334,7 @@ func (c storeCollector) Collect(ch chan<- prometheus.Metric) {
 	gauge(ch, storeFull, oneIf(status.Full != ""))
 	gauge(ch, storeSegments, float64(status.Segments))
 	gauge(ch, storeKept, float64(status.Kept))
+	gauge(ch, storeHeld, float64(status.Held))
 	gauge(ch, storeQuarantined, float64(status.Quarantined))
 	gauge(ch, storeDamaged, float64(len(status.Damaged)))
 }

@@ -24,8 +24,10 @@ const (
 
 // rejected is a callback in quarantine, without what was in it.
 type rejected struct {
-	ID       string `json:"id"`
-	Kept     bool   `json:"kept"`
+	ID   string `json:"id"`
+	Kept bool   `json:"kept"`
+	// Guard is the one that holds it; empty if none does.
+	Guard    string `json:"guard,omitempty"`
 	Reason   string `json:"reason"`
 	Detail   string `json:"detail,omitempty"`
 	Tenant   string `json:"tenant"`
@@ -41,11 +43,15 @@ type rejected struct {
 }
 
 func outline(r *host.Rejected) rejected {
-	return rejected{
+	out := rejected{
 		ID: r.ID, Kept: r.Kept, Reason: r.Reason, Detail: r.Detail,
 		Tenant: r.Tenant, Endpoint: r.Endpoint, Provider: r.Provider, Plugin: r.Plugin,
 		Count: r.Count, First: r.Callback.Received.UTC(), Last: r.Last.UTC(), Bytes: len(r.Callback.Body),
 	}
+	if r.Held != nil {
+		out.Guard = r.Held.Guard
+	}
+	return out
 }
 
 func (a *Admin) quarantine(r *http.Request) (any, error) {
@@ -107,13 +113,19 @@ func (a *Admin) rejected(r *http.Request) (any, error) {
 		Detail: found.Detail, Plugin: found.Plugin, Callback: found.Callback, Evidence: found.Evidence,
 	})
 	shown.Kind = "rejected"
+	var events []host.Event
 	if found.Kept {
 		shown.Kind = host.Kept.String()
 	}
+	if found.Held != nil {
+		shown.Kind, shown.Aside, events = host.Held.String(), found.Held.Aside, found.Held.Events
+	}
 	return struct {
 		rejected
-		Callback callback `json:"callback"`
-	}{outline(found), shown}, nil
+		// Events are those that are held, as they will be delivered.
+		Events   []host.Event `json:"events,omitempty"`
+		Callback callback     `json:"callback"`
+	}{outline(found), events, shown}, nil
 }
 
 func ofQuarantine(doing string, err error) error {
@@ -192,6 +204,7 @@ func (c *chosen) want() host.Wanted {
 // What came of one callback in quarantine.
 const (
 	resultDiscarded = "discarded"
+	resultReleased  = "released"
 	resultNotFound  = "not-found"
 	resultLeft      = "left"
 	resultFailed    = "failed"
@@ -219,15 +232,15 @@ func failed(id string, err error) result {
 
 // each acts on what a request is about, one after the other, and goes on over
 // those that fail. A filter is followed for one batch; next, if not empty, is
-// where the following one begins.
-func (a *Admin) each(r *http.Request, act func(ctx context.Context, c *chosen, id string, kept bool) result) (any, error) {
+// where the following one begins. Of what a filter found act is told whether it
+// was kept or is held: waits is its reason then.
+func (a *Admin) each(r *http.Request, act func(ctx context.Context, c *chosen, id, waits string) result) (any, error) {
 	c, err := readChosen(r)
 	if err != nil {
 		return nil, err
 	}
 	type one struct {
-		id   string
-		kept bool
+		id, waits string
 	}
 	var all []one
 	for _, id := range c.IDs {
@@ -236,7 +249,11 @@ func (a *Admin) each(r *http.Request, act func(ctx context.Context, c *chosen, i
 	var next host.Cursor
 	if len(c.IDs) == 0 {
 		next, err = a.walkQuarantine(r.Context(), c.want(), c.After, maxBatch, func(r *host.Rejected) {
-			all = append(all, one{r.ID, r.Kept})
+			found := one{id: r.ID}
+			if r.Kept || r.Held != nil {
+				found.waits = r.Reason
+			}
+			all = append(all, found)
 		})
 		if err != nil {
 			return nil, err
@@ -247,17 +264,17 @@ func (a *Admin) each(r *http.Request, act func(ctx context.Context, c *chosen, i
 		if err := r.Context().Err(); err != nil {
 			return nil, fmt.Errorf("interrupted after %d of %d: %w", len(results), len(all), err)
 		}
-		results = append(results, act(r.Context(), c, o.id, o.kept))
+		results = append(results, act(r.Context(), c, o.id, o.waits))
 	}
 	return map[string]any{"results": results, "next": next}, nil
 }
 
-// discardRejected drops what was chosen. What was kept was acknowledged and may
-// be the only copy of a fact: that takes its id, or its reason.
+// discardRejected drops what was chosen. What was kept or is held was acknowledged
+// and may be the only copy of a fact: that takes its id, or its reason.
 func (a *Admin) discardRejected(r *http.Request) (any, error) {
-	return a.each(r, func(ctx context.Context, c *chosen, id string, kept bool) result {
-		if kept && c.want().Reason == "" {
-			return result{ID: id, Result: resultLeft, Detail: "it was kept, and acknowledged: name its id or its reason to discard it"}
+	return a.each(r, func(ctx context.Context, c *chosen, id, waits string) result {
+		if waits != "" && c.want().Reason == "" {
+			return result{ID: id, Result: resultLeft, Detail: "it was " + waits + ", and acknowledged: name its id or its reason to discard it"}
 		}
 		if err := a.o.Quarantine.Drop(ctx, id); err != nil {
 			return failed(id, err)
@@ -272,7 +289,7 @@ func (a *Admin) retryRejected(r *http.Request) (any, error) {
 	if a.o.Reprocess == nil {
 		return nil, conflict("server.missing", "a retry needs plugins, which only a running server has; start the server and ask it")
 	}
-	answer, err := a.each(r, func(ctx context.Context, _ *chosen, id string, _ bool) result {
+	answer, err := a.each(r, func(ctx context.Context, _ *chosen, id, _ string) result {
 		rejected, err := a.o.Quarantine.Get(ctx, id)
 		if err != nil {
 			return failed(id, err)
@@ -292,13 +309,45 @@ func reprocessed(id string, out *host.Reprocessed) result {
 	if out.Kind == 0 {
 		return result{ID: id, Result: resultLeft, Detail: strings.Trim(out.Reason+": "+out.Detail, ": ")}
 	}
+	return result{ID: id, Result: out.Kind.String(), Detail: counted(&out.Receipt), Events: out.Events}
+}
+
+// counted tells what the store did with the parts of a callback.
+func counted(r *host.Receipt) string {
 	number := map[string]int{}
-	for _, d := range slices.Concat(out.Receipt.Events, out.Receipt.Aside) {
+	for _, d := range slices.Concat(r.Events, r.Aside) {
 		number[d.String()]++
 	}
 	var dispositions []string
 	for _, d := range slices.Sorted(maps.Keys(number)) {
 		dispositions = append(dispositions, fmt.Sprintf("%d %s", number[d], d))
 	}
-	return result{ID: id, Result: out.Kind.String(), Detail: strings.Join(dispositions, ", "), Events: out.Events}
+	return strings.Join(dispositions, ", ")
+}
+
+// releaseHeld has what was chosen and is held delivered. No plugin is asked: what
+// is released is what was completed when it came.
+func (a *Admin) releaseHeld(r *http.Request) (any, error) {
+	answer, err := a.each(r, func(ctx context.Context, _ *chosen, id, _ string) result {
+		held, err := a.o.Quarantine.Get(ctx, id)
+		if err != nil {
+			return failed(id, err)
+		}
+		if held.Held == nil {
+			return result{ID: id, Result: resultLeft, Detail: "no guard holds it; what was refused or kept is run again with retry"}
+		}
+		receipt, err := a.o.Release(ctx, held)
+		if err != nil {
+			return failed(id, err)
+		}
+		out := result{ID: id, Result: resultReleased, Detail: counted(&receipt)}
+		for i, d := range receipt.Events {
+			ev := held.Held.Events[i]
+			ev.Conflict = d == host.Conflicted
+			out.Events = append(out.Events, ev.ID())
+		}
+		return out
+	})
+	a.o.Wake()
+	return answer, err
 }

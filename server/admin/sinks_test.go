@@ -143,7 +143,7 @@ func TestStore(t *testing.T) {
 	l := newLedger()
 	l.status = host.Status{Engine: "bolt", Full: "the disk is full", Bytes: 5, Segments: 2, Damaged: []string{"seg/1.db"}}
 	call(t, New(options(l)).Handler(), "GET /admin/v1/store", "", 200, `{"engine":"bolt","full":"the disk is full","bytes":5,"free":0,
-		"segments":2,"kept":0,"quarantined":0,"damaged":["seg/1.db"]}`)
+		"segments":2,"kept":0,"held":0,"quarantined":0,"damaged":["seg/1.db"]}`)
 	o := options(l)
 	o.Status, o.Quarantine = nil, nil
 	call(t, New(o).Handler(), "GET /admin/v1/store", "", 501,

@@ -15,8 +15,8 @@ import (
 )
 
 func (p *program) quarantineCommand() *cobra.Command {
-	c := group("quarantine", "See what was refused or kept, and run it again",
-		p.quarantineList(), p.quarantineShow(), p.quarantineRetry(), p.quarantineDiscard())
+	c := group("quarantine", "See what was refused, kept or held; run it again, or release it",
+		p.quarantineList(), p.quarantineShow(), p.quarantineRetry(), p.quarantineRelease(), p.quarantineDiscard())
 	dataFlag(c)
 	return c
 }
@@ -25,7 +25,7 @@ func (p *program) quarantineCommand() *cobra.Command {
 func wantedFlags(c *cobra.Command, w *client.Wanted) {
 	c.Flags().StringVar(&w.Tenant, "tenant", "", "only callbacks of this tenant")
 	c.Flags().StringVar(&w.Endpoint, "endpoint", "", "only callbacks of this `endpoint`; tenant/endpoint names both")
-	c.Flags().StringVar(&w.Reason, "reason", "", "only callbacks that are there for this `reason`; \"kept\" is one")
+	c.Flags().StringVar(&w.Reason, "reason", "", "only callbacks that are there for this `reason`; \"kept\" and \"held\" are two")
 }
 
 // split takes an endpoint apart that is written with its tenant.
@@ -105,6 +105,9 @@ func (p *program) quarantineShow() *cobra.Command {
 			s := p.screen()
 			show.Rejected(s, w)
 			s.Printf("\n")
+			if w.Guard != "" {
+				s.Command("release it:   ", p.onward(c, "quarantine", "release", w.ID))
+			}
 			s.Command("run it again: ", p.onward(c, "quarantine", "retry", w.ID))
 			s.Command("give it up:   ", p.onward(c, "quarantine", "discard", w.ID))
 			return nil
@@ -126,11 +129,21 @@ became an event meanwhile is a duplicate, and makes no second one.`
 	return c
 }
 
+func (p *program) quarantineRelease() *cobra.Command {
+	c := p.quarantineDo("release", "Have callbacks that a guard holds delivered", func(*cobra.Command, *client.Client) error { return nil })
+	c.Long = `Has the events of callbacks that a guard holds delivered, as they were completed
+when they came. No plugin and no guard is asked again. What no guard holds is
+left where it is. An event that came by another callback meanwhile is a
+duplicate, and is delivered once.`
+	return c
+}
+
 func (p *program) quarantineDiscard() *cobra.Command {
 	c := p.quarantineDo("discard", "Drop callbacks in quarantine for good", func(*cobra.Command, *client.Client) error { return nil })
-	c.Long = `Drops callbacks in quarantine for good. One that was kept was acknowledged, and
-may be the only copy of what its provider had to say: it goes only by its id,
-or with --reason kept.`
+	c.Long = `Drops callbacks in quarantine for good. One that was kept or is held was
+acknowledged, and may be the only copy of what its provider had to say: it goes
+only by its id, or with --reason kept or held. A held one that its provider
+sends again is not held again: it was dealt with.`
 	return c
 }
 

@@ -40,6 +40,10 @@ func (p *program) storeStatus() *cobra.Command {
 				s.Printf("\n")
 				s.Command("see what was kept: ", p.onward(c, "quarantine", "list", "--reason", "kept"))
 			}
+			if status.Held > 0 {
+				s.Printf("\n")
+				s.Command("see what is held: ", p.onward(c, "quarantine", "list", "--reason", "held"))
+			}
 			return nil
 		},
 	}

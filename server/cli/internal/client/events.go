@@ -52,11 +52,23 @@ type Fact struct {
 		Party        string          `json:"party"`
 		ProviderData json.RawMessage `json:"provider_data"`
 	} `json:"data"`
+	// Annotations are what guards added, by name.
+	Annotations map[string]string `json:"-"`
 }
 
 func (f *Fact) read(event []byte) error {
 	if err := json.Unmarshal(event, f); err != nil {
 		return fmt.Errorf("understand an event of the server's answer: %w", err)
+	}
+	var all map[string]any
+	if err := json.Unmarshal(event, &all); err != nil {
+		return fmt.Errorf("understand an event of the server's answer: %w", err)
+	}
+	f.Annotations = make(map[string]string)
+	for name, value := range all {
+		if text, ok := value.(string); ok && host.IsAnnotation(name) {
+			f.Annotations[name] = text
+		}
 	}
 	return nil
 }

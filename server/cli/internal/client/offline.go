@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"log/slog"
 	"math"
 	"net/http"
 	"os"
@@ -41,9 +42,10 @@ const forEver = time.Duration(math.MaxInt64)
 
 // readable is what the admin routes need of a store.
 type readable interface {
+	host.Appender
 	host.Reader
 	admin.Queue
-	admin.Quarantine
+	host.Quarantine
 	Status(ctx context.Context) (host.Status, error)
 	Close() error
 }
@@ -51,9 +53,10 @@ type readable interface {
 // overStore is a client of the admin routes over a store that this process has
 // open; closing it closes the store.
 func overStore(store readable, at Place) *Client {
+	releases := &host.Host{Store: store, Log: slog.New(slog.DiscardHandler)}
 	o := admin.Options{
 		Version: at.Version, Reader: store, Queue: store, Quarantine: store, Status: store.Status,
-		Sinks: at.Sinks, SinksUnknown: at.SinksUnknown,
+		Sinks: at.Sinks, SinksUnknown: at.SinksUnknown, Release: releases.Release,
 	}
 	return &Client{
 		http:  &http.Client{Transport: inProcess{admin.New(o).Handler()}},

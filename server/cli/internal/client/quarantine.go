@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -15,6 +16,7 @@ import (
 type Rejected struct {
 	ID       string    `json:"id"`
 	Kept     bool      `json:"kept"`
+	Guard    string    `json:"guard,omitempty"`
 	Reason   string    `json:"reason"`
 	Detail   string    `json:"detail,omitempty"`
 	Tenant   string    `json:"tenant"`
@@ -31,6 +33,8 @@ type Rejected struct {
 type WholeRejected struct {
 	Rejected
 
+	// Facts are the events that are held.
+	Facts    []Fact   `json:"-"`
 	Callback Recorded `json:"callback"`
 	// Answer is the server's, byte for byte.
 	Answer json.RawMessage `json:"-"`
@@ -75,8 +79,17 @@ func (c *Client) Rejected(ctx context.Context, id string) (*WholeRejected, error
 	if err := c.get(ctx, "/quarantine/"+url.PathEscape(id), nil, &w.Answer); err != nil {
 		return nil, err
 	}
-	if err := json.Unmarshal(w.Answer, &w); err != nil {
+	var held struct {
+		Events []json.RawMessage `json:"events"`
+	}
+	if err := errors.Join(json.Unmarshal(w.Answer, &w), json.Unmarshal(w.Answer, &held)); err != nil {
 		return nil, fmt.Errorf("understand the server's answer: %w", err)
+	}
+	w.Facts = make([]Fact, len(held.Events))
+	for i, text := range held.Events {
+		if err := w.Facts[i].read(text); err != nil {
+			return nil, err
+		}
 	}
 	return &w, nil
 }
@@ -99,7 +112,7 @@ const (
 // Result is what came of one callback in quarantine.
 type Result struct {
 	ID string `json:"id"`
-	// Result is what was done, "discarded", or of a retry what the callback became,
+	// Result is what was done, "discarded" or "released", or of a retry what the callback became,
 	// or one of the above.
 	Result string `json:"result"`
 	Detail string `json:"detail,omitempty"`
@@ -110,7 +123,7 @@ type Result struct {
 // maxBatch is how many the routes take at a time.
 const maxBatch = 100
 
-// Quarantined does something, "retry" or "discard", to callbacks in quarantine
+// Quarantined does something, "retry", "release" or "discard", to callbacks in quarantine
 // and tells each what came of one. It goes on over those that fail, and ends
 // early with an error of its own or of each.
 func (c *Client) Quarantined(ctx context.Context, do string, which Chosen, each func(Result) error) error {

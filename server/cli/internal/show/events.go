@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -90,6 +91,7 @@ func Event(s *screen.Screen, w *client.Whole) {
 	if f.Sandbox {
 		s.Field("sandbox", screen.Text("from the provider's test environment").In(screen.Odd))
 	}
+	annotations(s, f)
 	s.Field("dedup key", screen.Text(f.DedupKey))
 	s.Field("sequence", screen.Text(fmt.Sprint(w.Seq)))
 	if data := f.Data.ProviderData; len(data) > 0 && (w.Callback == nil || !sameJSON(data, []byte(w.Callback.Body))) {
@@ -99,6 +101,13 @@ func Event(s *screen.Screen, w *client.Whole) {
 	if w.Callback != nil {
 		s.Printf("\n")
 		callback(s, w.Callback)
+	}
+}
+
+// annotations writes what guards added, by name.
+func annotations(s *screen.Screen, f *client.Fact) {
+	for _, name := range slices.Sorted(maps.Keys(f.Annotations)) {
+		s.Field(name, screen.Text(f.Annotations[name]+" (a guard's)"))
 	}
 }
 

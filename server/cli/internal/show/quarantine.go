@@ -11,7 +11,7 @@ import (
 
 // reason is why it is there, in the colour of how grave that is.
 func reason(r *client.Rejected) screen.Cell {
-	if r.Kept {
+	if r.Kept || r.Guard != "" {
 		// It was acknowledged: nobody else has it.
 		return screen.Text(r.Reason).In(screen.Odd)
 	}
@@ -48,6 +48,19 @@ func Rejected(s *screen.Screen, w *client.WholeRejected) {
 	s.Field("reason", reason(&w.Rejected))
 	if w.Kept {
 		s.Field("kept", screen.Text("it was acknowledged, and its provider will not send it again").In(screen.Odd))
+	}
+	if w.Guard != "" {
+		s.Field("guard", screen.Text(w.Guard))
+		s.Field("why", screen.Text(w.Detail))
+		s.Field("held", screen.Text("it was acknowledged, and is delivered once you release it").In(screen.Odd))
+	}
+	for i := range w.Facts {
+		f := &w.Facts[i]
+		s.Printf("\n%s\n", s.Paint(screen.Bold, "event "+screen.Clean(f.ID)))
+		s.Field("type", screen.Text(f.Type))
+		s.Field("subject", screen.Text(f.Subject))
+		s.Field("amount", screen.Text(Amount(f)))
+		annotations(s, f)
 	}
 	if w.Count > 1 {
 		s.Field("count", screen.Text(fmt.Sprintf("%d, last %s", w.Count, stamp(w.Last))))

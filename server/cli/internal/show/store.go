@@ -30,6 +30,9 @@ func Store(s *screen.Screen, now time.Time, dir string, st *host.Status) {
 		kept = kept.In(screen.Odd)
 	}
 	s.Field("kept", kept)
+	if st.Held > 0 {
+		s.Field("held", number(st.Held).In(screen.Odd))
+	}
 	s.Field("quarantined", number(st.Quarantined))
 	for _, line := range st.Damaged {
 		s.Field("damaged", screen.Text(line).In(screen.Bad))
