@@ -22,6 +22,7 @@ const maxLines = 200
 type golden struct {
 	About   string
 	Secrets map[string][]string
+	Events  []json.RawMessage
 	Expect  struct {
 		Verdict, Reason string
 		Evidence        []struct {
@@ -46,6 +47,14 @@ func folders(t *testing.T) []string {
 		names = append(names, filepath.Dir(m))
 	}
 	return names
+}
+
+// isGuard says that a folder is a guard's and no provider's.
+func isGuard(t *testing.T, folder string) bool {
+	t.Helper()
+	var m struct{ Guard bool }
+	readJSON(t, filepath.Join(folder, "plugin.json"), &m)
+	return m.Guard
 }
 
 // TestFolders_areWhole finds folders that lack a part, plugin.json included.
@@ -80,7 +89,8 @@ func TestProviders_areShort(t *testing.T) {
 }
 
 // TestGoldens_coverWhatGoesWrong asks each plugin for at least one golden of
-// every kind that every provider has.
+// every kind that every provider has, and each guard for one that passes, one
+// that does not, and one without events.
 func TestGoldens_coverWhatGoesWrong(t *testing.T) {
 	kinds := map[string]func(g *golden) bool{
 		"an accepted event":         func(g *golden) bool { return g.Expect.Verdict == "accept" && len(g.Expect.Events) > 0 },
@@ -90,8 +100,18 @@ func TestGoldens_coverWhatGoesWrong(t *testing.T) {
 		"a rotated secret":          func(g *golden) bool { return rotated(g) },
 		"an event with a dedup key": func(g *golden) bool { return len(g.Expect.Events) > 0 && len(g.Expect.Events[0].Key) > 0 },
 	}
+	guards := map[string]func(g *golden) bool{
+		"events that pass":       func(g *golden) bool { return g.Expect.Verdict == "pass" && len(g.Events) > 0 },
+		"events that do not":     func(g *golden) bool { return g.Expect.Verdict == "hold" || g.Expect.Verdict == "reject" },
+		"several events":         func(g *golden) bool { return len(g.Events) > 1 },
+		"a callback without any": func(g *golden) bool { return len(g.Events) == 0 },
+	}
+	providers := kinds
 	for _, name := range folders(t) {
 		goldens := readGoldens(t, name)
+		if kinds = providers; isGuard(t, name) {
+			kinds = guards
+		}
 		for what, is := range kinds {
 			found := false
 			for _, g := range goldens {

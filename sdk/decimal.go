@@ -66,6 +66,63 @@ func IsAmount(text string) bool {
 	return text[0] == '.' && fraction > 0 && fraction <= 12 && fraction == len(text)-1
 }
 
+// CompareAmounts says whether a is less than b (-1), the same (0) or more (1),
+// digit by digit: amounts have more of them than a number holds. It is false for
+// a text that is no amount ([IsAmount]).
+func CompareAmounts(a, b string) (order int, ok bool) {
+	if !IsAmount(a) || !IsAmount(b) {
+		return 0, false
+	}
+	sizeA, belowA := size(a)
+	sizeB, belowB := size(b)
+	switch {
+	case belowA && belowB:
+		return compareSizes(sizeB, sizeA), true
+	case belowA:
+		return -1, true
+	case belowB:
+		return 1, true
+	}
+	return compareSizes(sizeA, sizeB), true
+}
+
+// size is an amount without its minus, and whether it is below zero.
+func size(amount string) (size string, below bool) {
+	if amount[0] != '-' {
+		return amount, false
+	}
+	return amount[1:], compareSizes(amount[1:], "0") > 0
+}
+
+// compareSizes is CompareAmounts for two amounts without a minus.
+func compareSizes(a, b string) int {
+	wholeA, wholeB := digits(a), digits(b)
+	switch {
+	case wholeA < wholeB:
+		return -1
+	case wholeA > wholeB:
+		return 1
+	}
+	for i := range max(len(a), len(b)) {
+		switch x, y := digitAt(a, i), digitAt(b, i); {
+		case x < y:
+			return -1
+		case x > y:
+			return 1
+		}
+	}
+	return 0
+}
+
+// digitAt is the i-th character of an amount, of which zeros follow without end.
+// The point, where both have the same digits before it, is a zero to none.
+func digitAt(s string, i int) byte {
+	if i >= len(s) || s[i] == '.' {
+		return '0'
+	}
+	return s[i]
+}
+
 // digits counts the digits at the start of text.
 func digits(text string) int {
 	n := 0

@@ -78,3 +78,38 @@ func TestIsCurrency(t *testing.T) {
 		}
 	}
 }
+
+func TestCompareAmounts(t *testing.T) {
+	ascending := []string{
+		"-100000000000000000000000", "-10.01", "-10", "-9.999999999999", "-0.1", "0", "0.000000000001", "0.5", "0.51", "1", "1.01",
+		"9", "9.99", "10", "10.000000000001", "99", "100", "1000", "999999999999999999999999", "999999999999999999999999.1",
+	}
+	for i, a := range ascending {
+		for j, b := range ascending {
+			want := 0
+			if i < j {
+				want = -1
+			} else if i > j {
+				want = 1
+			}
+			if got, ok := CompareAmounts(a, b); got != want || !ok {
+				t.Errorf("CompareAmounts(%s, %s) = %d, %t, want %d", a, b, got, ok, want)
+			}
+		}
+	}
+	for _, same := range [][2]string{{"1", "1.0"}, {"1.50", "1.5"}, {"-0", "0"}, {"-0.00", "0"}, {"0.0", "-0"}, {"-1.0", "-1"}} {
+		for _, pair := range [][2]string{same, {same[1], same[0]}} {
+			if got, ok := CompareAmounts(pair[0], pair[1]); got != 0 || !ok {
+				t.Errorf("CompareAmounts(%s, %s) = %d, %t, want them the same", pair[0], pair[1], got, ok)
+			}
+		}
+	}
+	for _, wrong := range []string{"", "1e3", "01", "1.", ".5", "+1", "1,5"} {
+		if _, ok := CompareAmounts(wrong, "1"); ok {
+			t.Errorf("%q was compared", wrong)
+		}
+		if _, ok := CompareAmounts("1", wrong); ok {
+			t.Errorf("%q was compared with", wrong)
+		}
+	}
+}

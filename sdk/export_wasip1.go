@@ -10,3 +10,6 @@ func exportHandle() int32 { return abi.HandleExport() }
 
 //go:wasmexport postern_sign
 func exportSign() int32 { return abi.SignExport() }
+
+//go:wasmexport postern_guard
+func exportGuard() int32 { return abi.GuardExport() }

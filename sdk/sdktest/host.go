@@ -73,8 +73,6 @@ type signed struct {
 	checks int
 }
 
-var _ abi.Host = (*host)(nil)
-
 func fill(out []byte, text string) int32 {
 	copy(out, text)
 	return count(len(text))

@@ -218,7 +218,7 @@ func (e *event) checkWords() error {
 }
 
 // canonical is the compact form that goldens compare.
-func canonical(r *result) ([]byte, error) {
+func canonical(r any) ([]byte, error) {
 	var b bytes.Buffer
 	enc := json.NewEncoder(&b)
 	enc.SetEscapeHTML(false)

@@ -45,11 +45,14 @@ type golden struct {
 	Secrets    map[string][]string        `json:"secrets"`
 	Settings   map[string]json.RawMessage `json:"settings"`
 	Unverified bool                       `json:"unverified"`
+	Events     []json.RawMessage          `json:"events"`
 	Expect     json.RawMessage            `json:"expect"`
 }
 
 // manifest is what sdktest needs of a plugin.json; pack checks the rest.
 type manifest struct {
+	Name     string    `json:"name"`
+	Guard    bool      `json:"guard"`
 	Secrets  []*secret `json:"secrets"`
 	Settings struct {
 		Properties map[string]struct {
@@ -164,6 +167,8 @@ func runCase(t *testing.T, dir, name string) {
 // testCase is a golden as read, with the secrets it binds.
 type testCase struct {
 	file     string
+	name     string // the plugin's
+	isGuard  bool
 	text     []byte // of the golden
 	request  []byte
 	golden   golden
@@ -219,6 +224,10 @@ func (g *golden) read(text []byte) error {
 }
 
 func (c *testCase) bind(m *manifest) error {
+	c.name, c.isGuard = m.Name, m.Guard
+	if !m.Guard && len(c.golden.Events) > 0 {
+		return errors.New("events are a guard's, and the plugin is none")
+	}
 	if err := c.set(m); err != nil {
 		return err
 	}
@@ -322,6 +331,15 @@ func (c *testCase) host(t *testing.T) *host {
 func (c *testCase) judge(t *testing.T) []byte {
 	t.Helper()
 	h := c.host(t)
+	if c.isGuard {
+		g := c.guard(h)
+		abi.Use(g)
+		r, err := g.rule(abi.GuardExport())
+		if err != nil {
+			t.Fatal("the guard failed:", err)
+		}
+		return written(t, r)
+	}
 	right, before := true, h.req.target
 	for _, s := range c.tokens {
 		switch found, ok := h.req.take(s); {
@@ -340,6 +358,12 @@ func (c *testCase) judge(t *testing.T) []byte {
 			t.Fatal("the plugin failed:", err)
 		}
 	}
+	return written(t, r)
+}
+
+// written is the canonical form of a result or a ruling.
+func written(t *testing.T, r any) []byte {
+	t.Helper()
 	text, err := canonical(r)
 	if err != nil {
 		t.Fatal(err)

@@ -56,7 +56,6 @@ sinks: {events: {type: file, path: `+filepath.Join(dir, "events.ndjson")+`}}
 		{"endpoints.b.plugin: ", "imports.wasm: ", "imports env.abort"},
 		{"endpoints.b.plugin: ", "imports.wasm: ", "imports postern1.fetch"},
 		{"endpoints.b.plugin: ", "imports.wasm: ", "import postern1.read is"},
-		{"endpoints.b.plugin: ", "imports.wasm: ", "imports postern1.annotate"},
 		{"endpoints.b.plugin: ", "imports.wasm: ", "fd_write"},
 		{"endpoints.b.plugin: ", "imports.wasm: ", "path_open"},
 		{"endpoints.c.plugin: ", "manifest.wasm: ", "manifest"},

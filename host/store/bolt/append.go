@@ -214,16 +214,16 @@ func (b *batch) judge(r *request) {
 	b.puts = append(b.puts, r)
 }
 
+// taker takes a part that will be stored under a key into the batch.
+type taker func(key host.Hash, index int, content host.Content, d host.Disposition) host.Disposition
+
 // dispositions fills in what each event and item set aside is, and takes those
 // that will be stored.
 //
 // Invariant 3: the dedup state is the one after every earlier append, those
 // earlier in this batch and in this callback included; a conflict is stored
 // once for each key and content, because its own key holds both.
-func (b *batch) dispositions(
-	rec *host.Record, events, aside []host.Disposition,
-	take func(host.Hash, int, host.Content, host.Disposition) host.Disposition,
-) error {
+func (b *batch) dispositions(rec *host.Record, events, aside []host.Disposition, take taker) error {
 	for i := range rec.Events {
 		ev := &rec.Events[i]
 		var err error
@@ -271,31 +271,20 @@ func (b *batch) event(ev *host.Event) (host.Disposition, error) {
 
 // withhold is dispositions for a record of kind Held: of all its parts only the
 // hold has a key.
-func (b *batch) withhold(
-	rec *host.Record, events, aside []host.Disposition,
-	take func(host.Hash, int, host.Content, host.Disposition) host.Disposition,
-) error {
+func (b *batch) withhold(rec *host.Record, events, aside []host.Disposition, take taker) error {
+	_, known, err := b.find(rec.Aside[0].Key)
 	anew := len(events)+len(aside) == 1
-	for i := 0; i < len(events) && !anew; i++ {
-		d, err := b.event(&rec.Events[i])
-		if err != nil {
-			return err
-		}
-		anew = d != host.Duplicate
+	for i := 0; err == nil && !anew && i < len(events); i++ {
+		events[i], err = b.event(&rec.Events[i])
+		anew = events[i] != host.Duplicate
 	}
-	for i := 1; i < len(aside) && !anew; i++ {
-		_, found, err := b.find(rec.Aside[i].Key)
-		if err != nil {
-			return err
-		}
+	for i := 1; err == nil && !anew && i < len(aside); i++ {
+		var found bool
+		_, found, err = b.find(rec.Aside[i].Key)
 		anew = !found
 	}
-	_, found, err := b.find(rec.Aside[0].Key)
-	if err != nil {
-		return err
-	}
 	d := host.Duplicate
-	if anew && !found {
+	if anew && !known {
 		d = host.Withheld
 	}
 	for _, list := range [][]host.Disposition{events, aside} {
@@ -303,10 +292,10 @@ func (b *batch) withhold(
 			list[i] = d
 		}
 	}
-	if d == host.Withheld {
+	if d == host.Withheld && err == nil {
 		aside[0] = take(rec.Aside[0].Key, len(events), host.Content{}, host.SetAside)
 	}
-	return nil
+	return err
 }
 
 // find looks a key up in this batch, then in all that is durable.

@@ -7,14 +7,11 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"strconv"
-	"strings"
 
 	"go.etcd.io/bbolt"
 
 	"github.com/postern/postern/host"
 	"github.com/postern/postern/host/store/bolt/internal/disk"
-	"github.com/postern/postern/host/store/bolt/internal/quarantine"
 	"github.com/postern/postern/host/store/bolt/internal/record"
 	"github.com/postern/postern/host/store/bolt/internal/segment"
 )
@@ -25,13 +22,6 @@ import (
 // bucketDropped of state.db has the sequences of those that count as
 // kept no more. The log is not written to again, and so cannot say it.
 var bucketDropped = []byte("k")
-
-// keptPrefix and heldPrefix are what the id of a kept and of a held callback
-// begins with; its sequence follows.
-const (
-	keptPrefix = host.ReasonKept + "-"
-	heldPrefix = host.ReasonHeld + "-"
-)
 
 // countHeld counts those that are held. One that cannot be read counts as kept.
 func (s *Store) countHeld() {
@@ -239,7 +229,7 @@ func (s *Store) dropKept(seq uint64, id string) error {
 				return
 			}
 			s.kept.Add(-1)
-			if strings.HasPrefix(id, heldPrefix) {
+			if r != nil && r.Held != nil {
 				s.held.Add(-1)
 			}
 		},
@@ -296,20 +286,4 @@ func (s *Store) forgetKept(before uint64) {
 			return
 		}
 	}
-}
-
-// parseID takes an id apart: the sequence of a kept callback, or the number of
-// a refused one.
-func parseID(id string) (kept bool, n uint64, err error) {
-	for _, prefix := range []string{keptPrefix, heldPrefix, quarantine.Prefix} {
-		if len(id) <= len(prefix) || id[:len(prefix)] != prefix {
-			continue
-		}
-		n, err := strconv.ParseUint(id[len(prefix):], 10, 64)
-		// One number has one spelling.
-		if err == nil && prefix+strconv.FormatUint(n, 10) == id {
-			return prefix != quarantine.Prefix, n, nil
-		}
-	}
-	return false, 0, fmt.Errorf("%q is not of the form %s1, %s1 or %s1", id, keptPrefix, heldPrefix, quarantine.Prefix)
 }

@@ -93,80 +93,30 @@ func (s *Store) List(
 		n = defaultLimit
 	}
 	n = min(n, maxLetters)
-	at, err := parseReached(after)
-	var kept, refused part
+	at, err := quarantine.ParseReached(after)
+	var kept, refused quarantine.Part
 	if err == nil {
 		err = s.broken()
 	}
 	if err == nil {
-		kept.entries, kept.more, err = s.listKept(ctx, want, at.kept, n)
+		kept.Entries, kept.More, err = s.listKept(ctx, want, at.Kept, n)
 	}
 	if err == nil && want.Reason != host.ReasonKept && want.Reason != host.ReasonHeld {
-		refused.entries, refused.more, err = s.quarantine.List(want, at.refused, n)
+		refused.Entries, refused.More, err = s.quarantine.List(want, at.Refused, n)
 	}
 	if err != nil {
 		return nil, "", fmt.Errorf("list the quarantine: %w", err)
 	}
-	out := at.merge(&kept, &refused, n)
-	if kept.end() && refused.end() {
+	out := at.Merge(&kept, &refused, n)
+	if kept.End() && refused.End() {
 		return out, "", nil
 	}
-	return out, at.cursor(), nil
-}
-
-// part is the next of one of the two lists; more says that it goes on.
-type part struct {
-	entries []host.Rejected
-	more    bool
-}
-
-func (p *part) end() bool { return len(p.entries) == 0 && !p.more }
-
-// cut says that what comes next is not known.
-func (p *part) cut() bool { return len(p.entries) == 0 && p.more }
-
-// reached is how far a list is: the last kept and the last refused callback in it.
-type reached struct{ kept, refused uint64 }
-
-func (l reached) cursor() host.Cursor { return host.Cursor(fmt.Sprintf("%d.%d", l.kept, l.refused)) }
-
-func parseReached(c host.Cursor) (l reached, err error) {
-	if c == "" {
-		return l, nil
-	}
-	if _, err = fmt.Sscanf(string(c), "%d.%d", &l.kept, &l.refused); err != nil || l.cursor() != c {
-		return l, fmt.Errorf("cursor %q is not one of this list", string(c))
-	}
-	return l, nil
-}
-
-// merge takes up to n, the one that came first of the two next, and ends where
-// one of them is not known.
-func (l *reached) merge(kept, refused *part, n int) (out []host.Rejected) {
-	for len(out) < n && !kept.cut() && !refused.cut() {
-		from := kept
-		if kept.end() || len(refused.entries) > 0 &&
-			refused.entries[0].Callback.Received.Before(kept.entries[0].Callback.Received) {
-			from = refused
-		}
-		if from.end() {
-			break
-		}
-		r := from.entries[0]
-		from.entries = from.entries[1:]
-		out = append(out, r)
-		if _, number, _ := parseID(r.ID); r.Kept || r.Held != nil {
-			l.kept = number
-		} else {
-			l.refused = number
-		}
-	}
-	return out
+	return out, at.Cursor(), nil
 }
 
 // Get implements [host.Quarantine].
 func (s *Store) Get(_ context.Context, id string) (r *host.Rejected, err error) {
-	kept, n, err := parseID(id)
+	kept, n, err := quarantine.ParseID(id)
 	switch {
 	case err != nil:
 		err = fmt.Errorf("%w: %w", host.ErrNotFound, err)
@@ -185,7 +135,7 @@ func (s *Store) Get(_ context.Context, id string) (r *host.Rejected, err error) 
 
 // Drop implements [host.Quarantine].
 func (s *Store) Drop(_ context.Context, id string) error {
-	kept, n, err := parseID(id)
+	kept, n, err := quarantine.ParseID(id)
 	switch {
 	case err != nil:
 		err = fmt.Errorf("%w: %w", host.ErrNotFound, err)

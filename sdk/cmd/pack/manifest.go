@@ -139,7 +139,7 @@ var (
 
 func (c *checker) manifest(m *object) {
 	c.known("", m, "name", "version", "summary", "methods", "secrets", "settings", "unable",
-		"ack", "unverified", "calibrate", "requires", "memory_pages", "fuel")
+		"ack", "unverified", "calibrate", "requires", "memory_pages", "fuel", "guard")
 	c.match("name", m.get("name"), nameForm, "must be 1 to 63 of a-z, 0-9 and -")
 	c.match("version", m.get("version"), versionForm, "must be a semantic version such as 0.1.0")
 	c.match("summary", m.get("summary"), summaryForm, "must be one line of text")
@@ -150,6 +150,7 @@ func (c *checker) manifest(m *object) {
 	c.secrets(m.get("secrets"), properties)
 	c.unverified(m.get("unverified"), properties)
 	c.calibrate(m.get("calibrate"), properties)
+	c.guard(m)
 	c.oneOf("unable", m.get("unable"), "retry", "keep")
 	c.ack(m.get("ack"))
 	for i, v := range c.list("requires", m.get("requires")) {
@@ -157,6 +158,27 @@ func (c *checker) manifest(m *object) {
 	}
 	c.number("memory_pages", m.get("memory_pages"), 1, 65536)
 	c.number("fuel", m.get("fuel"), 1, 1<<62)
+}
+
+// guard refuses what only a provider's plugin has.
+func (c *checker) guard(m *object) {
+	switch is := m.get("guard"); is {
+	case nil, false:
+		return
+	case true:
+	default:
+		c.bad("guard", "must be true or false")
+		return
+	}
+	const most = 20
+	if name := m.text("name"); len(strings.ReplaceAll(name, "-", "")) > most {
+		c.bad("name", "of a guard has at most %d letters and digits: it begins the names of attributes", most)
+	}
+	for _, name := range []string{"methods", "secrets", "unable", "ack", "unverified", "calibrate"} {
+		if m.get(name) != nil {
+			c.bad(name, "is a provider's plugin's; a guard has none")
+		}
+	}
 }
 
 func (c *checker) ack(v any) {

@@ -10,6 +10,10 @@ package abi
 // registers itself.
 var HandleExport func() int32
 
+// GuardExport is what the export postern_guard calls, set when the guard
+// registers itself.
+var GuardExport func() int32
+
 // SignExport is what the export postern_sign calls, set with HandleExport.
 var SignExport func() int32
 
@@ -32,6 +36,13 @@ const (
 	VerdictIgnore  int32 = 2
 	VerdictRespond int32 = 3
 	VerdictReject  int32 = 4
+)
+
+// Verdicts of a guard.
+const (
+	GuardPass   int32 = 1
+	GuardHold   int32 = 2
+	GuardReject int32 = 4
 )
 
 // Reasons of a rejection.

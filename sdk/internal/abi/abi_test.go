@@ -20,6 +20,7 @@ type table struct {
 	Functions []function
 	Codes     map[string]int32
 	Verdicts  map[string]int32
+	Guards    map[string]int32
 	Reasons   map[string]int32
 	Encodings map[string]int32
 	Hashes    map[string]int32
@@ -71,7 +72,7 @@ func TestImports(t *testing.T) {
 
 func TestExports(t *testing.T) {
 	got := directives(t, "../../export_wasip1.go", "//go:wasmexport ")
-	if names, want := slices.Sorted(maps.Keys(got)), []string{"postern_abi", "postern_handle", "postern_sign"}; !slices.Equal(names, want) {
+	if names, want := slices.Sorted(maps.Keys(got)), []string{"postern_abi", "postern_guard", "postern_handle", "postern_sign"}; !slices.Equal(names, want) {
 		t.Errorf("exports = %v, want %v", names, want)
 	}
 	for _, want := range readTable(t).Exports {
@@ -147,6 +148,7 @@ func TestConstants(t *testing.T) {
 	}{
 		{"codes", map[string]int32{"ABSENT": Absent, "MALFORMED": Malformed, "DENIED": Denied, "UNVERIFIED": Unverified, "LIMIT": Limit, "INVALID": Invalid}, tab.Codes},
 		{"verdicts", map[string]int32{"accept": VerdictAccept, "ignore": VerdictIgnore, "respond": VerdictRespond, "reject": VerdictReject}, tab.Verdicts},
+		{"guards", map[string]int32{"pass": GuardPass, "hold": GuardHold, "reject": GuardReject}, tab.Guards},
 		{"reasons", map[string]int32{"not-verified": ReasonNotVerified, "malformed": ReasonMalformed, "not-understood": ReasonNotUnderstood}, tab.Reasons},
 		{"encodings", map[string]int32{"raw": Raw, "hex": Hex, "base64": Base64, "base64url": Base64URL}, tab.Encodings},
 		{"hashes", map[string]int32{"sha256": SHA256, "sha512": SHA512, "crc32": CRC32}, tab.Hashes},

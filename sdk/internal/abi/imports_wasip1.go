@@ -221,6 +221,24 @@ func OutHeader(name, value string) int32
 //go:noescape
 func OutBody(body string) int32
 
+// Events is the host's events.
+//
+//go:wasmimport postern1 events
+//go:noescape
+func Events() int32
+
+// EventView is the host's event_view.
+//
+//go:wasmimport postern1 event_view
+//go:noescape
+func EventView(i int32) int32
+
+// Annotate is the host's annotate.
+//
+//go:wasmimport postern1 annotate
+//go:noescape
+func Annotate(i int32, name, value string) int32
+
 // Read is the host's read.
 func Read(bytes, offset int32, out []byte) int32 {
 	return hostRead(bytes, offset, unsafe.Pointer(unsafe.SliceData(out)), int32(len(out)))

@@ -46,6 +46,9 @@ type Host interface {
 	OutToken(secret, text string) int32
 	OutHeader(name, value string) int32
 	OutBody(body string) int32
+	Events() int32
+	EventView(i int32) int32
+	Annotate(i int32, name, value string) int32
 }
 
 var host Host
@@ -186,3 +189,12 @@ func OutHeader(name, value string) int32 { return host.OutHeader(name, value) }
 
 // OutBody is the host's out_body.
 func OutBody(body string) int32 { return host.OutBody(body) }
+
+// Events is the host's events.
+func Events() int32 { return host.Events() }
+
+// EventView is the host's event_view.
+func EventView(i int32) int32 { return host.EventView(i) }
+
+// Annotate is the host's annotate.
+func Annotate(i int32, name, value string) int32 { return host.Annotate(i, name, value) }

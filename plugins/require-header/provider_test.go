@@ -1,0 +1,9 @@
+package main
+
+import (
+	"testing"
+
+	"github.com/postern/postern/sdk/sdktest"
+)
+
+func TestGoldens(t *testing.T) { sdktest.Run(t, ".") }
