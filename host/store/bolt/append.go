@@ -164,10 +164,6 @@ func (b *batch) judge(r *request) {
 	rec := r.rec
 	kept := b.s.kept.Load() + b.kept
 	full := kept >= int64(b.s.options.MaxKept)
-	if full && rec.Kind == host.Kept {
-		r.err = host.Errorf(host.KeptFull, "append: %d callbacks are kept or held already", kept)
-		return
-	}
 	anew := rec.Kind == host.Ignored || rec.Kind == host.Kept
 	var own []host.Hash
 	take := func(key host.Hash, index int, content host.Content, d host.Disposition) host.Disposition {
@@ -182,7 +178,7 @@ func (b *batch) judge(r *request) {
 		dispositions = b.withhold
 	}
 	err := dispositions(rec, events, aside, take)
-	if err == nil && full && anew && rec.Kind == host.Held {
+	if err == nil && full && anew && rec.Kind.Waits() {
 		err = host.Errorf(host.KeptFull, "%d callbacks are kept or held already", kept)
 	}
 	if err != nil {
