@@ -299,6 +299,9 @@ func (h *Host) append(ctx context.Context, rec *Record) (Receipt, error) {
 	if err != nil {
 		return Receipt{}, err
 	}
+	if rec.Kind == Held {
+		receipt.Aside = receipt.Aside[1:] // the hold itself is no item
+	}
 	for i, d := range receipt.Events {
 		// Invariant 3: a conflict is answered like the first, marked and told.
 		if d == Conflicted {

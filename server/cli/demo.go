@@ -126,7 +126,7 @@ type demo struct {
 	srv *server.Server
 	rt  *wasm.Runtime
 	// genuine have the endpoints' secrets, forgers others, and strangers do not
-	// even know the URLs; by provider.
+	// even know the URLs; by endpoint.
 	genuine, forgers, strangers map[string]*outgoing.Sender
 	stored                      *client.Client
 	// seen is what the server saw of each callback, in order.
@@ -209,7 +209,7 @@ func (d *demo) senders(ctx context.Context, address, secrets *config.Config) (ma
 		where := shortName(path)
 		tenant, name, _ := strings.Cut(where, "/")
 		at := address.Tenants[tenant].Endpoints[name]
-		all[e.Plugin] = &outgoing.Sender{
+		all[name] = &outgoing.Sender{
 			Where: where, Endpoint: &at, Plugin: plugin,
 			Base: outgoing.BaseOf(d.srv.Addr().String()), HTTP: &http.Client{Timeout: 30 * time.Second},
 		}

@@ -94,9 +94,11 @@ func readManifests(f *first.Config, names []string) error {
 	return errors.Join(wrong...)
 }
 
-// available are the names of the plugins in a directory.
+// available are the names of the providers' plugins in a directory. Guards are
+// none; a file that cannot be read is left for whoever needs it.
 func available(dir string) ([]string, error) {
-	s, err := server.OpenShelf(&config.Plugins{Path: dir})
+	plugins := &config.Plugins{Path: dir}
+	s, err := server.OpenShelf(plugins)
 	if err != nil {
 		return nil, err
 	}
@@ -104,7 +106,14 @@ func available(dir string) ([]string, error) {
 	if err == nil && len(names) == 0 {
 		err = fmt.Errorf("no plugins in %s: build them with \"make plugins\", or name their directory with --plugins", dir)
 	}
-	return names, err
+	return slices.DeleteFunc(names, func(name string) bool {
+		found, err := server.ReadPlugin(plugins, name)
+		if err != nil {
+			return false
+		}
+		m, err := wasm.Inspect(found.Code)
+		return err == nil && m.Guard
+	}), err
 }
 
 func noPlugin(name, dir string, there []string) error {

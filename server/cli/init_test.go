@@ -15,7 +15,7 @@ import (
 // secretsSet is what the operator exports after "postern init".
 var secretsSet = []string{
 	"OTTU_HMAC_KEY=k", "WIBMO_CUSTOMER_ID=c", "WIBMO_CLIENT_ID=d", "WIBMO_BANK_ID=6060",
-	"WOWPE_WEBHOOK_SECRET=test-key-16-byte",
+	"WOWPE_WEBHOOK_SECRET=test-key-16-byte", "WIBMO_ACME_GATEWAY_KEY=test-gateway-key", "WIBMO_ACME_CLIENT_ID=d",
 }
 
 // settingsChosen are what the operator finds out with "postern plugin
@@ -44,8 +44,8 @@ func TestInit(t *testing.T) {
 	}
 	tokens := tokenText.FindAllString(string(text), -1)
 	slices.Sort(tokens)
-	if len(slices.Compact(slices.Clone(tokens))) != 5 {
-		t.Errorf("init wrote the tokens %q, want five that differ", tokens)
+	if len(slices.Compact(slices.Clone(tokens))) != 6 {
+		t.Errorf("init wrote the tokens %q, want six that differ", tokens)
 	}
 	for _, token := range tokens {
 		if !strings.Contains(got.stdout, token) {
@@ -57,8 +57,8 @@ func TestInit(t *testing.T) {
 	if err != nil {
 		t.Fatalf("Load of what init wrote = %v, want no problems", err)
 	}
-	if n := len(cfg.Tenants["main"].Endpoints); n != 5 {
-		t.Errorf("init wrote %d endpoints, want 5", n)
+	if n := len(cfg.Tenants["main"].Endpoints); n != 6 {
+		t.Errorf("init wrote %d endpoints, want 6", n)
 	}
 	environ := append(secretsSet, "POSTERN__PLUGINS__CACHE="+filepath.Join(dir, "cache"))
 	// What must be chosen is asked for, and nothing else.
@@ -110,7 +110,7 @@ func TestInit_keepsWhatIsThere(t *testing.T) {
 func TestInit_unknownProvider(t *testing.T) {
 	dir := plugins(t)
 	got := postern(t, nil, "init", "otu", "--plugins", dir, "--out", filepath.Join(t.TempDir(), "x"))
-	want := result{exitUsage, "", `postern: there is no plugin "otu" in ` + dir + "; there are: ottu, paymentoptions, singleview, wibmo, wowpe\n"}
+	want := result{exitUsage, "", `postern: there is no plugin "otu" in ` + dir + "; there are: ottu, paymentoptions, singleview, wibmo-acme, wibmo, wowpe\n"}
 	if got != want {
 		t.Errorf("init = %+v, want %+v", got, want)
 	}

@@ -15,6 +15,7 @@ var requests embed.FS
 
 // Case is one callback and what must become of it.
 type Case struct {
+	// Provider is the endpoint's name, the provider's where there is one of it.
 	Provider, Name string
 	// file is the callback's, in demo.
 	file string
@@ -67,6 +68,9 @@ func ignored200() Outcome { return Outcome{Status: 200, Became: Ignored} }
 // provider's without doubt.
 func kept200() Outcome { return Outcome{Status: 200, Became: host.Kept.String()} }
 
+// held200 is what becomes of a callback that a guard holds.
+func held200() Outcome { return Outcome{Status: 200, Became: host.Held.String()} }
+
 func duplicate200() Outcome { return Outcome{Status: 200, Became: host.Duplicate.String()} }
 
 // conflict200 is stored and marked, and goes only to sinks that ask for
@@ -95,6 +99,12 @@ func All() []Case {
 		{"wibmo", "wrong header ids", "wibmo-success.http", FromForger, Refused4xx(401)},
 		{"wibmo", "no ids at all", "wibmo-success.http", FromNobody, Refused4xx(401)},
 		{"wibmo", "broken JSON", "wibmo-broken.http", FromProvider, kept200()},
+		{"guarded", "through the gateway", "guarded-credit.http", FromProvider, Stored200("transfer.credited")},
+		{"guarded", "around the gateway", "guarded-around.http", FromProvider, Refused4xx(403)},
+		{"guarded", "above the limit", "guarded-large.http", FromProvider, held200()},
+		{"guarded", "the same again", "guarded-large.http", FromProvider, duplicate200()},
+		{"replaced", "a tenant's own rule", "wibmo-success.http", FromProvider, Stored200("transfer.credited")},
+		{"replaced", "forged", "wibmo-success.http", FromForger, Refused4xx(401)},
 		{"wowpe", "a payout begins", "wowpe-pending.http", FromProvider, Stored200("payout.pending")},
 		{"wowpe", "it succeeds", "wowpe-success.http", FromProvider, Stored200("payout.succeeded")},
 		{"wowpe", "the same again", "wowpe-success.http", FromProvider, duplicate200()},

@@ -35,6 +35,8 @@ func Became(o host.Observation) string {
 	switch {
 	case o.Kept:
 		return host.Kept.String()
+	case o.Held && o.Receipt.Seq != 0:
+		return host.Held.String()
 	case o.Failed:
 		return Refused
 	case o.Verdict == host.Ignore:

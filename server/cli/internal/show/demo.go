@@ -47,8 +47,8 @@ func Demo(s *screen.Screen, results []cases.Result) {
 			screen.Text(r.Got.Became).In(toneOf(r.Got.Became)), screen.Text(kind), screen.Text(in), mark)
 	}
 	t.Print(s)
-	s.Printf("\n%s, %d of them refused, %d kept as they came, %d ignored\n",
-		Count(len(results), "callback"), totals[cases.Refused], totals[host.Kept.String()], totals[cases.Ignored])
+	s.Printf("\n%s, %d of them refused, %d kept as they came, %d held, %d ignored\n",
+		Count(len(results), "callback"), totals[cases.Refused], totals[host.Kept.String()], totals[host.Held.String()], totals[cases.Ignored])
 	s.Printf("%s stored, %d in the sink; %s, %s, %d set aside\n",
 		Count(totals[host.Stored.String()], "event"), delivered, Count(totals[host.Duplicate.String()], "duplicate"),
 		Count(totals[host.Conflicted.String()], "conflict"), totals[host.SetAside.String()])

@@ -107,7 +107,7 @@ func Event(s *screen.Screen, w *client.Whole) {
 // annotations writes what guards added, by name.
 func annotations(s *screen.Screen, f *client.Fact) {
 	for _, name := range slices.Sorted(maps.Keys(f.Annotations)) {
-		s.Field(name, screen.Text(f.Annotations[name]+" (a guard's)"))
+		s.Field("annotation", screen.Text(name+": "+f.Annotations[name]))
 	}
 }
 
