@@ -29,7 +29,7 @@ func TestDemo_failsWhenUnmet(t *testing.T) {
 		"wibmo: it succeeds": {"delivered": false}
 	}`)
 	got := postern(t, nil, "demo", "--plugins", plugins(t), "--cache", plugins(t)+"/cache", "--json", "--expect", planted)
-	if want := "postern: 2 of 37 callbacks not as it must be\n"; got.code != exitFailed || got.stderr != want {
+	if want := "postern: 2 of 38 callbacks not as it must be\n"; got.code != exitFailed || got.stderr != want {
 		t.Errorf("demo = code %d, stderr %q; want 1 and %q", got.code, got.stderr, want)
 	}
 	var wrong []string

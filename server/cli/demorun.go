@@ -7,11 +7,13 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net/http"
 	"os"
 	"slices"
 	"strings"
 	"time"
 
+	"github.com/postern/postern/host"
 	"github.com/postern/postern/server/cli/internal/cases"
 	"github.com/postern/postern/server/cli/internal/client"
 	"github.com/postern/postern/server/cli/internal/outgoing"
@@ -21,23 +23,12 @@ import (
 // try sends one callback and reads from the store what became of it.
 func (d *demo) try(ctx context.Context, c *cases.Case) (cases.Result, error) {
 	r := cases.Result{Provider: c.Provider, Case: c.Name, Want: c.Want}
-	text, err := c.Text()
-	if err != nil {
+	act := d.send
+	if c.From == cases.FromOperator {
+		act = d.release
+	}
+	if err := act(ctx, c, &r); err != nil {
 		return r, err
-	}
-	cb, err := outgoing.Parse(text)
-	if err != nil {
-		return r, fmt.Errorf("read the case: %w", err)
-	}
-	got, err := d.sender(c).Send(ctx, cb)
-	if err != nil {
-		return r, err
-	}
-	r.Got.Status, r.Got.Became = got.Status, cases.Refused
-	select {
-	case seen := <-d.seen: // it came before the answer
-		r.Got.Became = cases.Became(seen)
-	default: // the intake did not let it in
 	}
 	page, err := d.stored.Since(ctx, client.Filter{}, d.after)
 	if err != nil {
@@ -54,6 +45,40 @@ func (d *demo) try(ctx context.Context, c *cases.Case) (cases.Result, error) {
 	return r, nil
 }
 
+// send sends the case's callback, and notes what the server saw of it.
+func (d *demo) send(ctx context.Context, c *cases.Case, r *cases.Result) error {
+	text, err := c.Text()
+	if err != nil {
+		return err
+	}
+	cb, err := outgoing.Parse(text)
+	if err != nil {
+		return fmt.Errorf("read the case: %w", err)
+	}
+	got, err := d.sender(c).Send(ctx, cb)
+	if err != nil {
+		return err
+	}
+	r.Got.Status, r.Got.Became = got.Status, cases.Refused
+	select {
+	case seen := <-d.seen: // it came before the answer
+		r.Got.Became = cases.Became(seen)
+	default: // the intake did not let it in
+	}
+	return nil
+}
+
+// release releases what the guards of the case's endpoint hold, as an operator
+// would, and notes what the store did with it.
+func (d *demo) release(ctx context.Context, c *cases.Case, r *cases.Result) error {
+	which := client.Chosen{Filter: client.Wanted{Endpoint: c.Provider, Reason: host.ReasonHeld}}
+	return d.stored.Quarantined(ctx, "release", which, func(got client.Result) error {
+		r.Got.Status = http.StatusOK
+		r.Got.Became = strings.TrimPrefix(got.Detail, "1 ")
+		return nil
+	})
+}
+
 func (d *demo) sender(c *cases.Case) *outgoing.Sender {
 	switch c.From {
 	case cases.FromForger:
@@ -64,7 +89,7 @@ func (d *demo) sender(c *cases.Case) *outgoing.Sender {
 		s := *d.genuine[c.Provider]
 		s.Plugin = nil
 		return &s
-	case cases.FromProvider:
+	case cases.FromProvider, cases.FromOperator:
 	}
 	return d.genuine[c.Provider]
 }

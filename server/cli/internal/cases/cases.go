@@ -36,6 +36,7 @@ const (
 	FromForger                 // knows the URL; signed, with other secrets
 	FromStranger               // guesses the end of the URL as well
 	FromNobody                 // knows the URL; not signed
+	FromOperator               // nothing is sent: what is held is released
 )
 
 // Outcome is what became of a callback.
@@ -103,6 +104,7 @@ func All() []Case {
 		{"guarded", "around the gateway", "guarded-around.http", FromProvider, Refused4xx(403)},
 		{"guarded", "above the limit", "guarded-large.http", FromProvider, held200()},
 		{"guarded", "the same again", "guarded-large.http", FromProvider, duplicate200()},
+		{"guarded", "it is released", "", FromOperator, Stored200("transfer.credited")},
 		{"replaced", "a tenant's own rule", "wibmo-success.http", FromProvider, Stored200("transfer.credited")},
 		{"replaced", "forged", "wibmo-success.http", FromForger, Refused4xx(401)},
 		{"wowpe", "a payout begins", "wowpe-pending.http", FromProvider, Stored200("payout.pending")},
