@@ -80,7 +80,7 @@ func violations(packages []listed) []string {
 
 // forbidden says why a package of ours may not import another; empty if it may.
 func forbidden(from, imported string) string {
-	suite := strings.HasSuffix(from, "test")
+	suite := strings.Contains(from+"/", "test/")
 	for prefix, folder := range confined {
 		inside := slices.ContainsFunc(strings.Split(folder, " and "), func(f string) bool { return within(from, f) })
 		if within(imported, prefix) && !inside && (!suite || folder != "tests") {

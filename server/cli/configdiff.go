@@ -63,38 +63,11 @@ func (p *program) printDifference(d *admin.Difference) error {
 		return verdictOf(d)
 	}
 	s := p.screen()
-	t := screen.Table{Columns: []screen.Column{{Title: "CHANGE"}, {Title: "OF"}, {Title: "WHAT"}}}
-	row := func(word, of, what string) { t.Add(screen.Text(word), screen.Text(of), screen.Text(what)) }
-	for _, name := range d.Added {
-		row("added", name, "")
-	}
-	for _, name := range d.Removed {
-		row("removed", name, "")
-	}
-	for _, c := range d.Changed {
-		for _, key := range c.Keys {
-			row("changed", c.Name, key)
-		}
-	}
-	for _, one := range d.Switched {
-		row("switched", one.Endpoint, shortSum(one.From)+" -> "+shortSum(one.To))
-	}
-	for _, key := range d.Restart {
-		row("restart", key, "")
-	}
 	if err := verdictOf(d); err == nil {
 		s.Printf("%s: the server has it all\n", s.Paint(screen.Good, "no difference"))
 		return nil
 	}
-	if len(d.Added)+len(d.Removed)+len(d.Changed)+len(d.Switched)+len(d.Restart) > 0 {
-		t.Print(s)
-	}
-	for _, text := range d.Unable {
-		s.Printf("%s %s\n", s.Paint(screen.Odd, "without its plugin:"), screen.Clean(text))
-	}
-	if len(d.Restart) > 0 {
-		s.Printf("\n%s %s\n", s.Paint(screen.Odd, "a reload would be refused:"), "what says restart is taken by one only")
-	}
+	show.Difference(s, d)
 	if len(d.Problems) > 0 {
 		for _, line := range d.Problems {
 			_, _ = fmt.Fprintln(p.stderr, "postern: "+screen.Clean(line))
@@ -114,15 +87,4 @@ func verdictOf(d *admin.Difference) error {
 		return err
 	}
 	return nil
-}
-
-// shortSum is "ottu@0.1.0+0123456789ab" of "ottu@0.1.0+sha256:0123456789ab": of two
-// files of one version it tells which.
-func shortSum(version string) string {
-	const mark = "+sha256:"
-	short := shortVersion(version)
-	if len(short)+len(mark) > len(version) {
-		return version
-	}
-	return short + "+" + version[len(short)+len(mark):]
 }

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"strings"
 	"sync"
 	"syscall"
 
@@ -222,10 +223,6 @@ func (p *program) trial(c *cobra.Command, cfg *config.Config, e *admin.Endpoint,
 
 // shortVersion is "ottu@0.1.0" of "ottu@0.1.0+sha256:…".
 func shortVersion(v string) string {
-	for i := range v {
-		if v[i] == '+' {
-			return v[:i]
-		}
-	}
-	return v
+	short, _, _ := strings.Cut(v, "+")
+	return short
 }
