@@ -43,12 +43,12 @@ func (p *Program) install() *cobra.Command {
 	var f installFlags
 	c := &cobra.Command{
 		Use:   "install <file.wasm>",
-		Short: "Prove a plugin, put it beside its other versions and make it current",
+		Short: "Prove a plugin, and make it the current version of its name",
 		Long: `Checks a module step by step: its size, format, ABI, imports and manifest, its
-SHA-256 and signature (FILE.minisig, if it is there), the meter, and then its own
-goldens in the compiler and in the interpreter. Then it is put into plugins.path
-and is what its name means from then on, and a server that is running takes it. If
-that refuses, everything is as it was.`,
+SHA-256 and signature (FILE.minisig, if it is there), the meter, and then its
+own goldens in the compiler and in the interpreter. Then it is put beside the
+other versions in plugins.path, and is what its name means from then on; a
+server that is running takes it. If that refuses, everything is as it was.`,
 		Example: "  " + p.Command("plugin", "install", "ottu.wasm"),
 		Args:    p.Takes(1, 1),
 		RunE: func(c *cobra.Command, args []string) error {

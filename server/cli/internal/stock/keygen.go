@@ -26,9 +26,9 @@ func (p *Program) keygen() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "keygen",
 		Short: "Make a minisign key pair to sign plugins with",
-		Long: `Makes a key pair, in the form of minisign: NAME.key, which signs and only you can
-read, and NAME.pub, which plugins.keys takes. The secret key is encrypted with a
-password. Neither file is overwritten.`,
+		Long: `Makes a key pair, in the form of minisign: NAME.key, which signs and only you
+can read, and NAME.pub, which plugins.keys takes. The secret key is encrypted
+with a password. Neither file is overwritten.`,
 		Args: p.Takes(0, 0),
 		RunE: func(*cobra.Command, []string) error {
 			if open && password != "" {
