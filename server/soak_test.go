@@ -294,3 +294,26 @@ func TestSoakSwaps(t *testing.T) {
 		t.Error("a server that frees nothing passes the same look")
 	}
 }
+
+// A plugin of which only a part is there yet is refused, and the old one goes on
+// until it is there whole.
+func TestSoakHalfCopied(t *testing.T) {
+	w, cb := newSwapper(t)
+	w.swapped++
+	whole := w.variants[w.swapped%2]
+	for _, n := range []int{0, 4, len(whole) / 2, len(whole) - 1} {
+		if err := os.WriteFile(w.file, whole[:n], 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if d, err := w.server.Reread(t.Context()); err == nil || len(d.Problems) != 1 || !strings.Contains(d.Problems[0], w.file) {
+			t.Errorf("%d of %d bytes: %v, %q, want that the file is refused", n, len(whole), err, d.Problems)
+		}
+		if status, err := w.send(w.clients[0], cb); err != nil || status/100 != 2 {
+			t.Errorf("with %d of %d bytes a callback was answered %d (%v)", n, len(whole), status, err)
+		}
+	}
+	w.put()
+	if d, err := w.server.Reread(t.Context()); err != nil || len(d.Switched) != 1 || !strings.HasPrefix(d.Switched[0].To, "ottu@0.1.2+") {
+		t.Errorf("whole: %+v, %v", d, err)
+	}
+}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/postern/postern/config"
 	"github.com/postern/postern/host"
+	"github.com/postern/postern/host/wasm"
 	"github.com/postern/postern/server/admin"
 )
 
@@ -296,5 +297,22 @@ func TestStart_withoutThePinnedVersion(t *testing.T) {
 	}
 	if status, _, err := post(s, "/in/acme/later", "accept 9"); err != nil || status != 201 {
 		t.Errorf("the endpoint that came alive = %d (%v)", status, err)
+	}
+}
+
+// What would start without its plugin is a problem to who checks.
+func TestCheck_withoutThePinnedVersion(t *testing.T) {
+	t.Parallel()
+	rt, err := wasm.New(t.Context(), wasm.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = rt.Close(t.Context()) }()
+	cfg := testConfig(t)
+	cfg.Plugins.Path, cfg.Sinks = t.TempDir(), nil
+	cfg.Tenants = map[string]config.Tenant{"acme": {Endpoints: map[string]config.Endpoint{"pay": {Plugin: "ottu@1.2.0"}}}}
+	err = Check(t.Context(), cfg, rt)
+	if err == nil || !strings.HasPrefix(err.Error(), "tenants.acme.endpoints.pay.plugin: load plugin: ") || strings.Contains(err.Error(), "\n") {
+		t.Errorf("Check = %v, want the one problem", err)
 	}
 }
