@@ -56,35 +56,31 @@ func (p *program) difference(c *cobra.Command) (admin.Difference, error) {
 }
 
 func (p *program) printDifference(d *admin.Difference) error {
+	var err error
+	switch {
+	case len(d.Problems) > 0:
+		err = fmt.Errorf("a reload would be refused: %s", show.Count(len(d.Problems), "problem"))
+	case len(d.Lines())+len(d.Restart) > 0:
+		err = silentError{errors.New("the files differ from what is served")}
+	}
 	if p.asJSON {
-		if err := jsonLine(p.stdout, d); err != nil {
-			return troubleError{err}
-		}
-		return verdictOf(d)
-	}
-	s := p.screen()
-	if err := verdictOf(d); err == nil {
-		s.Printf("%s: the server has it all\n", s.Paint(screen.Good, "no difference"))
-		return nil
-	}
-	show.Difference(s, d)
-	if len(d.Problems) > 0 {
+		err = errors.Join(jsonLine(p.stdout, d), silently(err))
+	} else {
+		show.Difference(p.screen(), d)
 		for _, line := range d.Problems {
 			_, _ = fmt.Fprintln(p.stderr, "postern: "+screen.Clean(line))
 		}
-		return troubleError{fmt.Errorf("a reload would be refused: %s", show.Count(len(d.Problems), "problem"))}
 	}
-	return verdictOf(d)
+	if len(d.Problems) > 0 {
+		return troubleError{err}
+	}
+	return err
 }
 
-// verdictOf is the exit code as an error that everything is said of.
-func verdictOf(d *admin.Difference) error {
-	err := silentError{errors.New("the files differ from what is served")}
-	switch {
-	case len(d.Problems) > 0:
-		return troubleError{err}
-	case len(d.Lines())+len(d.Restart) > 0:
-		return err
+// silently is an error that everything is said of already; nil stays nil.
+func silently(err error) error {
+	if err == nil {
+		return nil
 	}
-	return nil
+	return silentError{err}
 }
