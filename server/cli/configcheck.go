@@ -16,7 +16,7 @@ import (
 )
 
 func (p *program) configCommand() *cobra.Command {
-	return group("config", "Check the configuration, and compare it with what is served", p.configCheck(), p.configDiff())
+	return group("config", "Check the configuration", p.configCheck(), p.configDiff())
 }
 
 // checked is the answer of "config check" for programs.

@@ -15,14 +15,14 @@ import (
 func (p *program) configDiff() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "diff",
-		Short: "Say what the running server would change by reading its files again",
+		Short: "Say what a reload of the running server would change",
 		Long: `Asks the running server to read its configuration, the files of its secrets and
 its plugins as on SIGHUP, and to change nothing: it says which tenants and
 endpoints would be added, removed and changed, by which keys and never with a
 value, which plugins would become another version, and what would be refused.
 
-The exit code is that of diff: 0 if nothing differs, 1 if something does, 2 if the
-files are wrong or nobody can be asked.`,
+The exit code is that of diff: 0 if nothing differs, 1 if something does, 2 if
+the files are wrong or nobody can be asked.`,
 		Args: takes(0, 0),
 		RunE: func(c *cobra.Command, _ []string) error {
 			d, err := p.difference(c)
