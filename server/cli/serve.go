@@ -34,9 +34,9 @@ ends it at once. Logs go to standard error.
 When its files change, and on SIGHUP, the configuration is read again, with the
 files that secrets are in and the plugins, and the tenants that it now has are
 served: all of them or, if anything is wrong, none, which the log tells with
-every problem. Callbacks under way end as they began, with the plugin that they began
-with. Keys outside tenants need a restart, and so does another environment.
-"config diff" says what would change.
+every problem. Callbacks under way end with the plugin that they began with.
+Keys outside tenants need a restart, and so does another environment. "config
+diff" says what would change.
 
 Every key of the configuration's fixed sections is also a flag, which goes over
 everything, and a variable, which goes over the file: intake.listen is
