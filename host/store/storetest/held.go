@@ -20,7 +20,7 @@ func holds(run func(*held.Suite)) func(*testing.T, *fixture) {
 
 func (f *fixture) held() *held.Suite {
 	return &held.Suite{
-		T: f.t, Store: func() host.Store { return f.Store }, Reopen: f.reopen,
+		T: f.t, Store: func() host.Store { return f.Store }, Reopen: f.reopen, Same: f.same,
 		Bound: KeptBound, Status: f.engine.NoStatus == "",
 	}
 }

@@ -7,9 +7,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
-	"github.com/google/go-cmp/cmp/cmpopts"
-
 	"github.com/postern/postern/host"
 	"github.com/postern/postern/host/store/storetest/internal/sample"
 )
@@ -22,6 +19,8 @@ type Suite struct {
 	// and opens it again.
 	Store  func() host.Store
 	Reopen func(killed bool)
+	// Same compares.
+	Same func(what string, want, got any)
 	// Bound is how many kept and held callbacks are taken.
 	Bound int
 	// Status says that the engine has one.
@@ -35,13 +34,6 @@ func (s *Suite) append(rec *host.Record) host.Receipt {
 		s.Fatalf("append: %v", err)
 	}
 	return got
-}
-
-func (s *Suite) same(what string, want, got any) {
-	s.Helper()
-	if diff := cmp.Diff(want, got, cmpopts.EquateEmpty(), cmpopts.EquateComparable(sample.Record(0).Callback.Remote)); diff != "" {
-		s.Errorf("%s (-want +got):\n%s", what, diff)
-	}
 }
 
 func (s *Suite) must(what string, err error) {
@@ -110,9 +102,9 @@ func Whole(s *Suite) {
 	s.subscribe()
 	rec := sample.Held(1)
 	receipt := s.append(rec)
-	s.same("dispositions", []host.Disposition{host.Withheld}, receipt.Events)
+	s.Same("dispositions", []host.Disposition{host.Withheld}, receipt.Events)
 	s.append(sample.Record(2))
-	s.same("delivered", []host.Event{sample.Event(2, 0)}, s.delivered())
+	s.Same("delivered", []host.Event{sample.Event(2, 0)}, s.delivered())
 	_, err := s.Store().Event(s.Context(), sample.ID(1))
 	s.gone("an event that is held", err)
 	page, _, err := s.Store().Range(s.Context(), host.Page{})
@@ -121,18 +113,18 @@ func Whole(s *Suite) {
 	}
 	read, err := s.Store().Callback(s.Context(), receipt.Seq)
 	s.must("read back", err)
-	s.same("record", rec, read)
+	s.Same("record", rec, read)
 	s.duplicate(rec)
 
-	s.same("of another reason", []host.Rejected(nil), s.list(host.Wanted{Reason: host.ReasonKept}))
+	s.Same("of another reason", []host.Rejected(nil), s.list(host.Wanted{Reason: host.ReasonKept}))
 	want := rec.Waiting(receipt.Seq)
-	s.same("listed", []host.Rejected{*want}, s.list(host.Wanted{Reason: host.ReasonHeld, Tenant: rec.Tenant, Endpoint: rec.Endpoint}))
+	s.Same("listed", []host.Rejected{*want}, s.list(host.Wanted{Reason: host.ReasonHeld, Tenant: rec.Tenant, Endpoint: rec.Endpoint}))
 	one, err := s.Store().Get(s.Context(), want.ID)
 	s.must("get", err)
-	s.same("got", want, one)
+	s.Same("got", want, one)
 
-	s.same("released", []host.Disposition{host.Stored}, s.append(sample.Released(one)).Events)
-	s.same("delivered", rec.Events, s.delivered())
+	s.Same("released", []host.Disposition{host.Stored}, s.append(sample.Released(one)).Events)
+	s.Same("delivered", rec.Events, s.delivered())
 	if got := s.append(sample.Released(one)); got.Seq != 0 {
 		s.Errorf("released twice: record %d", got.Seq)
 	}
@@ -142,7 +134,7 @@ func Whole(s *Suite) {
 	_, err = s.Store().Get(s.Context(), want.ID)
 	s.gone("get what was dropped", err)
 	s.duplicate(rec)
-	s.same("listed", []host.Rejected(nil), s.list(host.Wanted{}))
+	s.Same("listed", []host.Rejected(nil), s.list(host.Wanted{}))
 }
 
 // Stored: a guard that came later, or another limit, does not hold what sinks have
@@ -165,15 +157,15 @@ func Batch(s *Suite) {
 	rec.Events = append(rec.Events, sample.Event(2, 0))
 	rec.Aside = append(rec.Aside, sample.Aside(3))
 	got := s.append(rec)
-	s.same("events", []host.Disposition{host.Withheld, host.Withheld}, got.Events)
-	s.same("aside", []host.Disposition{host.SetAside, host.Withheld}, got.Aside)
+	s.Same("events", []host.Disposition{host.Withheld, host.Withheld}, got.Events)
+	s.Same("aside", []host.Disposition{host.SetAside, host.Withheld}, got.Aside)
 	all := s.list(host.Wanted{})
 	if len(all) != 1 || all[0].Held == nil {
 		s.Fatalf("listed %+v, want one that is held", all)
 	}
 	got = s.append(sample.Released(&all[0]))
-	s.same("events", []host.Disposition{host.Duplicate, host.Stored}, got.Events)
-	s.same("aside", []host.Disposition{host.SetAside}, got.Aside)
+	s.Same("events", []host.Disposition{host.Duplicate, host.Stored}, got.Events)
+	s.Same("aside", []host.Disposition{host.SetAside}, got.Aside)
 }
 
 // Bounded: what is held counts with what is kept, and is answered at the bound all
@@ -215,15 +207,15 @@ func Reopened(s *Suite, killed bool) {
 	s.append(sample.Released(&before[1]))
 	s.Reopen(killed)
 	s.subscribe()
-	s.same("listed", before, s.list(host.Wanted{}))
+	s.Same("listed", before, s.list(host.Wanted{}))
 	s.duplicate(sample.Held(1))
 	s.full(sample.Held(4))
 	if got := s.append(sample.Released(&before[1])); got.Seq != 0 {
 		s.Errorf("released twice: record %d", got.Seq)
 	}
 	s.must("drop", s.Store().Drop(s.Context(), before[1].ID))
-	s.same("delivered", before[1].Held.Events, s.delivered())
+	s.Same("delivered", before[1].Held.Events, s.delivered())
 	s.Reopen(killed)
-	s.same("listed", []host.Rejected{before[0], before[2]}, s.list(host.Wanted{}))
+	s.Same("listed", []host.Rejected{before[0], before[2]}, s.list(host.Wanted{}))
 	s.counts(1, 1)
 }
