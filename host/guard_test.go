@@ -224,3 +224,19 @@ func TestHold_atTheBound(t *testing.T) {
 		}
 	}
 }
+
+// ignorer is a plugin that wants nothing of a callback.
+type ignorer struct{}
+
+func (ignorer) Handle(context.Context, *host.Callback) (host.Result, error) {
+	return host.Result{Verdict: host.Ignore, Evidence: []host.Evidence{{Secret: "k", Algorithm: host.HMACSHA256}}}, nil
+}
+
+// TestGuards_onlyOfWhatIsAccepted: there is nothing to judge in the rest.
+func TestGuards_onlyOfWhatIsAccepted(t *testing.T) {
+	g := newGate(mem.Options{}, ruler{name: "a", said: host.Refuse})
+	g.ep.Plugin = ignorer{}
+	if got := g.take(t); got.Status != 200 || len(g.asked) != 0 {
+		t.Errorf("status %d, asked %v; want the ack, and no guard asked", got.Status, g.asked)
+	}
+}
