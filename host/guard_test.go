@@ -129,7 +129,7 @@ func TestGuards_inOrder(t *testing.T) {
 			if got := g.stored(t); len(got) != tt.stored {
 				t.Errorf("%d events stored, want %d", len(got), tt.stored)
 			}
-			if len(g.seen.Guards) == 0 || g.seen.Held != (strings.HasPrefix(tt.reason, "held")) {
+			if len(g.seen.Guards) == 0 || g.seen.Held != strings.HasPrefix(tt.reason, "held") {
 				t.Errorf("observed %+v", g.seen)
 			}
 		})

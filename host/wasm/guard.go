@@ -72,12 +72,12 @@ func (in *instance) rule(events [][]byte) (host.Ruling, error) {
 	return out, nil
 }
 
-func (g *guest) eventCount() { g.give(count(int(g.call.events))) }
+func (g *guest) eventCount() { g.give(count(int(g.events))) }
 
 // eventView gives the view of an event, whose text lies behind the body's handle.
 func (g *guest) eventView() {
 	i := g.u32(0)
-	if i >= g.call.events {
+	if i >= g.events {
 		g.give(absent)
 		return
 	}
@@ -88,7 +88,7 @@ func (g *guest) eventView() {
 // a guard said before.
 func (g *guest) annotate() {
 	i, name, value := g.u32(0), g.text(1), g.text(3)
-	if i >= g.call.events {
+	if i >= g.events {
 		g.give(absent)
 		return
 	}

@@ -102,7 +102,7 @@ func TestAnnotate(t *testing.T) {
 		}
 		d.in.guest.chunks = append(d.in.guest.chunks, chunk{bytes: text})
 	}
-	d.in.guest.call.events = 2
+	d.in.guest.events = 2
 	d.want(2, "events")
 	d.want(absent, "event_view", 2)
 	d.want(absent, "event_view", -1)

@@ -21,5 +21,4 @@ var (
 	sampleTime = sample.Time
 	sampleID   = sample.ID
 	number     = sample.Number
-	hash       = sample.Hash
 )

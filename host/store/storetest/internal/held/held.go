@@ -96,7 +96,7 @@ func (s *Suite) duplicate(rec *host.Record) {
 	}
 }
 
-// Whole: what is held is durable and listed, and nobody is sent it until a record
+// Whole tests that what is held is durable and listed, and nobody is sent it until a record
 // has its events; what is held, was released or dropped is not held again.
 func Whole(s *Suite) {
 	s.subscribe()
@@ -137,7 +137,7 @@ func Whole(s *Suite) {
 	s.Same("listed", []host.Rejected(nil), s.list(host.Wanted{}))
 }
 
-// Stored: a guard that came later, or another limit, does not hold what sinks have
+// Stored tests that a guard that came later, or another limit, does not hold what sinks have
 // had already.
 func Stored(s *Suite) {
 	s.append(sample.Record(1))
@@ -150,7 +150,7 @@ func Stored(s *Suite) {
 	}
 }
 
-// Batch: of several events one that is new is enough, and all are held.
+// Batch tests that of several events one that is new is enough, and all are held.
 func Batch(s *Suite) {
 	s.append(sample.Record(1))
 	rec := sample.Held(1)
@@ -168,7 +168,7 @@ func Batch(s *Suite) {
 	s.Same("aside", []host.Disposition{host.SetAside}, got.Aside)
 }
 
-// Bounded: what is held counts with what is kept, and is answered at the bound all
+// Bounded tests that what is held counts with what is kept, and is answered at the bound all
 // the same when it comes again; what was refused there is not taken for held.
 func Bounded(s *Suite) {
 	s.append(sample.Held(0))
@@ -196,7 +196,7 @@ func (s *Suite) counts(held, kept int) {
 	}
 }
 
-// Reopened: what is held is there after the end, is not held twice and counts;
+// Reopened tests that what is held is there after the end, is not held twice and counts;
 // what was released and not dropped is a duplicate.
 func Reopened(s *Suite, killed bool) {
 	s.subscribe()

@@ -115,6 +115,7 @@ func Rejected(n int, endpoint, reason string) *host.Rejected {
 	}
 }
 
+// Hash is one of a text.
 func Hash(format string, args ...any) host.Hash {
 	s := sha256.Sum256(fmt.Appendf(nil, format, args...))
 	return host.Hash(s[:16])
