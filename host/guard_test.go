@@ -177,7 +177,7 @@ func TestRelease(t *testing.T) {
 	var receipts []string
 	for range 2 {
 		got, err := g.Release(t.Context(), &held)
-		receipts = append(receipts, fmt.Sprint(got.Events, err))
+		receipts = append(receipts, fmt.Sprintf("%v %v", got.Events, err))
 	}
 	if want := []string{"[stored stored] <nil>", "[duplicate duplicate] <nil>"}; !slices.Equal(receipts, want) {
 		t.Errorf("released %q, want %q", receipts, want)

@@ -38,8 +38,8 @@ func (p *program) pluginCommand() *cobra.Command {
 	c := group("plugin", "Write, install and sign plugins; find out how a provider signs",
 		slices.Concat(desk.Commands(), stocks, []*cobra.Command{p.pluginCalibrate()})...)
 	c.Long = `A plugin is the WebAssembly module that understands a provider. Begin one with
-new, edit it, look at what it makes of callbacks with test, build it, install it:
-a running server takes it at once, and rollback takes it back.`
+new, edit it, look at what it makes of callbacks with test, build it and install
+it: a running server takes it at once, and rollback takes it back.`
 	c.AddGroup(&cobra.Group{ID: author.Writing, Title: "Write one:"}, &cobra.Group{ID: installing, Title: "Install one:"})
 	return c
 }

@@ -45,9 +45,6 @@ func plugins(t *testing.T) string {
 	return built.dir
 }
 
-// pluginFile is where a plugin is that was put there by hand.
-func pluginFile(dir, plugin string) string { return filepath.Join(dir, plugin+".wasm") }
-
 // cacheFor names the directory of plugins that a child process compiles.
 const cacheFor = "POSTERN_TEST_COMPILE"
 
