@@ -5,7 +5,6 @@ import (
 	"context"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -133,12 +132,6 @@ func (w *workbench) command(m *move, env []string) {
 		var out, errs bytes.Buffer
 		cmd.Stdout, cmd.Stderr = &out, &errs
 		err := cmd.Run()
-		if bytes.Contains(errs.Bytes(), []byte(`unknown command "install"`)) {
-			// The one place to change once there is the command.
-			module := strings.Fields(m.command)[3]
-			w.write(filepath.Join("plugins", filepath.Base(module)), w.read(module))
-			return "", nil
-		}
 		return out.String() + errs.String(), err
 	}
 	if strings.Contains(m.command, "postern serve") {
