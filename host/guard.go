@@ -54,8 +54,8 @@ type Ruling struct {
 	Detail string
 	// Notes are what it adds to the events, in the order it did.
 	Notes []Note
-	// Fuel is what it burnt; see [Result].
-	Fuel int64
+	// Fuel is what it burnt, and Memory its linear memory; see [Result].
+	Fuel, Memory int64
 }
 
 // Note is an annotation of the event with this index.

@@ -30,11 +30,12 @@ func (e Event) Type(text string) Event { return e.need(abi.FieldType, text) }
 // Subject sets the transaction's id. It must come from verified bytes.
 func (e Event) Subject(text string) Event { return e.need(abi.FieldSubject, text) }
 
-// Time sets when it happened, as RFC 3339 text of the years 1970 to 9999 in UTC.
-// An event is not lost for its time: any other text, also an empty one, leaves
-// the time of receipt.
+// Time sets when it happened, as RFC 3339 text after the first day of 1970 and
+// before the last of 9999, which are dates that were never set. An event is not
+// lost for its time: any other text, also an empty one, leaves the time of receipt.
 func (e Event) Time(text string) Event {
-	if e.open("time") && text != "" {
+	const day = len("1970-01-01")
+	if e.open("time") && len(text) >= day && text[:day] > "1970-01-01" && text[:day] < "9999-12-31" {
 		e.timed(abi.Set(abi.FieldTime, text))
 	}
 	return e
@@ -51,7 +52,7 @@ func (e Event) TimeMillis(ms int64) Event {
 
 // timed takes a code for a time: what is none leaves the time of receipt.
 func (e Event) timed(code int32) {
-	if code < 0 && code != abi.Malformed && code != abi.Limit && code != abi.Absent {
+	if code < 0 && code != abi.Malformed && code != abi.Limit {
 		e.cb.fail("time", code)
 	}
 }
@@ -86,10 +87,11 @@ func (e Event) Amount(value, currency string) Event {
 	if value == "" {
 		e.cb.fail("amount", abi.Malformed)
 	}
+	e.may(abi.FieldAmount, value)
 	if currency == "" {
 		e.cb.fail("currency", abi.Malformed)
 	}
-	return e.may(abi.FieldAmount, value).may(abi.FieldCurrency, currency)
+	return e.may(abi.FieldCurrency, currency)
 }
 
 // MapAmount is Amount of what stands at two paths in v, from host to host. See
@@ -171,7 +173,10 @@ const (
 // fails for the subject and for a component of the key. For the time it is
 // [Event.Time] of the text there.
 func (e Event) Map(field Field, v View, path string) Event {
-	if field == FieldKey {
+	switch field {
+	case FieldTime:
+		return e.Time(v.Text(path))
+	case FieldKey:
 		e.cb.keyParts++
 	}
 	if !e.open("value") {
@@ -188,10 +193,7 @@ func (e Event) Map(field Field, v View, path string) Event {
 }
 
 func (e Event) unmapped(field Field, path string, code int32) {
-	switch {
-	case field == FieldTime:
-		e.timed(code)
-	case code != abi.Absent || field == FieldSubject || field == FieldKey:
+	if code != abi.Absent || field == FieldSubject || field == FieldKey {
 		e.cb.fail("value of "+path, code)
 	}
 }

@@ -162,7 +162,7 @@ func (none) Is(e error) bool { return e == fs.ErrNotExist }
 func (r fakeRuntime) load(_ context.Context, code []byte) (*loaded, error) {
 	text := string(code)
 	r.w.mu.Lock()
-	r.w.loads = append(r.w.loads, text+".wasm")
+	r.w.loads = append(r.w.loads, text)
 	r.w.mu.Unlock()
 	version := "ottu@0.1.0+sha256:000000000000"
 	if _, v, ok := strings.Cut(text, " "); ok {

@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"path/filepath"
-	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -77,30 +76,15 @@ func prove(t *testing.T, m *Module, g *Golden) {
 // ruled is what a guard makes of a golden, as docs/goldens.md §2 writes it.
 func ruled(t *testing.T, p *Plugin, g *Golden) string {
 	t.Helper()
-	res, err := p.ruleOn(t.Context(), request(t, g), g.Events, nil)
+	res, err := p.RuleOn(t.Context(), g)
 	if err != nil {
 		t.Fatal(err)
 	}
-	type annotation struct {
-		Event int    `json:"event"`
-		Name  string `json:"name"`
-		Value string `json:"value"`
-	}
-	out := struct {
-		Verdict     string       `json:"verdict"`
-		Detail      string       `json:"detail,omitempty"`
-		Annotations []annotation `json:"annotations,omitempty"`
-	}{Verdict: res.Verdict.String(), Detail: res.Detail}
-	for _, n := range res.Notes {
-		out.Annotations = append(out.Annotations, annotation{n.Event, n.Name, n.Value})
-	}
-	var b strings.Builder
-	enc := json.NewEncoder(&b)
-	enc.SetEscapeHTML(false)
-	if err := enc.Encode(out); err != nil {
+	text, err := g.CanonicalRuling(res)
+	if err != nil {
 		t.Fatal(err)
 	}
-	return strings.TrimSuffix(b.String(), "\n")
+	return string(text)
 }
 
 // request reads a .http file; docs/goldens.md §1.

@@ -61,7 +61,7 @@ func (in *instance) rule(events [][]byte) (host.Ruling, error) {
 	if err != nil {
 		return host.Ruling{}, err
 	}
-	out := host.Ruling{Verdict: host.GuardVerdict(verdict), Detail: c.res.Detail, Notes: c.notes, Fuel: in.tank.Used()} //nolint:gosec // an unknown one is refused
+	out := host.Ruling{Verdict: host.GuardVerdict(verdict), Detail: c.res.Detail, Notes: c.notes, Fuel: in.tank.Used(), Memory: int64(in.guest.memory.Size())} //nolint:gosec // an unknown one is refused
 	switch out.Verdict {
 	case host.Pass:
 		out.Detail = ""

@@ -167,6 +167,15 @@ func (m *Module) judge(ctx context.Context, g *Golden, on *instance) (out judged
 	return out, err
 }
 
+// RuleOn has a guard judge the events that a golden has, as [Plugin.Guard] does.
+func (p *Plugin) RuleOn(ctx context.Context, g *Golden) (host.Ruling, error) {
+	cb, err := g.Callback()
+	if err != nil {
+		return host.Ruling{}, err
+	}
+	return p.ruleOn(ctx, cb, g.Events, nil)
+}
+
 // ruleOn is judge for a guard and the texts of events.
 func (p *Plugin) ruleOn(ctx context.Context, cb *host.Callback, events [][]byte, on *instance) (out host.Ruling, err error) {
 	if on != nil {

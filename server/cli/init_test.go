@@ -110,7 +110,7 @@ func TestInit_keepsWhatIsThere(t *testing.T) {
 func TestInit_unknownProvider(t *testing.T) {
 	dir := plugins(t)
 	got := postern(t, nil, "init", "otu", "--plugins", dir, "--out", filepath.Join(t.TempDir(), "x"))
-	want := result{exitUsage, "", `postern: there is no plugin "otu" in ` + dir + "; there are: ottu, paymentoptions, singleview, wibmo-acme, wibmo, wowpe\n"}
+	want := result{exitUsage, "", `postern: there is no plugin "otu" in ` + dir + "; there are: ottu, paymentoptions, singleview, wibmo, wibmo-acme, wowpe\n"}
 	if got != want {
 		t.Errorf("init = %+v, want %+v", got, want)
 	}

@@ -61,6 +61,24 @@ func (*Golden) Canonical(res host.Result) (jsontext.Value, error) {
 	return json.Marshal(out, jsontext.EscapeForJS(true), jsontext.PreserveRawStrings(true), jsontext.AllowDuplicateNames(true))
 }
 
+// CanonicalRuling is Canonical of what a guard said.
+func (*Golden) CanonicalRuling(r host.Ruling) (jsontext.Value, error) {
+	type annotation struct {
+		Event int    `json:"event"`
+		Name  string `json:"name"`
+		Value string `json:"value"`
+	}
+	out := struct {
+		Verdict     string       `json:"verdict"`
+		Detail      string       `json:"detail,omitempty"`
+		Annotations []annotation `json:"annotations,omitempty"`
+	}{Verdict: r.Verdict.String(), Detail: r.Detail}
+	for _, n := range r.Notes {
+		out.Annotations = append(out.Annotations, annotation{n.Event, n.Name, n.Value})
+	}
+	return json.Marshal(out, jsontext.EscapeForJS(true))
+}
+
 func eventOf(d *host.Draft) event {
 	e := event{
 		Evidence: d.Evidence, Type: d.Type, Subject: d.Subject, Key: d.Key, Status: d.Status,

@@ -205,12 +205,10 @@ func (t *Trial) begin(ctx context.Context, m *wasm.Module, o *Outcome) {
 		o.fail(err)
 		return
 	}
-	res, err := t.judge(ctx, m, o)
-	if err != nil {
+	if err := t.judge(ctx, m, o); err != nil {
 		o.fail(err)
 		return
 	}
-	o.Verdict = strings.TrimSpace(res.Verdict.String() + " " + res.Reason.String())
 	o.Differences = Differences(o.parsed.Expect, o.got)
 }
 
@@ -242,29 +240,53 @@ func bindingOf(g *wasm.Golden, signing bool) wasm.Binding {
 	return wasm.Binding{Secrets: g.Secrets, Settings: g.Settings, Unverified: g.Unverified, Signing: signing}
 }
 
-// judge runs a golden as the host would run its callback, and keeps what came
-// out in its canonical form.
-func (t *Trial) judge(ctx context.Context, m *wasm.Module, o *Outcome) (host.Result, error) {
+// judge runs a golden as the host would run its callback, or a guard on its events,
+// and keeps what came out in its canonical form.
+func (t *Trial) judge(ctx context.Context, m *wasm.Module, o *Outcome) error {
 	p, err := m.Bind(bindingOf(o.parsed, false))
 	if err != nil {
-		return host.Result{}, err
-	}
-	cb, err := o.parsed.Callback()
-	if err != nil {
-		return host.Result{}, err
+		return err
 	}
 	t.log.Reset()
-	ep := &host.Endpoint{Plugin: p, Tokens: p.Tokens(), PluginVersion: m.Version(), Unverified: o.parsed.Unverified}
-	res, err := ep.Judge(ctx, cb)
+	if m.Manifest().Guard {
+		err = o.rule(ctx, p)
+	} else {
+		err = o.judge(ctx, p, m.Version())
+	}
 	o.Log = nil
 	for line := range strings.Lines(t.log.String()) {
 		o.Log = append(o.Log, strings.TrimSpace(line))
 	}
 	if err != nil {
-		return res, errors.New(strings.TrimPrefix(err.Error(), "plugin "+m.Version()+": "))
+		return errors.New(strings.TrimPrefix(err.Error(), "plugin "+m.Version()+": "))
 	}
+	return nil
+}
+
+func (o *Outcome) judge(ctx context.Context, p *wasm.Plugin, version string) error {
+	cb, err := o.parsed.Callback()
+	if err != nil {
+		return err
+	}
+	ep := &host.Endpoint{Plugin: p, Tokens: p.Tokens(), PluginVersion: version, Unverified: o.parsed.Unverified}
+	res, err := ep.Judge(ctx, cb)
+	if err != nil {
+		return err
+	}
+	o.Verdict = strings.TrimSpace(res.Verdict.String() + " " + res.Reason.String())
+	o.Fuel, o.Memory = res.Fuel, res.Memory
 	o.got, err = o.parsed.Canonical(res)
-	return res, err
+	return err
+}
+
+func (o *Outcome) rule(ctx context.Context, p *wasm.Plugin) error {
+	res, err := p.RuleOn(ctx, o.parsed)
+	if err != nil {
+		return err
+	}
+	o.Verdict, o.Fuel, o.Memory = res.Verdict.String(), res.Fuel, res.Memory
+	o.got, err = o.parsed.CanonicalRuling(res)
+	return err
 }
 
 // prove loads the module again, now with goldens in it that expect what came out,
@@ -296,8 +318,7 @@ func (t *Trial) prove(ctx context.Context, rt *wasm.Runtime, all []Outcome) erro
 			continue
 		}
 		first := o.got
-		res, err := t.judge(ctx, m, o)
-		o.Fuel, o.Memory = res.Fuel, res.Memory
+		err := t.judge(ctx, m, o)
 		switch {
 		case err != nil:
 			o.fail(err)
