@@ -56,7 +56,7 @@ func TestGuard_rules(t *testing.T) {
 			if got.Fuel == 0 || fuel != 0 && fuel != got.Fuel {
 				t.Errorf("%q: %d units of fuel, and %d before", body, got.Fuel, fuel)
 			}
-			fuel, got.Fuel = got.Fuel, 0
+			fuel, got.Fuel, got.Memory = got.Fuel, 0, 0
 			if !reflect.DeepEqual(got, want) {
 				t.Errorf("%q: %+v, want %+v", body, got, want)
 			}
