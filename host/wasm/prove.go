@@ -209,6 +209,8 @@ const warmUp = 3
 
 func (m *Module) warm(in *instance, goldens []Golden) error {
 	in.find()
+	in.guest.mute = true
+	defer func() { in.guest.mute = false }()
 	for i, n := 0, 0; i < len(goldens) && n < warmUp; i++ {
 		if v := goldens[i].Verdict; v != host.Accept.String() && v != host.Pass.String() {
 			continue

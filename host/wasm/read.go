@@ -83,6 +83,9 @@ func (g *guest) now() {
 
 func (g *guest) log() {
 	level, line := g.i32(0), g.in(1)
+	if g.mute {
+		return
+	}
 	g.line(slog.Level(level), line)
 }
 
