@@ -42,7 +42,6 @@ type guest struct {
 	*call
 	memory api.Memory
 	stack  []uint64
-	mute   bool // what it says to operators is of no callback
 }
 
 // errBadPointer is the trap for a range outside the guest's memory.

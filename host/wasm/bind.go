@@ -41,6 +41,7 @@ type Plugin struct {
 	fuel     int64
 	limit    Limit
 	breaker  *admit.Breaker
+	mute     bool // what it says to operators is of no callback
 }
 
 var _ host.Plugin = (*Plugin)(nil)

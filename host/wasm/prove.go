@@ -155,6 +155,7 @@ func (m *Module) judge(ctx context.Context, g *Golden, on *instance) (out judged
 	if err != nil {
 		return out, err
 	}
+	p.mute = true
 	if m.manifest.Guard {
 		out.ruling, err = p.ruleOn(ctx, cb, g.Events, on)
 		return out, err
@@ -209,8 +210,6 @@ const warmUp = 3
 
 func (m *Module) warm(in *instance, goldens []Golden) error {
 	in.find()
-	in.guest.mute = true
-	defer func() { in.guest.mute = false }()
 	for i, n := 0, 0; i < len(goldens) && n < warmUp; i++ {
 		if v := goldens[i].Verdict; v != host.Accept.String() && v != host.Pass.String() {
 			continue

@@ -83,7 +83,7 @@ func (g *guest) now() {
 
 func (g *guest) log() {
 	level, line := g.i32(0), g.in(1)
-	if g.mute {
+	if g.plugin.mute {
 		return
 	}
 	g.line(slog.Level(level), line)
