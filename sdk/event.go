@@ -173,10 +173,10 @@ const (
 // fails for the subject and for a component of the key. For the time it is
 // [Event.Time] of the text there.
 func (e Event) Map(field Field, v View, path string) Event {
-	switch field {
-	case FieldTime:
+	if field == FieldTime {
 		return e.Time(v.Text(path))
-	case FieldKey:
+	}
+	if field == FieldKey {
 		e.cb.keyParts++
 	}
 	if !e.open("value") {
