@@ -53,7 +53,7 @@ UNRACED := ^Test(Matrix|Module_close$$|Mutations|Padding|LargestBody|Kill|Soak|S
 test: plugins ## run every test of every module, and print providers by status and case
 	@for m in $(MODULES); do (cd $$m && echo "== $$m" && go test $(V) $(RACE) -shuffle=on -skip '$(UNRACED)' ./...) || exit 1; done
 	@echo "== what has the intake in it, its buffers overwritten after each callback"
-	@go test $(V) $(RACE) -shuffle=on -tags poison ./server/...
+	@go test $(V) $(RACE) -shuffle=on -tags poison ./server ./server/intake
 	@go test $(V) $(RACE) -shuffle=on -tags poison -run '^Test(Crash|FrontDoor)' .
 	@go test $(V) -count=1 -run '$(UNRACED)' ./host/wasm ./host/wasm/internal/meter ./host/dispatch ./host/store/bolt/internal/lab ./server
 	@go test -count=1 -v -run '$(UNRACED)' .
