@@ -151,7 +151,7 @@ func (c *call) end() {
 	clear(c.views)
 	clear(c.signed)
 	c.cb, c.signs, c.spoken, c.query, c.res, c.body = nobody, nil, nil, nil, host.Result{}, nil
-	c.events, c.notes = 0, nil
+	c.events, c.notes, c.texts = 0, nil, strings.Builder{}
 	c.ack, c.response = nil, nil
 }
 
