@@ -106,9 +106,7 @@ func linkABI(ctx context.Context, r wazero.Runtime, guard bool) error {
 		}
 		b.NewFunctionBuilder().WithGoModuleFunction(api.GoModuleFunc(
 			func(ctx context.Context, m api.Module, stack []uint64) {
-				in := callerOf(ctx)
-				run(in.called(m, stack))
-				in.tank.Settle()
+				run(callerOf(ctx).called(m, stack))
 			}), f.Params, f.Results).Export(name)
 	}
 	if _, err := b.Instantiate(ctx); err != nil {
@@ -129,11 +127,9 @@ func linkWASI(ctx context.Context, r wazero.Runtime, m wazero.CompiledModule) er
 		offered := wasi.For(name, f.ParamTypes())
 		b.NewFunctionBuilder().WithGoModuleFunction(api.GoModuleFunc(
 			func(ctx context.Context, m api.Module, stack []uint64) {
-				in := callerOf(ctx)
-				w := &in.called(m, stack).world
-				w.Memory, w.Stack = in.guest.memory, stack
-				stack[0] = uint64(offered.Do(w))
-				in.tank.Settle()
+				g := callerOf(ctx).called(m, stack)
+				g.world.Memory, g.world.Stack = g.memory, stack
+				stack[0] = uint64(offered.Do(&g.world))
 			}), offered.Params, offered.Results).Export(name)
 	}
 	if _, err := b.Instantiate(ctx); err != nil {

@@ -240,7 +240,7 @@ func (in *instance) run(f api.Function) (result int32, err error) {
 	if err := f.CallWithStack(in, in.stack[:]); err != nil {
 		return 0, err
 	}
-	return api.DecodeI32(in.stack[0]), nil
+	return api.DecodeI32(in.stack[0]), in.tank.Err()
 }
 
 // close frees the instance, also one that did not come up.

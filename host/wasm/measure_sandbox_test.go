@@ -121,7 +121,7 @@ func measuring(o Options, cache string) Options {
 }
 
 // bound is a guest of the measurements, ready to judge the callback.
-func bound(t *testing.T, r *Runtime, code []byte) *Plugin {
+func bound(t testing.TB, r *Runtime, code []byte) *Plugin {
 	t.Helper()
 	m, err := r.Load(t.Context(), write(t, code))
 	if err != nil {

@@ -83,17 +83,17 @@ func (t *Tank) Next() {
 // most of what is spent.
 const credit = 4096
 
-// Spend burns n units, at the latest when it is settled. It panics like
-// [Tank.Next].
+// Spend burns n units. It panics like [Tank.Next], a [credit] late at the most;
+// what is owed at the end of a call, [Tank.Err] tells.
 func (t *Tank) Spend(n int) {
 	t.owed += int64(n)
 	if t.owed > credit {
-		t.Settle()
+		t.settle()
 	}
 }
 
-// Settle tells the gauge what was spent. It panics like [Tank.Next].
-func (t *Tank) Settle() {
+// settle tells the gauge what was spent. It panics like [Tank.Next].
+func (t *Tank) settle() {
 	left := int64(t.Gauge.Get()) - t.owed //nolint:gosec // an i64 of the ABI
 	if left < 0 {
 		t.Next()
@@ -101,4 +101,12 @@ func (t *Tank) Settle() {
 	}
 	t.owed = 0
 	t.Gauge.Set(api.EncodeI64(left))
+}
+
+// Err is [Spent] where a call that has ended burnt more than it had.
+func (t *Tank) Err() error {
+	if t.left() < 0 {
+		return Spent(t.all)
+	}
+	return nil
 }
