@@ -41,9 +41,10 @@ type Memory struct {
 	snapshot *Snapshot
 	scratch
 
-	// known are the pages that were written, if complete; watched and before are
-	// of [Memory.Watch].
+	// known are the pages that were written, if complete, and listed how many blocks
+	// they are; watched and before are of [Memory.Watch].
 	known             []pages
+	listed            int
 	complete, watched bool
 	before            int64
 
@@ -205,13 +206,17 @@ func (m *Memory) Restore() error {
 
 // restoreKnown copies back the pages that are known.
 func (m *Memory) restoreKnown() {
-	listed, changed := 0, 0
+	changed := 0
 	for _, r := range m.known {
 		from, to := r.within(m.reserved)
-		listed += (to - from) / block
-		changed += m.putBack(from, to)
+		if m.listed > few {
+			changed += m.putBack(from, to)
+		} else {
+			// They are private and stay so: to look costs as much as to copy.
+			copy(m.reserved[from:to], m.snapshot.content[from:to])
+		}
 	}
-	m.tire(listed, changed)
+	m.tire(m.listed, changed)
 }
 
 // restoreFound copies back the pages that the kernel names.
@@ -238,6 +243,7 @@ func (m *Memory) restoreFound(way Way) error {
 		}
 		at = next
 	}
+	m.listed = listed
 	m.tire(listed, changed)
 	return nil
 }
@@ -295,8 +301,11 @@ const (
 // is listed for ever, and without this a single large callback would make every
 // later one dear.
 func (m *Memory) tire(listed, changed int) {
+	if listed <= few {
+		return
+	}
 	m.idle += listed - changed
-	if listed > few && m.idle > patience*listed {
+	if m.idle > patience*listed {
 		m.idle = 0
 		m.forget()
 	}
