@@ -122,8 +122,8 @@ func providerNames(t *testing.T) []string {
 		if err != nil {
 			t.Fatal(err)
 		}
-		m, err := wasm.ParseManifest(text)
-		if err != nil {
+		var m struct{ Guard bool }
+		if err := json.Unmarshal(text, &m); err != nil {
 			t.Fatalf("%s: %v", file, err)
 		}
 		if !m.Guard {

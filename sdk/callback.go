@@ -11,8 +11,9 @@ import (
 // Texts it returns are copies and stay valid.
 type Callback struct {
 	failed   string // the first failure of a setter, for operators
-	events   int32  // how many were begun
-	keyParts int    // components of the newest event's dedup key
+	events   int    // how many were begun
+	keyParts int64  // components of the newest event's dedup key
+	told     int    // how many of fields the host has yet to be told
 }
 
 // Body returns the body as sent.
@@ -34,12 +35,9 @@ func (cb *Callback) Decode(text string, encoding Encoding) (Bytes, error) {
 // where the header is absent or stands more than once: two parties could read
 // a repeated one differently. See [Callback.HeaderAt] for lists.
 func (cb *Callback) Header(name string) string {
-	if abi.Header(name, 1, nil) >= 0 {
-		return ""
-	}
-	n := abi.Header(name, 0, room())
+	n := abi.Header(name, abi.Only, room())
 	if long(n) {
-		n = abi.Header(name, 0, room())
+		n = abi.Header(name, abi.Only, room())
 	}
 	return taken(n)
 }
@@ -60,10 +58,7 @@ func (cb *Callback) HeaderField(i int) (name, value string, ok bool) {
 // Query returns the decoded value of a query parameter, empty where it is
 // absent or stands more than once.
 func (cb *Callback) Query(name string) string {
-	if abi.Query(name, 1, nil) >= 0 {
-		return ""
-	}
-	text, _ := cb.QueryAt(name, 0)
+	text, _ := pull(func(out []byte) int32 { return abi.Query(name, abi.Only, out) })
 	return text
 }
 
@@ -123,6 +118,7 @@ func (cb *Callback) Log(level Level, text string) { abi.Log(int32(level), text) 
 // setter failed, the callback is rejected as malformed instead, naming the
 // field: an event is told whole or not at all.
 func (cb *Callback) Accept() Verdict {
+	cb.tell()
 	if cb.failed != "" {
 		return cb.Reject(Malformed, cb.failed)
 	}
@@ -177,6 +173,7 @@ func (cb *Callback) Ack(status int, contentType, body string) {
 }
 
 func (cb *Callback) fail(what string, code int32) {
+	cb.tell() // what was said before may have failed before
 	if cb.failed == "" {
 		cb.failed = what + ": " + Error(code).Error()
 	}

@@ -9,19 +9,13 @@ import "github.com/postern/postern/sdk/internal/abi"
 //
 // Texts of at most 4,096 bytes of UTF-8. Where a setter says "optional", an
 // empty text leaves the field out; otherwise it is a failure.
-type Event struct {
-	cb    *Callback
-	index int32
-}
+type Event struct{ nth int }
 
 // Event begins an event that evidence proves; see [Evidence] for none.
 func (cb *Callback) Event(evidence Evidence) Event {
-	index := abi.EventBegin(evidence.id - 1)
-	if index < 0 {
-		cb.fail("event", index)
-	}
-	cb.events, cb.keyParts = index, 0
-	return Event{cb, index}
+	cb.events++
+	cb.keyParts = 0
+	return Event{cb.events}.add(abi.FieldBegin, abi.OfNumber, "", int64(evidence.id)-1)
 }
 
 // Type sets what happened, "payment.succeeded". Required.
@@ -33,29 +27,10 @@ func (e Event) Subject(text string) Event { return e.need(abi.FieldSubject, text
 // Time sets when it happened, as RFC 3339 text after the first day of 1970 and
 // before the last of 9999, which are dates that were never set. An event is not
 // lost for its time: any other text, also an empty one, leaves the time of receipt.
-func (e Event) Time(text string) Event {
-	const day = len("1970-01-01")
-	if e.open("time") && len(text) >= day && text[:day] > "1970-01-01" && text[:day] < "9999-12-31" {
-		e.timed(abi.Set(abi.FieldTime, text))
-	}
-	return e
-}
+func (e Event) Time(text string) Event { return e.may(abi.FieldTime, text) }
 
-// TimeMillis is Time in milliseconds since 1970 UTC. What is before 1970 or
-// after 9999 leaves the time of receipt.
-func (e Event) TimeMillis(ms int64) Event {
-	if e.open("time") {
-		e.timed(abi.SetInt(abi.FieldTime, ms))
-	}
-	return e
-}
-
-// timed takes a code for a time: what is none leaves the time of receipt.
-func (e Event) timed(code int32) {
-	if code < 0 && code != abi.Malformed && code != abi.Limit {
-		e.cb.fail("time", code)
-	}
-}
+// TimeMillis is Time in milliseconds since 1970 UTC.
+func (e Event) TimeMillis(ms int64) Event { return e.setInt(abi.FieldTime, ms) }
 
 // Key appends components of the dedup key: two events of one endpoint with
 // equal components are the same event. Components must come from verified
@@ -64,7 +39,6 @@ func (e Event) timed(code int32) {
 // event's index.
 func (e Event) Key(components ...string) Event {
 	for _, component := range components {
-		e.cb.keyParts++
 		e.need(abi.FieldKey, component)
 	}
 	return e
@@ -85,11 +59,11 @@ func (e Event) Amount(value, currency string) Event {
 		return e
 	}
 	if value == "" {
-		e.cb.fail("amount", abi.Malformed)
+		callback.fail("amount", abi.Malformed)
 	}
 	e.may(abi.FieldAmount, value)
 	if currency == "" {
-		e.cb.fail("currency", abi.Malformed)
+		callback.fail("currency", abi.Malformed)
 	}
 	return e.may(abi.FieldCurrency, currency)
 }
@@ -97,24 +71,16 @@ func (e Event) Amount(value, currency string) Event {
 // MapAmount is Amount of what stands at two paths in v, from host to host. See
 // [Event.Map].
 func (e Event) MapAmount(v View, value, currency string) Event {
-	if !v.valid || !e.open("amount") {
-		return e
+	// The one is judged by the other: both go to the host together.
+	if callback.told > len(fields)-2 {
+		callback.tell()
 	}
-	amount := abi.Map(abi.FieldAmount, v.handle, value)
-	unit := abi.Map(abi.FieldCurrency, v.handle, currency)
-	switch {
-	case amount == abi.Absent && unit == abi.Absent:
-	case amount < 0:
-		e.cb.fail("amount", amount)
-	case unit < 0:
-		e.cb.fail("currency", unit)
-	}
-	return e
+	return e.mapped(abi.FieldAmount, v, value).mapped(abi.FieldCurrency, v, currency)
 }
 
 // Minor sets the amount in minor units, where the currency's scale is known.
 // See [Decimal] for the text.
-func (e Event) Minor(units int64) Event { return e.setInt(abi.FieldMinor, "minor", units) }
+func (e Event) Minor(units int64) Event { return e.setInt(abi.FieldMinor, units) }
 
 // MerchantRef sets the merchant's id of the transaction. Optional.
 func (e Event) MerchantRef(text string) Event {
@@ -139,10 +105,10 @@ func (e Event) Party(text string) Event { return e.may(abi.FieldParty, text) }
 
 // Confirm says that the evidence does not cover the fact: whoever acts on the
 // event must fetch it from the provider first.
-func (e Event) Confirm() Event { return e.setInt(abi.FieldConfirm, "confirm", 1) }
+func (e Event) Confirm() Event { return e.setInt(abi.FieldConfirm, 1) }
 
 // Sandbox marks an event of the provider's test environment.
-func (e Event) Sandbox() Event { return e.setInt(abi.FieldSandbox, "sandbox", 1) }
+func (e Event) Sandbox() Event { return e.setInt(abi.FieldSandbox, 1) }
 
 // ProviderData keeps what stands at path as the provider's own fields, as
 // sent. It goes from the view into the event without passing the guest. An
@@ -173,104 +139,132 @@ const (
 // fails for the subject and for a component of the key. For the time it is
 // [Event.Time] of the text there.
 func (e Event) Map(field Field, v View, path string) Event {
-	if field == FieldTime {
-		return e.Time(v.Text(path))
-	}
-	if field == FieldKey {
-		e.cb.keyParts++
-	}
-	if !e.open("value") {
-		return e
-	}
-	code := abi.Absent
-	if v.valid {
-		code = abi.Map(int32(field), v.handle, path)
-	}
-	if code < 0 {
-		e.unmapped(field, path, code)
-	}
-	return e
-}
-
-func (e Event) unmapped(field Field, path string, code int32) {
-	if code != abi.Absent || field == FieldSubject || field == FieldKey {
-		e.cb.fail("value of "+path, code)
-	}
+	return e.mapped(int32(field), v, path)
 }
 
 // SetAside keeps an item of a batch that cannot be used, with the reason why.
 // It is stored beside the events and fails nothing.
 func (cb *Callback) SetAside(v View, path, reason string) {
 	code := abi.Invalid
-	if v.valid {
-		code = abi.SetAside(v.handle, path, reason)
+	if v.id > 0 {
+		code = abi.SetAside(v.id-1, path, reason)
 	}
 	if code < 0 {
 		cb.fail("set aside "+path, code)
 	}
 }
 
-// open reports whether setters still speak of this event.
-func (e Event) open(what string) bool {
-	return e.index == e.cb.events && e.index >= 0 || e.closed(what)
+// fields is what the host has yet to be told of events: a call out of the sandbox
+// costs more than most of what it says.
+var fields [64]abi.Field
+
+// add puts a field behind those that the host has yet to be told. It is all in one
+// function, because a call costs a guest in Go more than what it does.
+func (e Event) add(field, of int32, text string, number int64) Event {
+	if e.nth != callback.events {
+		callback.fail(fieldNames[field]+" of a finished event", abi.Invalid)
+		return e
+	}
+	if callback.told == len(fields) {
+		callback.tell()
+	}
+	if field == abi.FieldKey { // for nameOf
+		callback.keyParts++
+		number = callback.keyParts
+	}
+	f := &fields[callback.told]
+	callback.told++
+	f.Field, f.Of, f.Text, f.Number = field, of, text, number
+	return e
 }
 
-// closed is false, and the failure of a setter that speaks of another event than
-// the newest.
-func (e Event) closed(what string) bool {
-	if e.index >= 0 {
-		e.cb.fail(what+" of a finished event", abi.Invalid)
+// lacks is add of a field that must not be absent, and is.
+func (e Event) lacks(field, of int32, text string) Event {
+	e.add(field, of, text, 0)
+	if callback.told > 0 {
+		callback.told--
+		callback.fail(nameOf(&fields[callback.told]), abi.Absent)
 	}
-	return false
+	return e
 }
 
 func (e Event) need(field int32, text string) Event {
 	if text == "" {
-		e.cb.fail(e.cb.name(field), abi.Absent)
-		return e
+		return e.lacks(field, abi.OfText, "")
 	}
-	e.set(field, text)
-	return e
+	return e.add(field, abi.OfText, text, 0)
 }
 
 func (e Event) may(field int32, text string) Event {
-	if text != "" {
-		e.set(field, text)
+	if text == "" {
+		return e
+	}
+	return e.add(field, abi.OfText, text, 0)
+}
+
+func (e Event) setInt(field int32, value int64) Event {
+	return e.add(field, abi.OfNumber, "", value)
+}
+
+// mapped adds what stands in a view; in an empty one everything is absent.
+func (e Event) mapped(field int32, v View, path string) Event {
+	switch {
+	case v.id > 0:
+		return e.add(field, v.id-1, path, 0)
+	case field == abi.FieldSubject || field == abi.FieldKey:
+		return e.lacks(field, 0, path)
 	}
 	return e
 }
 
-// set sets a field of the event while setters speak of it.
-func (e Event) set(field int32, text string) {
-	if e.index != e.cb.events || e.index < 0 {
-		e.closed(e.cb.name(field))
-		return
-	}
-	if code := abi.Set(field, text); code < 0 {
-		e.cb.fail(e.cb.name(field), code)
+// tell tells the host what it has yet to be told, until it fails.
+func (cb *Callback) tell() {
+	rest := fields[:cb.told]
+	cb.told = 0
+	for len(rest) > 0 && cb.failed == "" {
+		told := abi.Tell(rest)
+		if told >= 0 {
+			return
+		}
+		i, code := abi.Refused(told)
+		rest = rest[i+cb.passOver(rest[i:], code):]
 	}
 }
 
-// name is a field's, for operators.
-func (cb *Callback) name(field int32) string {
-	if field == abi.FieldKey {
-		return "key component " + Decimal(int64(cb.keyParts), 0)
+// passOver takes a field that was refused, with those behind it. It is how many can
+// be left out, or the callback has failed.
+func (cb *Callback) passOver(refused []abi.Field, code int32) int {
+	f := &refused[0]
+	switch absent := code == abi.Absent && f.Of >= 0; {
+	case f.Field == abi.FieldTime && code != abi.Invalid:
+		return 1
+	case absent && f.Field == abi.FieldAmount:
+		// What [Event.MapAmount] has put behind it must be absent with it.
+		if len(refused) > 1 && abi.Kind(f.Of, refused[1].Text) <= abi.KindNull {
+			return 2
+		}
+	case absent && f.Field != abi.FieldCurrency && f.Field != abi.FieldSubject && f.Field != abi.FieldKey:
+		return 1
 	}
-	return fieldNames[field]
+	cb.failed = nameOf(f) + ": " + Error(code).Error()
+	return len(refused)
+}
+
+// nameOf is a field's, for operators.
+func nameOf(f *abi.Field) string {
+	switch {
+	case f.Of >= 0 && f.Field != abi.FieldAmount && f.Field != abi.FieldCurrency:
+		return "value of " + f.Text
+	case f.Field == abi.FieldKey:
+		return fieldNames[f.Field] + " " + Decimal(f.Number, 0)
+	}
+	return fieldNames[f.Field]
 }
 
 var fieldNames = [...]string{
-	abi.FieldType: "type", abi.FieldSubject: "subject", abi.FieldStatus: "status", abi.FieldProviderStatus: "provider status",
-	abi.FieldAmount: "amount", abi.FieldCurrency: "currency", abi.FieldRefMerchant: "merchant reference",
+	abi.FieldBegin: "event", abi.FieldType: "type", abi.FieldSubject: "subject", abi.FieldTime: "time", abi.FieldKey: "key component",
+	abi.FieldStatus: "status", abi.FieldProviderStatus: "provider status",
+	abi.FieldAmount: "amount", abi.FieldCurrency: "currency", abi.FieldMinor: "minor", abi.FieldRefMerchant: "merchant reference",
 	abi.FieldRefProvider: "provider reference", abi.FieldRefBank: "bank reference", abi.FieldMethod: "method", abi.FieldParty: "party",
-}
-
-func (e Event) setInt(field int32, name string, value int64) Event {
-	if !e.open(name) {
-		return e
-	}
-	if code := abi.SetInt(field, value); code < 0 {
-		e.cb.fail(name, code)
-	}
-	return e
+	abi.FieldConfirm: "confirm", abi.FieldSandbox: "sandbox", abi.FieldProviderData: "provider data",
 }

@@ -91,10 +91,10 @@ func (cb *Callback) Decrypt(secret string, iv []byte, ciphertext Bytes) (Bytes, 
 // text that is not JSON, a view that is empty, a difference. The evidence covers
 // fields.
 func (cb *Callback) Same(outer, inner View, except string) (Evidence, bool) {
-	if !outer.valid || !inner.valid {
+	if outer.id == 0 || inner.id == 0 {
 		return Evidence{}, false
 	}
-	return evidence(abi.Same(outer.handle, inner.handle, except))
+	return evidence(abi.Same(outer.id-1, inner.id-1, except))
 }
 
 // SameBytes returns the evidence that two byte strings are equal, exactly one

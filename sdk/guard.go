@@ -30,8 +30,7 @@ func (e *Events) Len() int { return max(0, int(abi.Events())) }
 // Text("/type"), Text("/data/amount/value"). It has what earlier guards added. A
 // view of what is not there is empty.
 func (e *Events) At(i int) View {
-	handle := abi.EventView(index(i))
-	return View{handle, handle >= 0}
+	return View{max(0, abi.EventView(index(i))+1)}
 }
 
 // Annotate adds an attribute to the i-th event. Its name is the guard's own, without

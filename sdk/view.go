@@ -31,7 +31,7 @@ func (b Bytes) view(kind int32) (View, error) {
 	if handle < 0 {
 		return View{}, Error(handle)
 	}
-	return View{handle, true}, nil
+	return View{handle + 1}, nil
 }
 
 // Read copies the bytes into the guest, nothing of sealed ones; the body as it
@@ -85,17 +85,14 @@ const (
 // is the whole, "/txn/state" a member, "/items/0/id" one of an item. In a form
 // "/name" is the first value of a name and "/name/2" its third. The zero View
 // is empty.
-type View struct {
-	handle int32
-	valid  bool
-}
+type View struct{ id int32 } // the host's handle and one
 
 // Kind tells what stands at path.
 func (v View) Kind(path string) Kind {
-	if !v.valid {
+	if v.id == 0 {
 		return Absent
 	}
-	return max(Absent, Kind(abi.Kind(v.handle, path)))
+	return max(Absent, Kind(abi.Kind(v.id-1, path)))
 }
 
 // Get returns what stands at path, and its kind: a string unescaped, a number
@@ -106,7 +103,7 @@ func (v View) Get(path string) (string, Kind) {
 	if kind == Absent || kind == Null {
 		return "", kind
 	}
-	text, ok := pull(func(out []byte) int32 { return abi.Get(v.handle, path, out) })
+	text, ok := pull(func(out []byte) int32 { return abi.Get(v.id-1, path, out) })
 	if !ok {
 		return "", Absent
 	}
@@ -116,12 +113,12 @@ func (v View) Get(path string) (string, Kind) {
 // Text returns the string, number or boolean at path as text, and nothing for
 // anything else: a JSON object is never taken for an id.
 func (v View) Text(path string) string {
-	if !v.valid {
+	if v.id == 0 {
 		return ""
 	}
-	n := abi.Get(v.handle, path, room())
+	n := abi.Get(v.id-1, path, room())
 	if long(n) {
-		n = abi.Get(v.handle, path, room())
+		n = abi.Get(v.id-1, path, room())
 	}
 	text := taken(n)
 	// The kind is a call of its own, and only these can be other than a scalar.
@@ -134,17 +131,17 @@ func (v View) Text(path string) string {
 // Len returns the number of elements of an array, members of an object, fields
 // of a form at "" or repeats of a field; zero for anything else.
 func (v View) Len(path string) int {
-	if !v.valid {
+	if v.id == 0 {
 		return 0
 	}
-	return int(max(0, abi.Len(v.handle, path)))
+	return int(max(0, abi.Len(v.id-1, path)))
 }
 
 // NameAt returns the name of the i-th member of an object, in document order,
 // and whether there is one.
 func (v View) NameAt(path string, i int) (string, bool) {
-	if !v.valid {
+	if v.id == 0 {
 		return "", false
 	}
-	return pull(func(out []byte) int32 { return abi.NameAt(v.handle, path, index(i), out) })
+	return pull(func(out []byte) int32 { return abi.NameAt(v.id-1, path, index(i), out) })
 }

@@ -42,7 +42,12 @@ type guest struct {
 	*call
 	memory api.Memory
 	stack  []uint64
+	// digests is room for a signature and for the MAC that it is compared with.
+	digests [2 * maxDigest]byte
 }
+
+// maxDigest is the longest MAC, in bytes: SHA-512's.
+const maxDigest = 64
 
 // errBadPointer is the trap for a range outside the guest's memory.
 var errBadPointer = errors.New("a pointer and length outside the guest's memory")
@@ -54,9 +59,12 @@ func (g *guest) i32(i int) int32  { return api.DecodeI32(g.stack[i]) }
 
 // in returns the guest's bytes at the pointer and length in arguments i and
 // i+1, valid only during the call. A range outside the memory is a trap.
-func (g *guest) in(i int) []byte {
-	b, ok := g.memory.Read(g.u32(i), g.u32(i+1))
-	if !ok {
+func (g *guest) in(i int) []byte { return g.bytes(g.u32(i), g.u32(i+1)) }
+
+// bytes is in of a pointer and a length.
+func (g *guest) bytes(ptr, size uint32) []byte {
+	b, inside := g.memory.Read(ptr, size)
+	if !inside {
 		panic(errBadPointer)
 	}
 	g.moves(len(b))
@@ -177,6 +185,7 @@ var functions = map[string]function{
 	"set":         takes(3, (*guest).set),
 	"set_i64":     {signature{Params: []api.ValueType{i32, i64}, Results: ints(1)}, (*guest).setInt},
 	"map":         takes(4, (*guest).mapField),
+	"tell":        takes(2, (*guest).tell),
 	"set_aside":   takes(5, (*guest).setAside),
 	"ack":         takes(5, (*guest).ack),
 	"respond":     takes(5, (*guest).respond),

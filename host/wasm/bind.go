@@ -8,6 +8,7 @@ import (
 
 	"github.com/postern/postern/host"
 	"github.com/postern/postern/host/wasm/internal/admit"
+	"github.com/postern/postern/host/wasm/internal/fuel"
 	"github.com/postern/postern/host/wasm/internal/manifest"
 	"github.com/postern/postern/host/wasm/internal/manifest/secret"
 )
@@ -72,7 +73,7 @@ func (m *Module) Bind(b Binding) (*Plugin, error) {
 	p := &Plugin{module: m, secrets: make(map[string]*boundSecret), signing: b.Signing, limit: b.Limit, breaker: m.newBreaker(b.Where)}
 	var err, fuelErr error
 	p.settings, err = m.manifest.Settle(b.Settings)
-	p.fuel, fuelErr = m.fuelOf(b.Fuel)
+	p.fuel, fuelErr = fuel.Budget(b.Fuel, int64(m.manifest.Fuel), m.opts.Fuel, m.opts.MaxFuel) //nolint:gosec // Load has compared it with the cap
 	wrong := []error{err, fuelErr}
 	if !b.Unverified {
 		wrong = append(wrong, m.manifest.CheckVerified(p.settings))

@@ -64,6 +64,8 @@ type call struct {
 	notes  []host.Note
 
 	res host.Result
+	// first is room for the first of each part of the result.
+	first *firsts
 	// texts is where the texts of the result are, one behind the other.
 	texts    strings.Builder
 	ack      *host.Answer
@@ -75,6 +77,21 @@ type call struct {
 	// what its signed tokens speak for, by name.
 	signs  *host.Callback
 	spoken map[string]string
+}
+
+// firsts are the parts that most results have: one allocation for all of them.
+type firsts struct {
+	evidence [1]host.Evidence
+	event    [1]host.Draft
+	key      [2]string
+	answer   host.Answer
+}
+
+func (c *call) firsts() *firsts {
+	if c.first == nil {
+		c.first = new(firsts)
+	}
+	return c.first
 }
 
 // chunk is what a bytes handle stands for.
@@ -152,7 +169,7 @@ func (c *call) end() {
 	clear(c.signed)
 	c.cb, c.signs, c.spoken, c.query, c.res, c.body = nobody, nil, nil, nil, host.Result{}, nil
 	c.events, c.notes, c.texts = 0, nil, strings.Builder{}
-	c.ack, c.response = nil, nil
+	c.ack, c.response, c.first = nil, nil, nil
 }
 
 // finish turns what the guest said into a result.

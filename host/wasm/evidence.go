@@ -15,6 +15,9 @@ func (c *call) prove(e host.Evidence) code {
 	if len(c.res.Evidence) >= maxHandles {
 		return overLimit
 	}
+	if c.res.Evidence == nil {
+		c.res.Evidence = c.firsts().evidence[:0]
+	}
 	c.res.Evidence = append(c.res.Evidence, e)
 	return count(len(c.res.Evidence) - 1)
 }
@@ -111,7 +114,7 @@ func (g *guest) signedCheck() {
 		g.give(overLimit)
 		return
 	}
-	signature, c := decode(g.u32(3), g.in(1))
+	signature, c := decode(g.digests[:0:maxDigest], g.u32(3), g.in(1))
 	if c == invalid {
 		g.give(invalid)
 		return
@@ -120,9 +123,8 @@ func (g *guest) signedCheck() {
 	for _, part := range s.parts {
 		g.spend(hashed * len(part) * len(s.secret.macs))
 	}
-	var buffer [64]byte
 	for i, key := range s.secret.macs {
-		if hmac.Equal(key.Sum(buffer[:0], s.parts), signature) && which < 0 {
+		if hmac.Equal(key.Sum(g.digests[maxDigest:maxDigest], s.parts), signature) && which < 0 {
 			which = i
 		}
 	}
@@ -149,7 +151,7 @@ func (g *guest) coversBody() {
 	}
 	g.spend(hashed * len(g.cb.Body))
 	sum, served := codec.Digest(algorithm, g.cb.Body)
-	said, c := decode(g.u32(4), g.in(2))
+	said, c := decode(nil, g.u32(4), g.in(2))
 	switch {
 	case !served || c == invalid:
 		g.give(invalid)

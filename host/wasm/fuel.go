@@ -59,19 +59,3 @@ func linkMeter(ctx context.Context, r wazero.Runtime) error {
 	}
 	return nil
 }
-
-// fuelOf is what a call may burn: what the endpoint says, or the manifest, or the
-// runtime, within the cap. The error begins with its place.
-func (m *Module) fuelOf(endpoint int64) (int64, error) {
-	switch {
-	case endpoint < 0:
-		return 0, fmt.Errorf("fuel: %d is negative", endpoint)
-	case endpoint > m.opts.MaxFuel:
-		return 0, fmt.Errorf("fuel: %d is above the cap of %d (plugins.max_fuel)", endpoint, m.opts.MaxFuel)
-	case endpoint > 0:
-		return endpoint, nil
-	case m.manifest.Fuel > 0:
-		return int64(m.manifest.Fuel), nil //nolint:gosec // Load has compared it with the cap
-	}
-	return m.opts.Fuel, nil
-}

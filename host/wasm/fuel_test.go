@@ -2,6 +2,7 @@ package wasm
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -9,6 +10,7 @@ import (
 
 	"github.com/postern/postern/host"
 	"github.com/postern/postern/host/wasm/internal/admit"
+	"github.com/postern/postern/host/wasm/internal/fuel"
 )
 
 // TestFuel_isTheSameEveryTime judges callbacks in the compiler and the
@@ -51,6 +53,23 @@ func TestFuel_endsACallThatSpendsIt(t *testing.T) {
 	}
 }
 
+// TestFuel_isExact gives a guest what its call burns, which is enough, and every
+// amount below, which is not: also where it is the host's part of it that is lacking.
+func TestFuel_isExact(t *testing.T) {
+	p := counter(t, Options{Instances: 1})
+	res, err := p.Handle(t.Context(), callback(""))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for p.fuel = res.Fuel; p.fuel > 0; p.fuel-- {
+		got, err := p.Handle(t.Context(), callback(""))
+		if spent := errors.As(err, new(fuel.Spent)); spent != (p.fuel < res.Fuel) || !spent && got.Fuel != res.Fuel {
+			t.Fatalf("of %d units a call with %d burnt %d: %v", res.Fuel, p.fuel, got.Fuel, err)
+		}
+		p.breaker = p.module.newBreaker("")
+	}
+}
+
 func TestFuel_isBounded(t *testing.T) {
 	r := newRuntime(t, Options{Fuel: 1000, MaxFuel: 5000})
 	for manifest, want := range map[string]string{
@@ -68,9 +87,9 @@ func TestFuel_isBounded(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for fuel, want := range map[int64]string{5001: "fuel: 5001 is above the cap of 5000 (plugins.max_fuel)", -1: "fuel: -1 is negative"} {
-			if _, err := m.Bind(Binding{Fuel: fuel}); err == nil || err.Error() != want {
-				t.Errorf("Bind with %d = %v, want %s", fuel, err, want)
+		for units, want := range map[int64]string{5001: "fuel: 5001 is above the cap of 5000 (plugins.max_fuel)", -1: "fuel: -1 is negative"} {
+			if _, err := m.Bind(Binding{Fuel: units}); err == nil || err.Error() != want {
+				t.Errorf("Bind with %d = %v, want %s", units, err, want)
 			}
 		}
 		p, err := m.Bind(Binding{Fuel: 4000})

@@ -83,6 +83,8 @@ func (d *driver) do(name string, args ...any) code {
 			stack = append(stack, uint64(v))
 		case int:
 			push(uint32(v))
+		case uint32:
+			push(v)
 		case code:
 			push(uint32(v))
 		default:
@@ -298,6 +300,11 @@ func TestReading(t *testing.T) {
 		{"", absent, "header", []any{"x-sig", 2}},
 		{"", absent, "header", []any{"x-sig", -1}},
 		{"", 0, "header", []any{"other", 0}},
+		{"", 0, "header", []any{"other", -1}},
+		{"", absent, "header", []any{"missing", -1}},
+		{" ", 1, "query", []any{"b", -1}},
+		{"", absent, "query", []any{"a", -1}},
+		{"", absent, "query", []any{"c", -1}},
 		{"Other", 5, "header_at", []any{1, 0}},
 		{"one", 3, "header_at", []any{0, 1}},
 		{"", absent, "header_at", []any{3, 0}},

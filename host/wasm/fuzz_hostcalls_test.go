@@ -74,6 +74,9 @@ type say struct {
 
 type last struct{}
 
+// pointer is a string without its length.
+type pointer string
+
 // script is the body that has the puppet make calls and return a verdict.
 func script(names []string, verdict byte, calls ...say) []byte {
 	var out, texts []byte
@@ -91,6 +94,10 @@ func script(names []string, verdict byte, calls ...say) []byte {
 				out = binary.LittleEndian.AppendUint16(append(out, 0x82), uint16(len(texts)))
 				out = binary.LittleEndian.AppendUint32(append(out, 0x81), uint32(len(v)))
 				texts = append(texts, v...)
+			case pointer:
+				fix = append(fix, len(out)+1)
+				out = binary.LittleEndian.AppendUint16(append(out, 0x82), uint16(len(texts)))
+				texts = append(texts, v...)
 			case int:
 				out = binary.LittleEndian.AppendUint32(append(out, 0x81), uint32(v))
 			case int64:
@@ -101,11 +108,23 @@ func script(names []string, verdict byte, calls ...say) []byte {
 		}
 	}
 	out = append(out, 0xff, verdict)
-	for _, at := range fix {
-		offset := binary.LittleEndian.Uint16(out[at:])
-		binary.LittleEndian.PutUint16(out[at:], offset+uint16(len(out)))
+	for _, place := range fix {
+		offset := binary.LittleEndian.Uint16(out[place:])
+		binary.LittleEndian.PutUint16(out[place:], offset+uint16(len(out)))
 	}
 	return append(out, texts...)
+}
+
+// puppetBody is where the puppet reads a script to.
+const puppetBody = 4096
+
+// record is one of tell's.
+func record(field, of int32, ptr, size uint64, number int64) string {
+	b := binary.LittleEndian.AppendUint32(nil, uint32(field))
+	b = binary.LittleEndian.AppendUint32(b, uint32(of))
+	b = binary.LittleEndian.AppendUint64(b, ptr)
+	b = binary.LittleEndian.AppendUint64(b, size)
+	return string(binary.LittleEndian.AppendUint64(b, uint64(number)))
 }
 
 // room is where a script has the host write.
@@ -114,6 +133,9 @@ const room = 100_000
 // scripts are seeds: every function rightly used, and with what is not so.
 func scripts(names []string) [][]byte {
 	const iv = "test-iv-of-a-zoo"
+	// Records of tell: a number, the whole of a view, and a text that is none, the
+	// script's first bytes.
+	records := record(fieldMinor, fromNumber, 0, 0, 1250) + record(fieldMethod, 0, puppetBody, 0, 0) + record(fieldParty, fromText, puppetBody, 3, 0)
 	mac := hmac.New(sha256.New, []byte("known"))
 	mac.Write([]byte("body"))
 	rightly := []say{
@@ -152,6 +174,7 @@ func scripts(names []string) [][]byte {
 		{"map", []any{fieldAmount, 0, "/amt"}},
 		{"map", []any{fieldProviderData, 0, "/o"}},
 		{"set", []any{fieldCurrency, "KWD"}},
+		{"tell", []any{pointer(records), 3}},
 		{"set_aside", []any{0, "/o", "not wanted"}},
 		{"reason", []any{2, "for reasons"}},
 		{"ack", []any{201, "text/plain", "fine"}},

@@ -46,7 +46,7 @@ func FuzzModule(f *testing.F) {
 		if m, err := about.Of(b, serves); err == nil {
 			readable(t, m)
 		}
-		if m, err := ParseManifest(b); err == nil {
+		if m, err := about.Parse(b, serves); err == nil {
 			readable(t, m)
 		}
 		goldens, err := golden.Of(append([]byte(header), section(about.GoldensSection, string(b))...))

@@ -16,6 +16,7 @@ import (
 
 	"github.com/postern/postern/host"
 	"github.com/postern/postern/host/wasm/internal/abi"
+	"github.com/postern/postern/host/wasm/internal/codec"
 	"github.com/postern/postern/host/wasm/internal/fuel"
 	"github.com/postern/postern/host/wasm/internal/pristine"
 )
@@ -205,7 +206,7 @@ func (t trap) Unwrap() error { return t.error }
 
 func (in *instance) trap(err error) error {
 	said := strings.Join(strings.Fields(string(in.guest.world.Said)), " ")
-	return trap{err, cut([]byte(said), maxLine)}
+	return trap{err, codec.Cut([]byte(said), maxLine)}
 }
 
 func (in *instance) begin() error {

@@ -5,6 +5,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/postern/postern/host/wasm/internal/manifest"
 )
 
 // chosen is a manifest whose settings say what the secret is.
@@ -20,7 +22,7 @@ const chosen = `{"name":"m","version":"0.1.0",
 	"unverified":{"checksum":["off"]},"calibrate":["key_form","padding"]}`
 
 func TestManifest_choices(t *testing.T) {
-	m, err := ParseManifest([]byte(chosen))
+	m, err := manifest.Parse([]byte(chosen), serves)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -63,8 +65,8 @@ func TestManifest_refusesWhatDoesNotFit(t *testing.T) {
 			if changed == chosen {
 				t.Fatalf("%q does not stand in the manifest", tt.old)
 			}
-			if _, err := ParseManifest([]byte(changed)); err == nil || !strings.Contains(err.Error(), tt.want) {
-				t.Errorf("ParseManifest = %v, want %q", err, tt.want)
+			if _, err := manifest.Parse([]byte(changed), serves); err == nil || !strings.Contains(err.Error(), tt.want) {
+				t.Errorf("Parse = %v, want %q", err, tt.want)
 			}
 		})
 	}
@@ -112,13 +114,13 @@ func TestManifest_onePlaceForOptionalTokensOnly(t *testing.T) {
 		"header:x-key": `{"name":"a","use":"token","in":"header:X-Key","optional":true},{"name":"b","use":"token","in":"header:x-key"}`,
 		"query:k":      `{"name":"a","use":"token","in":"query:k"},{"name":"b","use":"token","in":"query:k"}`,
 	} {
-		_, err := ParseManifest([]byte(`{"name":"m","version":"0.1.0","secrets":[` + secrets + `]}`))
+		_, err := manifest.Parse([]byte(`{"name":"m","version":"0.1.0","secrets":[`+secrets+`]}`), serves)
 		if want := `secret "b": in "` + place + `" is the place of "a": both must be optional`; err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("ParseManifest = %v, want %q", err, want)
+			t.Errorf("Parse = %v, want %q", err, want)
 		}
 	}
-	if _, err := ParseManifest([]byte(`{"name":"m","version":"0.1.0","secrets":[
-		{"name":"a","use":"token","in":"query:k"},{"name":"b","use":"token","in":"query:K"}]}`)); err != nil {
+	if _, err := manifest.Parse([]byte(`{"name":"m","version":"0.1.0","secrets":[
+		{"name":"a","use":"token","in":"query:k"},{"name":"b","use":"token","in":"query:K"}]}`), serves); err != nil {
 		t.Errorf("the names of parameters are case-sensitive: %v", err)
 	}
 }

@@ -3,9 +3,11 @@ package wasm
 import (
 	"context"
 	"log/slog"
+	"math"
 	"net/url"
 	"strings"
-	"unicode/utf8"
+
+	"github.com/postern/postern/host/wasm/internal/codec"
 )
 
 // docs/plugin-abi.md §4.
@@ -33,18 +35,31 @@ func (g *guest) query() {
 		g.call.query, _ = url.ParseQuery(raw)
 	}
 	values := g.call.query[string(g.in(0))]
-	if i := g.u32(2); uint64(i) < uint64(len(values)) {
+	i := g.u32(2)
+	if i == only && len(values) == 1 {
+		i = 0
+	}
+	if uint64(i) < uint64(len(values)) {
 		g.give(g.out(3, []byte(values[i])))
 		return
 	}
 	g.give(absent)
 }
 
+// only asks for a value that must stand once: two parties could read a repeated
+// one differently.
+const only = math.MaxUint32
+
 func (g *guest) header() {
-	i := g.u32(2)
+	i, name := g.u32(2), string(g.in(0))
 	g.spend(len(g.cb.Headers))
+	if i == only {
+		if _, again := g.cb.Header(name, 1); !again {
+			i = 0
+		}
+	}
 	if uint64(i) < uint64(len(g.cb.Headers)) {
-		if v, ok := g.cb.Header(string(g.in(0)), int(i)); ok {
+		if v, ok := g.cb.Header(name, int(i)); ok {
 			g.give(g.out(3, []byte(v)))
 			return
 		}
@@ -96,7 +111,7 @@ func (c *call) line(level slog.Level, line []byte) {
 	}
 	c.lines++
 	c.module.opts.Log.Log(context.Background(), level, "plugin says",
-		"plugin", c.module.version, "line", cut(line, maxLine))
+		"plugin", c.module.version, "line", codec.Cut(line, maxLine))
 }
 
 // chunk is the bytes behind a handle. A sealed one tells nothing.
@@ -108,17 +123,4 @@ func (c *call) chunk(handle uint32) ([]byte, code) {
 		return nil, denied
 	}
 	return c.chunks[handle].bytes, ok
-}
-
-// cut makes valid UTF-8 of text, and of that at most n bytes of whole characters:
-// what replaces a bad byte is longer than it.
-func cut(b []byte, n int) string {
-	text := strings.ToValidUTF8(string(b), "\uFFFD")
-	if len(text) <= n {
-		return text
-	}
-	for !utf8.RuneStart(text[n]) {
-		n--
-	}
-	return text[:n]
 }

@@ -39,21 +39,25 @@ func (g *guest) reason() {
 		g.give(invalid)
 		return
 	}
-	g.res.Reason, g.res.Detail = host.Reason(why), cut(g.in(1), maxDetail)
+	g.res.Reason, g.res.Detail = host.Reason(why), codec.Cut(g.in(1), maxDetail)
 	g.give(ok)
 }
 
-func (g *guest) eventBegin() {
-	evidence := g.i32(0)
+func (g *guest) eventBegin() { g.give(g.begin(int64(g.i32(0)))) }
+
+// begin begins an event and gives its index.
+func (c *call) begin(evidence int64) code {
 	switch {
-	case evidence < -1 || int(evidence) >= len(g.res.Evidence):
-		g.give(invalid)
-	case len(g.res.Events)+len(g.res.Aside) >= host.MaxEvents:
-		g.give(overLimit)
-	default:
-		g.res.Events = append(g.res.Events, host.Draft{Evidence: int(evidence)})
-		g.give(count(len(g.res.Events) - 1))
+	case evidence < -1 || evidence >= int64(len(c.res.Evidence)):
+		return invalid
+	case len(c.res.Events)+len(c.res.Aside) >= host.MaxEvents:
+		return overLimit
 	}
+	if c.res.Events == nil {
+		c.res.Events = c.firsts().event[:0]
+	}
+	c.res.Events = append(c.res.Events, host.Draft{Evidence: int(evidence)})
+	return count(len(c.res.Events) - 1)
 }
 
 // draft is the event being said.
@@ -65,23 +69,27 @@ func (c *call) draft() *host.Draft {
 }
 
 func (g *guest) set() {
-	field, text := g.u32(0), g.in(1)
-	if field == fieldProviderData {
-		g.give(g.setData(text))
-		return
-	}
-	g.giveFor(field, g.setText(field, text))
+	field := g.u32(0)
+	g.give(g.became(field, g.setBytes(field, g.in(1))))
 }
 
-// giveFor gives what became of a field that the guest set.
+// became is what became of a field that the guest set.
 //
 // Invariant 14: whatever the reason for which a component of the dedup key was
 // refused, the event is refused with it: it is never left out.
-func (g *guest) giveFor(field uint32, c code) {
-	if field == fieldKey && c != ok {
-		g.breaks("a component of the dedup key is absent or was refused")
+func (c *call) became(field uint32, result code) code {
+	if field == fieldKey && result != ok {
+		c.breaks("a component of the dedup key is absent or was refused")
 	}
-	g.give(c)
+	return result
+}
+
+// setBytes sets a field to what the guest wrote.
+func (c *call) setBytes(field uint32, text []byte) code {
+	if field == fieldProviderData {
+		return c.setData(text)
+	}
+	return c.setText(field, text)
 }
 
 // setData takes JSON that the guest wrote.
@@ -171,8 +179,14 @@ func setTime(d *host.Draft, text []byte) code {
 	return setInstant(d, t)
 }
 
+// The first day of 1970 and the last of 9999 are dates that were never set.
+var (
+	firstTime = time.Date(1970, 1, 2, 0, 0, 0, 0, time.UTC)
+	lastTime  = time.Date(9999, 12, 31, 0, 0, 0, 0, time.UTC)
+)
+
 func setInstant(d *host.Draft, t time.Time) code {
-	if t = t.UTC(); t.Year() < 1970 || t.Year() > 9999 {
+	if t = t.UTC(); t.Before(firstTime) || !t.Before(lastTime) {
 		return malformed
 	}
 	d.Time = t
@@ -192,13 +206,16 @@ func (c *call) addKey(d *host.Draft, text []byte) code {
 		c.breaks("a component of the dedup key is empty or not UTF-8")
 		return malformed
 	}
+	if d.Key == nil && len(c.res.Events) == 1 {
+		d.Key = c.firsts().key[:0]
+	}
 	d.Key = append(d.Key, c.own(text))
 	return ok
 }
 
 func (g *guest) setInt() {
 	field, value := g.u32(0), int64(g.stack[1]) //nolint:gosec // an i64 of the ABI
-	g.giveFor(field, g.setNumber(field, value))
+	g.give(g.became(field, g.setNumber(field, value)))
 }
 
 func (c *call) setNumber(field uint32, value int64) code {
@@ -224,11 +241,16 @@ func (c *call) setNumber(field uint32, value int64) code {
 // mapField sets a field from a view: the value never enters the guest.
 func (g *guest) mapField() {
 	field := g.u32(0)
-	v, path, c := g.at(1)
-	if c == ok {
-		c = g.setFrom(field, v, path)
+	g.give(g.became(field, g.setAt(field, g.u32(1), g.in(2))))
+}
+
+// setAt sets a field to what stands at a path in a view.
+func (c *call) setAt(field, view uint32, path []byte) code {
+	v, result := c.pointed(view, path)
+	if result != ok {
+		return result
 	}
-	g.giveFor(field, c)
+	return c.setFrom(field, v, path)
 }
 
 func (c *call) setFrom(field uint32, v *view.View, path []byte) code {
@@ -275,7 +297,7 @@ func (g *guest) setAside() {
 	case len(g.res.Events)+len(g.res.Aside) >= host.MaxEvents || !g.hold(len(item)):
 		g.give(overLimit)
 	default:
-		g.res.Aside = append(g.res.Aside, host.Aside{Reason: cut(g.in(3), maxDetail), Item: item})
+		g.res.Aside = append(g.res.Aside, host.Aside{Reason: codec.Cut(g.in(3), maxDetail), Item: item})
 		g.give(ok)
 	}
 }
@@ -295,7 +317,8 @@ func (g *guest) answer() (host.Answer, code) {
 func (g *guest) ack() {
 	a, c := g.answer()
 	if c == ok {
-		g.call.ack = &a
+		g.call.ack = &g.firsts().answer
+		*g.call.ack = a
 	}
 	g.give(c)
 }

@@ -48,18 +48,19 @@ func TestSayVectors(t *testing.T) {
 		t.Fatalf("%d vectors, want all", len(vectors))
 	}
 	for _, v := range vectors {
-		t.Run(v.Name, func(t *testing.T) { v.check(t) })
+		t.Run(v.Name, func(t *testing.T) { v.check(t, (*sayPlugin).sayApart) })
+		t.Run(v.Name+", together", func(t *testing.T) { v.check(t, (*sayPlugin).sayTogether) })
 	}
 }
 
-func (v *sayVector) check(t *testing.T) {
+func (v *sayVector) check(t *testing.T, say func(p *sayPlugin, calls [][]any)) {
 	cb := callback("{}")
 	if v.Body != nil {
 		cb.Body = []byte(*v.Body)
 	}
 	cb.Headers = []host.Header{{Name: "X-Token", Value: "test-token"}}
 	cb.Received = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
-	said := &sayPlugin{drive(t, saySecrets, sayBinding, cb), v}
+	said := &sayPlugin{drive(t, saySecrets, sayBinding, cb), v, say}
 	if _, grown := said.in.api.Memory().Grow(1); !grown {
 		t.Fatal("the driver's memory does not hold the longest text")
 	}
@@ -83,25 +84,35 @@ func (v *sayVector) check(t *testing.T) {
 // sayPlugin is a guest that makes the calls of a vector.
 type sayPlugin struct {
 	*driver
-	v *sayVector
+	v   *sayVector
+	say func(p *sayPlugin, calls [][]any)
 }
 
 // Handle makes the calls and checks their codes.
 func (p *sayPlugin) Handle(context.Context, *host.Callback) (host.Result, error) {
-	for _, call := range p.v.Calls {
-		name, last := p.text(call[0]), len(call)-1
-		args := make([]any, 0, last)
-		for i, arg := range call[1:last] {
-			args = append(args, p.argument(name, i, arg))
-		}
-		p.next = 1024 // the host keeps nothing of a guest's memory
-		if got, want := p.do(name, args...), p.number(call[last], sayCodes); got != code(want) {
-			p.t.Errorf("%v = %d, want %v", call[:last], got, call[last])
-		}
-	}
+	p.say(p, p.v.Calls)
 	return p.in.guest.finish(int32(p.number(p.v.Verdict, map[string]int{
 		"accept": int(host.Accept), "ignore": int(host.Ignore), "respond": int(host.Respond), "reject": int(host.Reject),
 	})))
+}
+
+// sayApart makes the calls one by one.
+func (p *sayPlugin) sayApart(calls [][]any) {
+	for _, call := range calls {
+		p.sayOne(call)
+	}
+}
+
+func (p *sayPlugin) sayOne(call []any) {
+	name, last := p.text(call[0]), len(call)-1
+	args := make([]any, 0, last)
+	for i, arg := range call[1:last] {
+		args = append(args, p.argument(name, i, arg))
+	}
+	p.next = 1024 // the host keeps nothing of a guest's memory
+	if got, want := p.do(name, args...), p.number(call[last], sayCodes); got != code(want) {
+		p.t.Errorf("%v = %d, want %v", call[:last], got, call[last])
+	}
 }
 
 var (

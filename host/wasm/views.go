@@ -2,9 +2,7 @@ package wasm
 
 import (
 	"errors"
-	"strings"
 
-	"github.com/postern/postern/host"
 	"github.com/postern/postern/host/wasm/internal/codec"
 	"github.com/postern/postern/host/wasm/internal/content"
 	"github.com/postern/postern/host/wasm/internal/view"
@@ -12,9 +10,9 @@ import (
 
 // docs/plugin-abi.md §5.
 
-// decode reads encoded bytes; it returns a copy.
-func decode(encoding uint32, b []byte) ([]byte, code) {
-	out, err := codec.Decode(encoding, b)
+// decode decodes b behind dst.
+func decode(dst []byte, encoding uint32, b []byte) ([]byte, code) {
+	out, err := codec.Append(dst, encoding, b)
 	switch {
 	case errors.Is(err, codec.ErrUnknown):
 		return nil, invalid
@@ -25,7 +23,7 @@ func decode(encoding uint32, b []byte) ([]byte, code) {
 }
 
 func (g *guest) bytesOf() {
-	b, c := decode(g.u32(0), g.in(1))
+	b, c := decode(nil, g.u32(0), g.in(1))
 	if c != ok {
 		g.give(c)
 		return
@@ -101,7 +99,7 @@ func (c *call) viewOf(kind, of uint32) code {
 func (c *call) parse(kind, of uint32, text []byte) (*view.View, code) {
 	if of == 0 {
 		if !c.decoded {
-			c.body, c.bodyErr = decodedBody(c.cb)
+			c.body, c.bodyErr = content.Of(c.cb)
 			c.decoded = true
 			// What a body is packed into does not make it shorter.
 			c.tank.Grant(fuelForByte * int64(max(0, len(c.body)-len(c.cb.Body))))
@@ -126,32 +124,26 @@ func (c *call) parse(kind, of uint32, text []byte) (*view.View, code) {
 	return v, ok
 }
 
-// decodedBody takes the Content-Encoding off a body, as a provider that signs
-// its body sends it: what was verified is the body as sent.
-func decodedBody(cb *host.Callback) ([]byte, error) {
-	var fields []string
-	for i := range cb.Headers {
-		if strings.EqualFold(cb.Headers[i].Name, "Content-Encoding") {
-			fields = append(fields, cb.Headers[i].Value)
-		}
-	}
-	return content.Decode(fields, cb.Body)
-}
-
 // at finds the view in argument i and the path in arguments i+1 and i+2, which
 // stands in the guest's memory.
 func (g *guest) at(i int) (*view.View, []byte, code) {
-	handle, path := g.u32(i), g.in(i+1)
-	v, c := g.viewed(handle)
+	path := g.in(i + 1)
+	v, c := g.pointed(g.u32(i), path)
+	return v, path, c
+}
+
+// pointed is the view behind a handle, if the path can stand in one.
+func (c *call) pointed(handle uint32, path []byte) (*view.View, code) {
+	v, result := c.viewed(handle)
 	switch {
-	case c != ok:
-		return nil, nil, c
+	case result != ok:
+		return nil, result
 	case len(path) > maxPath:
-		return nil, nil, overLimit
+		return nil, overLimit
 	case !view.IsPointer(path):
-		return nil, nil, malformed
+		return nil, malformed
 	}
-	return v, path, ok
+	return v, ok
 }
 
 // viewed is the view behind a handle. One over a sealed handle tells nothing.

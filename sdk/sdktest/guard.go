@@ -112,17 +112,8 @@ func (h *host) EventView(int32) int32 { return abi.Denied }
 // Annotate is denied to a provider's plugin.
 func (h *host) Annotate(int32, string, string) int32 { return abi.Denied }
 
-// EventBegin is denied to a guard.
-func (h *guardHost) EventBegin(int32) int32 { return abi.Denied }
-
-// Set is denied to a guard.
-func (h *guardHost) Set(int32, string) int32 { return abi.Denied }
-
-// SetInt is denied to a guard.
-func (h *guardHost) SetInt(int32, int64) int32 { return abi.Denied }
-
-// Map is denied to a guard.
-func (h *guardHost) Map(int32, int32, string) int32 { return abi.Denied }
+// Tell is denied to a guard.
+func (h *guardHost) Tell([]abi.Field) int32 { return abi.Denied }
 
 // SetAside is denied to a guard.
 func (h *guardHost) SetAside(int32, string, string) int32 { return abi.Denied }

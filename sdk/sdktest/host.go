@@ -18,6 +18,7 @@ const (
 	maxChecks    = 65
 	maxText      = 4096
 	maxParts     = 16
+	maxTold      = 4096
 	maxComponent = 512
 	maxPath      = 1024
 	maxAnswer    = 64 << 10
@@ -109,6 +110,9 @@ func (h *host) URL(out []byte) int32 { return fill(out, h.req.public+h.req.targe
 func (h *host) Query(name string, i int32, out []byte) int32 {
 	_, query, _ := strings.Cut(h.req.target, "?")
 	values, _ := url.ParseQuery(query)
+	if i == abi.Only && len(values[name]) == 1 {
+		i = 0
+	}
 	if i < 0 || int(i) >= len(values[name]) {
 		return abi.Absent
 	}
@@ -117,6 +121,12 @@ func (h *host) Query(name string, i int32, out []byte) int32 {
 
 // Header is the ABI's header.
 func (h *host) Header(name string, i int32, out []byte) int32 {
+	if i == abi.Only {
+		if h.Header(name, 1, nil) >= 0 {
+			return abi.Absent
+		}
+		i = 0
+	}
 	for _, f := range h.req.headers {
 		if !strings.EqualFold(f.name, name) {
 			continue

@@ -3,6 +3,7 @@ package sdktest
 import (
 	"encoding/json"
 	"fmt"
+	"math"
 	"regexp"
 	"strings"
 	"time"
@@ -126,9 +127,11 @@ func (h *host) setText(field int32, text string) int32 {
 	return 0
 }
 
-// setTime takes an instant that RFC 3339 can name, and no earlier one than 1970.
+// setTime takes an instant of the years 1970 to 9999, but for the first day and
+// the last: dates that were never set.
 func (e *event) setTime(at time.Time) int32 {
-	if y := at.UTC().Year(); y < 1970 || y > 9999 {
+	u := at.UTC()
+	if y := u.Year(); y < 1970 || y > 9999 || y == 1970 && u.YearDay() == 1 || y == 9999 && u.YearDay() == 365 {
 		return abi.Malformed
 	}
 	e.at = at
@@ -224,6 +227,33 @@ func (h *host) setFrom(field int32, n *node) int32 {
 		return abi.Malformed
 	}
 	return h.setText(field, n.text)
+}
+
+// Tell is the ABI's tell.
+func (h *host) Tell(said []abi.Field) int32 {
+	if len(said) > maxTold {
+		return abi.Limit
+	}
+	for i := range said {
+		if code := h.tell(&said[i]); code < 0 {
+			return code - abi.Told*count(i)
+		}
+	}
+	return count(len(said))
+}
+
+func (h *host) tell(f *abi.Field) int32 {
+	switch {
+	case f.Of < abi.OfNumber, f.Field == abi.FieldBegin && f.Of != abi.OfNumber:
+		return abi.Invalid
+	case f.Field == abi.FieldBegin:
+		return h.EventBegin(int32(max(-2, min(f.Number, math.MaxInt32))))
+	case f.Of == abi.OfNumber:
+		return h.SetInt(f.Field, f.Number)
+	case f.Of == abi.OfText:
+		return h.Set(f.Field, f.Text)
+	}
+	return h.Map(f.Field, f.Of, f.Text)
 }
 
 // SetAside is the ABI's set_aside.

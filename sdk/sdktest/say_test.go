@@ -30,11 +30,12 @@ func TestSay(t *testing.T) {
 		t.Fatalf("%d vectors, want all", len(vectors))
 	}
 	for _, v := range vectors {
-		t.Run(v.Name, func(t *testing.T) { v.check(t) })
+		t.Run(v.Name, func(t *testing.T) { v.check(t, sayApart) })
+		t.Run(v.Name+", together", func(t *testing.T) { v.check(t, sayTogether) })
 	}
 }
 
-func (v *sayVector) check(t *testing.T) {
+func (v *sayVector) check(t *testing.T, say func(h *host, calls []sayCall)) {
 	body := "{}"
 	if v.Body != nil {
 		body = *v.Body
@@ -46,13 +47,11 @@ func (v *sayVector) check(t *testing.T) {
 		t.Fatal(err)
 	}
 	h.tokens = map[string]token{"tok": {}}
-	for _, call := range v.Calls {
-		c := sayCall{t, call}
-		last := len(call) - 1
-		if got, want := c.make(h), c.number(last, codes); got != want {
-			t.Errorf("%s = %d, want %s", call[:last], got, call[last])
-		}
+	calls := make([]sayCall, len(v.Calls))
+	for i, call := range v.Calls {
+		calls[i] = sayCall{t, call}
 	}
+	say(h, calls)
 	r, err := h.finish(sayCall{t, []json.RawMessage{v.Verdict}}.number(0, map[string]int32{
 		"accept": abi.VerdictAccept, "ignore": abi.VerdictIgnore, "respond": abi.VerdictRespond, "reject": abi.VerdictReject,
 	}), v.Unverified)
@@ -73,6 +72,68 @@ func (v *sayVector) check(t *testing.T) {
 	if diff := cmp.Diff(string(want), string(got)); diff != "" {
 		t.Errorf("result (-want +got):\n%s", diff)
 	}
+}
+
+// sayApart makes the calls one by one.
+func sayApart(h *host, calls []sayCall) {
+	for _, c := range calls {
+		c.t.Helper()
+		if got, want := c.make(h), c.want(); got != want {
+			c.t.Errorf("%s = %d, want %d", c.says, got, want)
+		}
+	}
+}
+
+// sayTogether says what tell can say by it, as much at a time as there is, and the
+// rest behind what was refused once more.
+func sayTogether(h *host, calls []sayCall) {
+	for len(calls) > 0 {
+		fields := told(calls)
+		if len(fields) == 0 {
+			sayApart(h, calls[:1])
+			calls = calls[1:]
+			continue
+		}
+		refused := 0
+		for refused < len(fields) && calls[refused].want() >= 0 {
+			refused++
+		}
+		want := count(len(fields))
+		if refused < len(fields) {
+			want = calls[refused].want() - abi.Told*count(refused)
+		}
+		if got := h.Tell(fields); got != want {
+			calls[0].t.Fatalf("tell %v = %d, want %d", fields, got, want)
+		}
+		calls = calls[min(refused+1, len(fields)):]
+	}
+}
+
+// told are the calls from the first on that tell can say.
+func told(calls []sayCall) (out []abi.Field) {
+	for _, c := range calls {
+		var f abi.Field
+		switch c.text(0) {
+		case "event_begin":
+			f = abi.Field{Field: abi.FieldBegin, Of: abi.OfNumber, Number: int64(c.number(1, nil))}
+		case "set":
+			f = abi.Field{Field: c.number(1, fields), Of: abi.OfText, Text: c.text(2), Number: -1}
+		case "set_i64":
+			f = abi.Field{Field: c.number(1, fields), Of: abi.OfNumber, Number: c.long(2)}
+		case "map":
+			f = abi.Field{Field: c.number(1, fields), Of: c.number(2, nil), Text: c.text(3)}
+			if f.Of < 0 {
+				return out
+			}
+		default:
+			return out
+		}
+		if f.Field == abi.FieldBegin && c.text(0) != "event_begin" {
+			return out
+		}
+		out = append(out, f)
+	}
+	return out
 }
 
 var (
@@ -116,6 +177,9 @@ func (c sayCall) number(i int, names map[string]int32) int32 {
 	}
 	return n
 }
+
+// want is the code that the call gives.
+func (c sayCall) want() int32 { return c.number(len(c.says)-1, codes) }
 
 // text is text as it is, in hexadecimal or repeated.
 func (c sayCall) text(i int) string {

@@ -133,6 +133,15 @@ func TestAccept_refusesAfterTheFirstFailure(t *testing.T) {
 		"only the first failure counts": {"subject: absent", func(_ *postern.Callback, ev postern.Event, _ postern.View) {
 			ev.Subject("").Key("")
 		}},
+		"the first failure is of a view": {"value of /absent: absent", func(_ *postern.Callback, ev postern.Event, body postern.View) {
+			ev.Map(postern.FieldSubject, body, "/absent").Key("")
+		}},
+		"the first failure is long ago": {"value of /absent: absent", func(_ *postern.Callback, ev postern.Event, body postern.View) {
+			ev.Map(postern.FieldSubject, body, "/absent")
+			for range 100 {
+				ev.Map(postern.FieldKey, body, "/null")
+			}
+		}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got := judge(t, doc, say(c.then))
@@ -181,8 +190,10 @@ func TestEvent_isNotLostForItsTime(t *testing.T) {
 		"the last day":             {"", text("9999-12-31T00:00:00Z")},
 		"far away":                 {"", text("+12026-01-02T03:04:05Z")},
 		"milliseconds before 1970": {"", millis(-1)},
-		"the first millisecond":    {"1970-01-01T00:00:00Z", millis(0)},
-		"the last millisecond":     {"9999-12-31T23:59:59.999Z", millis(253402300799_999)},
+		"the first millisecond":    {"", millis(0)},
+		"one of the second day":    {"1970-01-02T00:00:00Z", millis(86400_000)},
+		"one of the last but one":  {"9999-12-30T23:59:59.999Z", millis(253402214399_999)},
+		"the last millisecond":     {"", millis(253402300799_999)},
 		"milliseconds after 9999":  {"", millis(253402300800_000)},
 		"mapped":                   {"2026-01-02T03:04:05Z", mapped("/at")},
 		"mapped, odd":              {"", mapped("/odd")},
@@ -223,6 +234,59 @@ func TestEvent_everyField(t *testing.T) {
 		`"aside":[{"reason":"why","item":[1]}]}`
 	if text, err := canonical(got); err != nil || string(text) != want {
 		t.Errorf("result = %s, %v\nwant     %s", text, err, want)
+	}
+}
+
+// TestEvent_manyFields has the host told of fields in parts, which must not show:
+// what is judged together stands at every place of a part.
+func TestEvent_manyFields(t *testing.T) {
+	const body = `{"n":12.50,"unit":"KWD","null":null}`
+	for before := range 140 {
+		for name, c := range map[string]struct {
+			then   func(ev postern.Event, body postern.View)
+			want   string // of the event, or
+			detail string
+		}{
+			"amount": {func(ev postern.Event, body postern.View) { ev.MapAmount(body, "/n", "/unit") },
+				`,"amount":"12.50","currency":"KWD"`, ""},
+			"neither": {func(ev postern.Event, body postern.View) { ev.MapAmount(body, "/no", "/null").Method("card") },
+				`,"method":"card"`, ""},
+			"amount alone":   {func(ev postern.Event, body postern.View) { ev.MapAmount(body, "/n", "/no") }, "", "currency: absent"},
+			"currency alone": {func(ev postern.Event, body postern.View) { ev.MapAmount(body, "/null", "/unit") }, "", "amount: absent"},
+			"left out": {func(ev postern.Event, body postern.View) {
+				ev.Map(postern.FieldMethod, body, "/no").Map(postern.FieldTime, body, "/unit").Time("never").Map(postern.FieldBankRef, body, "/unit")
+			}, `,"references":{"bank":"KWD"}`, ""},
+			"component": {func(ev postern.Event, body postern.View) {
+				ev.Key("a").Map(postern.FieldKey, body, "/null").Method("card")
+			},
+				"", "value of /null: absent"},
+			"second component": {func(ev postern.Event, _ postern.View) { ev.Key("a", strings.Repeat("x", 513), "c") },
+				"", "key component 2: too long or too many"},
+		} {
+			got := judge(t, body, say(func(_ *postern.Callback, ev postern.Event, body postern.View) {
+				for range before {
+					ev.Party("payer")
+				}
+				c.then(ev, body)
+			}))
+			if got.Detail != c.detail {
+				t.Fatalf("%s behind %d fields: detail %q, want %q", name, before, got.Detail, c.detail)
+			}
+			if c.detail != "" {
+				continue
+			}
+			party := ""
+			if before > 0 {
+				party = `,"party":"payer"`
+			}
+			text, err := canonical(got)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if said := strings.Replace(string(text), party, "", 1); !strings.Contains(said, `"status":"succeeded"`+c.want+"}") {
+				t.Fatalf("%s behind %d fields: %s, want %s in it", name, before, text, c.want)
+			}
+		}
 	}
 }
 

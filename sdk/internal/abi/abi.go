@@ -60,6 +60,9 @@ const (
 	Base64URL int32 = 3
 )
 
+// Only asks header and query for a value that stands once.
+const Only int32 = -1
+
 // Hashes.
 const (
 	SHA256 int32 = 1
@@ -84,8 +87,35 @@ const (
 	KindObject  int32 = 6
 )
 
-// Fields of an event.
+// Field is a record of the host's tell. It lies in the guest's memory as
+// docs/plugin-abi.md §6 has it: 32 bytes, a string being a pointer and a length of
+// 64 bits each.
+type Field struct {
+	Field  int32
+	Of     int32 // OfText, OfNumber, or a view
+	Text   string
+	Number int64
+}
+
+// What a Field is of, where it is of no view.
 const (
+	OfText   int32 = -1
+	OfNumber int32 = -2
+)
+
+// Told is what the place of a refused record is counted in, see [Refused].
+const Told = 16
+
+// Refused takes what tell returned apart: the place of the record that was refused,
+// and its code.
+func Refused(told int32) (place int, code int32) {
+	place = int(-told / Told)
+	return place, told + Told*int32(place) //nolint:gosec // it was one
+}
+
+// Fields of an event; FieldBegin begins one.
+const (
+	FieldBegin          int32 = 0
 	FieldType           int32 = 1
 	FieldSubject        int32 = 2
 	FieldTime           int32 = 3

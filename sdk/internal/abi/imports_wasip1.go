@@ -91,29 +91,9 @@ func hostNameAt(view int32, path string, i int32, out unsafe.Pointer, size int32
 //go:noescape
 func Reason(code int32, text string) int32
 
-// EventBegin is the host's event_begin.
-//
-//go:wasmimport postern1 event_begin
+//go:wasmimport postern1 tell
 //go:noescape
-func EventBegin(evidence int32) int32
-
-// Set is the host's set.
-//
-//go:wasmimport postern1 set
-//go:noescape
-func Set(field int32, text string) int32
-
-// SetInt is the host's set_i64.
-//
-//go:wasmimport postern1 set_i64
-//go:noescape
-func SetInt(field int32, value int64) int32
-
-// Map is the host's map.
-//
-//go:wasmimport postern1 map
-//go:noescape
-func Map(field, view int32, path string) int32
+func hostTell(fields unsafe.Pointer, n int32) int32
 
 // SetAside is the host's set_aside.
 //
@@ -277,6 +257,11 @@ func HeaderAt(i, part int32, out []byte) int32 {
 // Setting is the host's setting.
 func Setting(name string, out []byte) int32 {
 	return hostSetting(name, unsafe.Pointer(unsafe.SliceData(out)), int32(len(out)))
+}
+
+// Tell is the host's tell.
+func Tell(fields []Field) int32 {
+	return hostTell(unsafe.Pointer(unsafe.SliceData(fields)), int32(len(fields)))
 }
 
 // Hash is the host's hash.

@@ -23,10 +23,7 @@ type Host interface {
 	Len(view int32, path string) int32
 	NameAt(view int32, path string, i int32, out []byte) int32
 	Reason(code int32, text string) int32
-	EventBegin(evidence int32) int32
-	Set(field int32, text string) int32
-	SetInt(field int32, value int64) int32
-	Map(field, view int32, path string) int32
+	Tell(fields []Field) int32
 	SetAside(view int32, path, reason string) int32
 	Ack(status int32, contentType, body string) int32
 	Respond(status int32, contentType, body string) int32
@@ -113,17 +110,8 @@ func NameAt(view int32, path string, i int32, out []byte) int32 {
 // Reason is the host's reason.
 func Reason(code int32, text string) int32 { return host.Reason(code, text) }
 
-// EventBegin is the host's event_begin.
-func EventBegin(evidence int32) int32 { return host.EventBegin(evidence) }
-
-// Set is the host's set.
-func Set(field int32, text string) int32 { return host.Set(field, text) }
-
-// SetInt is the host's set_i64.
-func SetInt(field int32, value int64) int32 { return host.SetInt(field, value) }
-
-// Map is the host's map.
-func Map(field, view int32, path string) int32 { return host.Map(field, view, path) }
+// Tell is the host's tell.
+func Tell(fields []Field) int32 { return host.Tell(fields) }
 
 // SetAside is the host's set_aside.
 func SetAside(view int32, path, reason string) int32 { return host.SetAside(view, path, reason) }

@@ -24,24 +24,24 @@ const (
 // ErrUnknown is the error for an encoding that the ABI does not have.
 var ErrUnknown = errors.New("no encoding of the ABI")
 
-// Decode reads encoded bytes; it returns a copy.
-func Decode(encoding uint32, b []byte) ([]byte, error) {
+// Append decodes b behind dst.
+func Append(dst []byte, encoding uint32, b []byte) ([]byte, error) {
 	switch encoding {
 	case raw:
-		return append([]byte(nil), b...), nil
+		return append(dst, b...), nil
 	case hexText:
-		out := make([]byte, hex.DecodedLen(len(b)))
-		_, err := hex.Decode(out, b)
-		return out, err
+		return hex.AppendDecode(dst, b)
 	case base64Std:
-		return secret.StrictBase64(base64.StdEncoding, string(b))
+		out, err := secret.StrictBase64(base64.StdEncoding, string(b))
+		return append(dst, out...), err
 	case base64URL:
-		return secret.StrictBase64(base64.RawURLEncoding, string(b))
+		out, err := secret.StrictBase64(base64.RawURLEncoding, string(b))
+		return append(dst, out...), err
 	}
 	return nil, ErrUnknown
 }
 
-// Encode is the inverse of Decode, hex in lower case. It may return b itself.
+// Encode is the inverse of [Append], hex in lower case. It may return b itself.
 func Encode(encoding uint32, b []byte) ([]byte, error) {
 	switch encoding {
 	case raw:

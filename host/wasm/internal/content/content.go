@@ -9,6 +9,8 @@ import (
 	"errors"
 	"io"
 	"strings"
+
+	"github.com/postern/postern/host"
 )
 
 // Most is what a body decodes to at most, unless it is larger itself. A guest has
@@ -25,6 +27,18 @@ const (
 // ErrMalformed is returned for an encoding that is not taken off: an unknown
 // one, more than one, a body that is not of it, or one too large.
 var ErrMalformed = errors.New("malformed content encoding")
+
+// Of is [Decode] of a callback: as a provider that signs its body sends it, what was
+// verified is the body with the encoding.
+func Of(cb *host.Callback) ([]byte, error) {
+	var fields []string
+	for i := range cb.Headers {
+		if strings.EqualFold(cb.Headers[i].Name, "Content-Encoding") {
+			fields = append(fields, cb.Headers[i].Value)
+		}
+	}
+	return Decode(fields, cb.Body)
+}
 
 // Decode returns the body without its encoding, which the fields of its
 // Content-Encoding header name. No field, or "identity", gives the body itself.

@@ -2,6 +2,7 @@
 package fuel
 
 import (
+	"cmp"
 	"fmt"
 
 	"github.com/tetratelabs/wazero/api"
@@ -11,6 +12,18 @@ import (
 // machine time. Running WebAssembly holds up the garbage collector, and with it
 // everybody.
 const Slice = 100_000
+
+// Budget is what a call may burn: what the endpoint says, or the manifest, or the
+// runtime, where zero says nothing, within the cap. The error begins with its place.
+func Budget(endpoint, manifest, runtime, most int64) (int64, error) {
+	switch {
+	case endpoint < 0:
+		return 0, fmt.Errorf("fuel: %d is negative", endpoint)
+	case endpoint > most:
+		return 0, fmt.Errorf("fuel: %d is above the cap of %d (plugins.max_fuel)", endpoint, most)
+	}
+	return cmp.Or(endpoint, manifest, runtime), nil
+}
 
 // Spent is the trap of a guest that used up its fuel.
 type Spent int64
