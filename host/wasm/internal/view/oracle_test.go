@@ -9,40 +9,60 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
+// value is what stands in a document: what the library reads, and what is in a
+// view of it.
+type value struct {
+	Kind      Kind
+	Raw, Name string
+	// First is the first child, Next the next sibling, zero if there is none; Size
+	// is the number of children.
+	First, Next, Size int
+}
+
 // byLibrary parses as [JSON] does, by a library's decoder.
-func byLibrary(doc []byte) (*View, error) {
+func byLibrary(doc []byte) ([]value, error) {
 	dec, _ := decoders.Get().(*jsontext.Decoder)
 	defer decoders.Put(dec)
 	dec.Reset(bytes.NewBuffer(doc))
-	p := oracle{dec: dec, view: &View{nodes: make([]node, 0, 32)}, doc: doc}
+	p := oracle{dec: dec, values: make([]value, 0, 32), doc: doc}
 	if err := p.run(); err != nil {
 		return nil, err
 	}
-	return p.view, nil
+	return p.values, nil
+}
+
+// values are those of a view.
+func (v *View) values() []value {
+	all := make([]value, len(v.nodes))
+	for i := range v.nodes {
+		n := &v.nodes[i]
+		all[i] = value{n.kind, string(n.raw), string(n.name), int(n.first), int(n.next), int(n.size)}
+	}
+	return all
 }
 
 var decoders = sync.Pool{New: func() any { return new(jsontext.Decoder) }}
 
 type oracle struct {
-	dec  *jsontext.Decoder
-	view *View
-	doc  []byte
-	open []opened
+	dec    *jsontext.Decoder
+	values []value
+	doc    []byte
+	open   []opened
 }
 
 // opened is a container being read.
 type opened struct {
-	node, last int32
+	node, last int
 	start      int64
 }
 
 func (p *oracle) run() error {
 	for {
 		kind := p.dec.PeekKind()
-		if kind == 0 || len(p.open) > maxDepth || len(p.view.nodes) > maxValues {
+		if kind == 0 || len(p.open) > maxDepth || len(p.values) > maxValues {
 			return ErrMalformed
 		}
-		var name []byte
+		var name string
 		if p.inObject() && kind != '}' {
 			var err error
 			if name, err = p.memberName(); err != nil {
@@ -64,33 +84,27 @@ func (p *oracle) run() error {
 }
 
 func (p *oracle) inObject() bool {
-	return len(p.open) > 0 && p.view.nodes[p.open[len(p.open)-1].node].kind == Object
+	return len(p.open) > 0 && p.values[p.open[len(p.open)-1].node].Kind == Object
 }
 
-func (p *oracle) memberName() ([]byte, error) {
+func (p *oracle) memberName() (string, error) {
 	raw, err := p.dec.ReadValue()
 	if err != nil || raw.Kind() != '"' {
-		return nil, ErrMalformed
+		return "", ErrMalformed
 	}
-	return unquote(p.last(raw)), nil
+	name, err := jsontext.AppendUnquote(nil, raw)
+	return string(name), err
 }
 
-// last is the value just read as it stands in the document, which outlives
-// the decoder's buffer.
-func (p *oracle) last(raw jsontext.Value) []byte {
-	end := p.dec.InputOffset()
-	return p.doc[end-int64(len(raw)) : end]
-}
-
-func (p *oracle) value(kind jsontext.Kind, name []byte) error {
+func (p *oracle) value(kind jsontext.Kind, name string) error {
 	switch kind {
 	case '{', '[':
 		if _, err := p.dec.ReadToken(); err != nil {
 			return ErrMalformed
 		}
-		n := node{kind: Object, name: name}
+		n := value{Kind: Object, Name: name}
 		if kind == '[' {
-			n.kind = Array
+			n.Kind = Array
 		}
 		at := p.add(n)
 		p.open = append(p.open, opened{node: at, start: p.dec.InputOffset() - 1})
@@ -101,33 +115,33 @@ func (p *oracle) value(kind jsontext.Kind, name []byte) error {
 		}
 		f := p.open[len(p.open)-1]
 		p.open = p.open[:len(p.open)-1]
-		p.view.nodes[f.node].raw = p.doc[f.start:p.dec.InputOffset()]
+		p.values[f.node].Raw = string(p.doc[f.start:p.dec.InputOffset()])
 		return nil
 	default:
 		raw, err := p.dec.ReadValue()
 		if err != nil {
 			return ErrMalformed
 		}
-		p.add(node{kind: scalar(raw.Kind()), name: name, raw: p.last(raw)})
+		p.add(value{Kind: scalar(raw.Kind()), Name: name, Raw: string(raw)})
 		return nil
 	}
 }
 
 // add appends a node as the last child of the container being read.
-func (p *oracle) add(n node) int32 {
-	at := int32(len(p.view.nodes))
-	p.view.nodes = append(p.view.nodes, n)
+func (p *oracle) add(n value) int {
+	at := len(p.values)
+	p.values = append(p.values, n)
 	if len(p.open) == 0 {
 		return at
 	}
 	f := &p.open[len(p.open)-1]
 	if f.last == 0 {
-		p.view.nodes[f.node].first = at
+		p.values[f.node].First = at
 	} else {
-		p.view.nodes[f.last].next = at
+		p.values[f.last].Next = at
 	}
 	f.last = at
-	p.view.nodes[f.node].size++
+	p.values[f.node].Size++
 	return at
 }
 
