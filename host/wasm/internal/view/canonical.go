@@ -53,28 +53,29 @@ func (d *digester) value(at int32) {
 		d.object(at, "")
 	case Array:
 		d.begin(Array, int(n.size))
-		for child := n.first; child != 0; child = d.nodes[child].next {
+		for child := at + 1; child < n.next; child = d.nodes[child].next {
 			d.value(child)
 		}
 	case String:
-		d.text(String, unquote(n.raw))
+		d.text(String, d.plain(n))
 	default:
-		d.text(n.kind, n.raw)
+		d.text(n.kind, d.raw(n))
 	}
 }
 
 // object returns how many members it wrote.
 func (d *digester) object(at int32, except string) int {
-	members := make([]int32, 0, d.nodes[at].size)
-	for child := d.nodes[at].first; child != 0; child = d.nodes[child].next {
-		if except == "" || string(d.nodes[child].name) != except {
+	n := &d.nodes[at]
+	members := make([]int32, 0, n.size)
+	for child := at + 1; child < n.next; child = d.nodes[child].next {
+		if except == "" || string(d.name(&d.nodes[child])) != except {
 			members = append(members, child)
 		}
 	}
-	slices.SortFunc(members, func(a, b int32) int { return bytes.Compare(d.nodes[a].name, d.nodes[b].name) })
+	slices.SortFunc(members, func(a, b int32) int { return bytes.Compare(d.name(&d.nodes[a]), d.name(&d.nodes[b])) })
 	d.begin(Object, len(members))
 	for _, child := range members {
-		d.text(String, d.nodes[child].name)
+		d.text(String, d.name(&d.nodes[child]))
 		d.value(child)
 	}
 	return len(members)

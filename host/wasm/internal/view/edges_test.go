@@ -118,13 +118,16 @@ func TestEveryByte(t *testing.T) {
 	}
 }
 
-// TestNamesAlike: names of one length, begin and end are told apart, and
+// TestNamesAlike: names that have their tag in common are still told apart, and
 // one that comes twice is found wherever it stands and however it is written.
 func TestNamesAlike(t *testing.T) {
 	for n := 1; n < linear+4; n++ {
 		names := make([]string, n)
 		for i := range names {
 			names[i] = fmt.Sprintf("a%02dz", i)
+			if tagOf([]byte(names[i])) != tagOf([]byte(names[0])) {
+				t.Fatal("the names have no tag in common")
+			}
 		}
 		agree(t, []byte(object(names)))
 		for second := range names {

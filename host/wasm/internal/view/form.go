@@ -10,8 +10,11 @@ import (
 // kept, empty fields skipped; a bad escape and a ";" are malformed. A value need
 // not be UTF-8. It has at most 10,000 fields.
 func Form(doc []byte) (*View, error) {
-	v := &View{nodes: []node{{kind: Object, raw: doc}}, fields: make(map[string][]int32)}
-	last := int32(0)
+	if len(doc) > maxText {
+		return nil, ErrMalformed
+	}
+	root := node{kind: Object, raw: span{to: int32(len(doc))}} //nolint:gosec // see maxText
+	v := &View{text: doc, nodes: []node{root}, fields: make(map[string][]int32)}
 	for pair := range strings.SplitSeq(string(doc), "&") {
 		if pair == "" {
 			continue
@@ -23,17 +26,12 @@ func Form(doc []byte) (*View, error) {
 		if len(v.nodes) > maxFields {
 			return nil, ErrMalformed
 		}
-		at := int32(len(v.nodes)) //nolint:gosec // a body is far below 2 GiB, and so are its fields
-		v.nodes = append(v.nodes, node{kind: String, name: []byte(name), raw: []byte(value)})
-		if last == 0 {
-			v.nodes[0].first = at
-		} else {
-			v.nodes[last].next = at
-		}
-		last = at
-		v.nodes[0].size++
+		at := int32(len(v.nodes)) //nolint:gosec // at most maxFields
+		v.nodes = append(v.nodes, node{kind: String, name: v.keep(name), renamed: true, raw: v.keep(value), next: at + 1})
 		v.fields[name] = append(v.fields[name], at)
 	}
+	v.nodes[0].next = int32(len(v.nodes))     //nolint:gosec // at most maxFields
+	v.nodes[0].size = int32(len(v.nodes)) - 1 //nolint:gosec // at most maxFields
 	return v, nil
 }
 
@@ -57,7 +55,7 @@ func (v *View) repeat(first int32, token []byte, more bool) (int32, bool) {
 	if !ok || more {
 		return 0, false
 	}
-	return v.repeatOf(v.nodes[first].name, i)
+	return v.repeatOf(v.name(&v.nodes[first]), i)
 }
 
 func (v *View) repeatOf(name []byte, i int) (int32, bool) {
@@ -72,23 +70,23 @@ func (v *View) repeatOf(name []byte, i int) (int32, bool) {
 func (v *View) formJSON() []byte {
 	var b bytes.Buffer
 	b.WriteByte('{')
-	for at := v.nodes[0].first; at != 0; at = v.nodes[at].next {
-		all := v.fields[string(v.nodes[at].name)]
+	for at := int32(1); at < v.nodes[0].next; at++ {
+		all := v.fields[string(v.name(&v.nodes[at]))]
 		if all[0] != at {
 			continue
 		}
 		if b.Len() > 1 {
 			b.WriteByte(',')
 		}
-		b.Write(quote(v.nodes[at].name))
+		b.Write(quote(v.name(&v.nodes[at])))
 		b.WriteByte(':')
 		if len(all) == 1 {
-			b.Write(quote(v.nodes[at].raw))
+			b.Write(quote(v.raw(&v.nodes[at])))
 			continue
 		}
 		values := make([][]byte, len(all))
 		for i, n := range all {
-			values[i] = quote(v.nodes[n].raw)
+			values[i] = quote(v.raw(&v.nodes[n]))
 		}
 		b.WriteByte('[')
 		b.Write(bytes.Join(values, []byte(",")))

@@ -36,7 +36,21 @@ func (v *View) values() []value {
 	all := make([]value, len(v.nodes))
 	for i := range v.nodes {
 		n := &v.nodes[i]
-		all[i] = value{n.kind, string(n.raw), string(n.name), int(n.first), int(n.next), int(n.size)}
+		all[i] = value{Kind: n.kind, Raw: string(v.raw(n)), Name: string(v.name(n)), Size: int(n.size)}
+		last := 0
+		for child := i + 1; child < int(n.next); child = int(v.nodes[child].next) {
+			if last == 0 {
+				all[i].First = child
+			}
+			last = child
+		}
+	}
+	for i := range v.nodes {
+		for child := all[i].First; child != 0; child = all[child].Next {
+			if next := v.nodes[child].next; next < v.nodes[i].next {
+				all[child].Next = int(next)
+			}
+		}
 	}
 	return all
 }

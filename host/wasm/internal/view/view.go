@@ -35,18 +35,24 @@ var ErrMalformed = errors.New("malformed")
 
 // View is a parsed document.
 type View struct {
+	// nodes are the values in document order: the root first, a container before
+	// its children.
 	nodes []node
+	// text is the document, kept what had to be decoded to be read: names with
+	// escapes, and all names and values of a form. A node has spans of them.
+	text, kept []byte
 	// index finds the members of a large object and the elements of a large
 	// array, built at the first lookup: a get costs the path, not the document.
 	index map[int32]*children
 	// fields of a form by name, in order; nil for JSON. /name/2 is the third.
 	fields map[string][]int32
-	// open are the containers being read, while the document is parsed.
-	open []frame
+	// outer are the containers around the one being read, while the document is
+	// parsed.
+	outer []frame
 }
 
-// What a value takes: its node, and its places in an index or, of a form, among
-// the fields of its name.
+// What a value is counted as, no less than it takes: its node, and its places in
+// an index or, of a form, among the fields of its name.
 const (
 	perValue = 96
 	perField = 192
@@ -60,7 +66,7 @@ func (v *View) Size() int {
 	}
 	n := perField * len(v.nodes)
 	for i := range v.nodes {
-		n += len(v.nodes[i].name) + len(v.nodes[i].raw)
+		n += len(v.name(&v.nodes[i])) + len(v.raw(&v.nodes[i]))
 	}
 	return n
 }
@@ -69,18 +75,63 @@ func (v *View) Size() int {
 // read: a value takes two bytes at least.
 func MostJSON(n int) int { return perValue * (n/2 + linear) }
 
+// node is a value. It has no pointers, so that neither the garbage collector nor
+// a view that is used again has to mind them, and two nodes share a cache line.
 type node struct {
-	kind Kind
 	// raw is the value as it stands in the document; for a form the decoded
 	// value.
-	raw []byte
+	raw span
 	// name is the decoded name of a member.
-	name []byte
-	// first is the first child, next the next sibling; zero means none (the
-	// root is nobody's child).
-	first, next int32
+	name span
+	// next is the first node behind the value and all that is in it: its next
+	// sibling, if that is below the parent's next. The first child of a container
+	// is the node behind it.
+	next int32
 	// size is the number of children.
 	size int32
+	// tag is the tagOf the name, of JSON.
+	tag  uint32
+	kind Kind
+	// escaped says that something is escaped in a string, of JSON; renamed that the
+	// name had to be kept.
+	escaped, renamed bool
+}
+
+// span is a part of a text.
+type span struct{ from, to int32 }
+
+func (s span) of(text []byte) []byte { return text[s.from:s.to] }
+
+func (v *View) raw(n *node) []byte {
+	if v.fields != nil && n.kind == String {
+		return n.raw.of(v.kept)
+	}
+	return n.raw.of(v.text)
+}
+
+func (v *View) name(n *node) []byte {
+	if n.renamed {
+		return n.name.of(v.kept)
+	}
+	return n.name.of(v.text)
+}
+
+// keep keeps what was decoded, which is no longer than it was in the document.
+func (v *View) keep(decoded string) span {
+	from := len(v.kept)
+	v.kept = append(v.kept, decoded...)
+	return span{int32(from), int32(len(v.kept))} //nolint:gosec // see maxText
+}
+
+// tagOf is a number that equal names have in common, and few others of an object.
+func tagOf(name []byte) uint32 {
+	if len(name) == 0 {
+		return 0
+	}
+	// 2³² divided by the golden ratio spreads the sums over the highest bits.
+	const golden = 0x9e3779b1
+	sum := uint32(len(name))<<16 ^ uint32(name[0])<<8 ^ uint32(name[len(name)-1]) //nolint:gosec // any bits will do
+	return sum * golden
 }
 
 // children are the nodes of a container: at in document order, and for an
@@ -117,11 +168,18 @@ func (v *View) Text(path []byte) ([]byte, bool) {
 	if !ok || v.nodes[i].kind == Null {
 		return nil, false
 	}
-	n := &v.nodes[i]
-	if v.fields == nil && n.kind == String {
-		return unquote(n.raw), true
+	return v.plain(&v.nodes[i]), true
+}
+
+// plain is a value as text.
+func (v *View) plain(n *node) []byte {
+	switch {
+	case n.kind != String || v.fields != nil:
+		return v.raw(n)
+	case n.escaped:
+		return unquote(n.raw.of(v.text))
 	}
-	return n.raw, true
+	return v.text[n.raw.from+1 : n.raw.to-1]
 }
 
 // JSON returns the value at the path as JSON: of a JSON document as it stands
@@ -136,9 +194,9 @@ func (v *View) JSON(path []byte) ([]byte, bool) {
 	case v.fields != nil && n.kind == Object:
 		return v.formJSON(), true
 	case v.fields != nil:
-		return quote(n.raw), true
+		return quote(v.raw(n)), true
 	}
-	return n.raw, true
+	return v.raw(n), true
 }
 
 // Len returns the number of elements or members at the path; of a form the
@@ -153,8 +211,8 @@ func (v *View) Len(path []byte) (int, bool) {
 	switch {
 	case n.kind == Object || n.kind == Array:
 		return int(n.size), true
-	case v.fields != nil && v.fields[string(n.name)][0] == i && bytes.Count(path, slash) == 1:
-		return len(v.fields[string(n.name)]), true
+	case v.fields != nil && v.fields[string(v.name(n))][0] == i && bytes.Count(path, slash) == 1:
+		return len(v.fields[string(v.name(n))]), true
 	}
 	return 0, false
 }
@@ -170,7 +228,7 @@ func (v *View) NameAt(path []byte, i int) (string, bool) {
 	if !ok {
 		return "", false
 	}
-	return string(v.nodes[child].name), true
+	return string(v.name(&v.nodes[child])), true
 }
 
 // find walks a JSON Pointer (RFC 6901).
@@ -263,8 +321,9 @@ func (v *View) member(at int32, name []byte) (int32, bool) {
 	if n.size > linear {
 		return v.hashed(v.indexed(at), name)
 	}
-	for child := n.first; child != 0; child = v.nodes[child].next {
-		if bytes.Equal(v.nodes[child].name, name) {
+	tag := tagOf(name)
+	for child := at + 1; child < n.next; child = v.nodes[child].next {
+		if c := &v.nodes[child]; c.tag == tag && bytes.Equal(v.name(c), name) {
 			return child, true
 		}
 	}
@@ -282,7 +341,7 @@ func (c *children) after(slot int) int { return (slot + 1) % len(c.slots) }
 // that a search ends soon.
 func (v *View) hashed(c *children, name []byte) (int32, bool) {
 	for i := c.slot(name); c.slots[i] != 0; i = c.after(i) {
-		if child := c.at[c.slots[i]-1]; bytes.Equal(v.nodes[child].name, name) {
+		if child := c.at[c.slots[i]-1]; bytes.Equal(v.name(&v.nodes[child]), name) {
 			return child, true
 		}
 	}
@@ -297,7 +356,7 @@ func (v *View) element(at int32, i int) (int32, bool) {
 	if n.size > linear {
 		return v.indexed(at).at[i], true
 	}
-	child := n.first
+	child := at + 1
 	for ; i > 0; i-- {
 		child = v.nodes[child].next
 	}
@@ -310,16 +369,16 @@ func (v *View) indexed(at int32) *children {
 	}
 	n := &v.nodes[at]
 	c := &children{at: make([]int32, 0, n.size), distinct: true}
-	for child := n.first; child != 0; child = v.nodes[child].next {
+	for child := at + 1; child < n.next; child = v.nodes[child].next {
 		c.at = append(c.at, child)
 	}
 	if n.kind == Object {
 		c.slots = make([]int32, 2*len(c.at))
 		for position, child := range c.at {
-			name := v.nodes[child].name
+			name := v.name(&v.nodes[child])
 			i := c.slot(name)
 			for ; c.slots[i] != 0; i = c.after(i) {
-				if bytes.Equal(v.nodes[c.at[c.slots[i]-1]].name, name) {
+				if bytes.Equal(v.name(&v.nodes[c.at[c.slots[i]-1]]), name) {
 					c.distinct = false
 				}
 			}

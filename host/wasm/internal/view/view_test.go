@@ -170,7 +170,7 @@ func TestBounds(t *testing.T) {
 }
 
 // alike is the begin of an object of as many members as may be, but one, whose
-// names have their length, begin and end in common.
+// names have their tag in common.
 func alike() string {
 	var b strings.Builder
 	for i := range maxValues - 2 {
