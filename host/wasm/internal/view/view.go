@@ -9,8 +9,10 @@ package view
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"hash/maphash"
+	"math/bits"
 	"strconv"
 	"strings"
 )
@@ -237,37 +239,50 @@ func (v *View) find(path []byte) (int32, bool) {
 	if len(path) == 0 || path[0] != '/' {
 		return at, len(path) == 0
 	}
-	for rest := path[1:]; ; {
-		token, more, found := rest, rest, false
-		if i := bytes.IndexByte(rest, '/'); i >= 0 {
-			token, more, found = rest[:i], rest[i+1:], true
+	for from := 1; ; {
+		end, escaped := tokenEnd(path, from)
+		token, found := path[from:end], end < len(path)
+		if escaped {
+			token = []byte(pointerEscapes.Replace(string(token)))
 		}
-		token = unescape(token)
 		if v.fields != nil && at != 0 {
 			return v.repeat(at, token, found)
 		}
 		var ok bool
-		if at, ok = v.step(at, token); !ok {
-			return 0, false
+		if at, ok = v.step(at, token); !ok || !found {
+			return at, ok
 		}
-		if !found {
-			return at, true
-		}
-		rest = more
+		from = end + 1
 	}
+}
+
+// tokenEnd is where the token of a path ends that begins at from, and whether
+// anything may be escaped in it.
+func tokenEnd(path []byte, from int) (end int, escaped bool) {
+	for end = from; len(path)-end >= 8; end += 8 {
+		word := binary.LittleEndian.Uint64(path[end:])
+		// A "~" behind the "/" is not of this token: that costs a look too many.
+		escaped = escaped || has(word, '~') != 0
+		if slashes := has(word, '/'); slashes != 0 {
+			return end + bits.TrailingZeros64(slashes)/8, escaped
+		}
+	}
+	for ; end < len(path) && path[end] != '/'; end++ {
+		escaped = escaped || path[end] == '~'
+	}
+	return end, escaped
+}
+
+// has finds a byte in a word, as special does.
+func has(word uint64, c byte) uint64 {
+	word ^= uint64(c) * ones
+	return (word - ones) &^ word & highs
 }
 
 var (
 	slash          = []byte("/")
 	pointerEscapes = strings.NewReplacer("~1", "/", "~0", "~")
 )
-
-func unescape(token []byte) []byte {
-	if bytes.IndexByte(token, '~') < 0 {
-		return token
-	}
-	return []byte(pointerEscapes.Replace(string(token)))
-}
 
 // IsPointer reports whether path is a JSON Pointer (RFC 6901): empty, or
 // beginning with a slash, every "~" followed by "0" or "1".
@@ -322,9 +337,16 @@ func (v *View) member(at int32, name []byte) (int32, bool) {
 		return v.hashed(v.indexed(at), name)
 	}
 	tag := tagOf(name)
-	for child := at + 1; child < n.next; child = v.nodes[child].next {
-		if c := &v.nodes[child]; c.tag == tag && bytes.Equal(v.name(c), name) {
+	for child := at + 1; child < n.next; {
+		c := &v.nodes[child]
+		if c.tag == tag && bytes.Equal(v.name(c), name) {
 			return child, true
+		}
+		// Where most values have nothing in them, to guess is faster than to wait
+		// for c.next.
+		child++
+		if c.kind >= Array {
+			child = c.next
 		}
 	}
 	return 0, false
