@@ -88,7 +88,7 @@ bench-providers: plugins ## measure what it costs to describe a provider by sett
 	  go test -count=1 -timeout 30m -run '^TestMeasureProviders$$' ./bench
 	@cat bench/providers.txt
 
-bench-sandbox: plugins ## measure what the sandbox costs, and what a burning plugin costs its neighbours (5 minutes)
+bench-sandbox: plugins ## measure what the sandbox costs, and what a burning plugin costs its neighbours (5 to 15 minutes)
 	POSTERN_BENCH_SANDBOX=$(CURDIR)/bench/sandbox.txt POSTERN_BENCH_NEIGHBOURS=$(CURDIR)/bench/neighbours.txt \
 	  go test -count=1 -timeout 30m -run '^TestMeasure' ./host/wasm
 
