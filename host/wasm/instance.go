@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	goruntime "runtime"
 	"strings"
 
 	"github.com/tetratelabs/wazero"
@@ -78,6 +77,7 @@ func (in *instance) start() error {
 		}
 		ctx = experimental.WithMemoryAllocator(in, in.memory)
 	}
+	in.tank.Yield = in.memory.Unwatch // see RATIONALE: Why is only a short call kept on its thread?
 	var err error
 	in.api, err = m.runtime.InstantiateModule(ctx, m.compiled,
 		wazero.NewModuleConfig().WithName("").WithStartFunctions())
@@ -296,11 +296,7 @@ func (p *Plugin) enter(ctx context.Context, cb *host.Callback, run func(*instanc
 	if err != nil {
 		return err
 	}
-	if in.memory != nil {
-		goruntime.LockOSThread()
-		defer goruntime.UnlockOSThread()
-		in.memory.Watch()
-	}
+	in.memory.Watch()
 	in.begins(p, cb)
 	err = run(in)
 	cause := err
@@ -311,7 +307,9 @@ func (p *Plugin) enter(ctx context.Context, cb *host.Callback, run func(*instanc
 		in.guest.line(slog.LevelWarn, said)
 	}
 	in.guest.end()
-	m.pool.Give(ctx, in, in.renew(cause))
+	renewed := in.renew(cause)
+	in.memory.Unwatch()
+	m.pool.Give(ctx, in, renewed)
 	if err != nil {
 		err = host.Errorf(host.PluginFailed, "plugin %s: %w", m.version, err)
 		p.breaker.Trapped(trap{error: cause}) // without what the guest said: anybody may read it

@@ -77,7 +77,7 @@ type neighbourRound struct {
 func TestMeasureNeighbours(t *testing.T) {
 	setting := os.Getenv("POSTERN_BENCH_NEIGHBOURS")
 	if setting == "" {
-		t.Skip("measures for three minutes: set POSTERN_BENCH_NEIGHBOURS, or make bench-sandbox")
+		t.Skip("measures for three minutes: set POSTERN_BENCH_NEIGHBOURS, or make bench-neighbours")
 	}
 	all := []*neighbourhood{
 		{name: "alone", slices: true},
@@ -102,7 +102,7 @@ func TestMeasureNeighbours(t *testing.T) {
 		}
 	}
 	var out strings.Builder
-	out.WriteString(by(t, "make bench-sandbox"))
+	out.WriteString(by(t, "make bench-neighbours"))
 	for round := range neighbourRounds {
 		for _, i := range rand.Perm(len(all)) {
 			all[i].live(t, uint64(round))

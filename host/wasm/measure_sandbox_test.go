@@ -83,7 +83,7 @@ var waysToRun = []struct {
 func TestMeasureSandbox(t *testing.T) {
 	setting := os.Getenv("POSTERN_BENCH_SANDBOX")
 	if setting == "" {
-		t.Skip("measures for a minute: set POSTERN_BENCH_SANDBOX, or make bench-sandbox")
+		t.Skip("measures for some minutes: set POSTERN_BENCH_SANDBOX, or make bench-sandbox")
 	}
 	guests := map[string][]byte{"go": goGuest(t), "c": smallGuest(t)}
 	variants := []*variant{

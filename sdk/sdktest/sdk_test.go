@@ -247,21 +247,29 @@ func TestEvent_manyFields(t *testing.T) {
 			want   string // of the event, or
 			detail string
 		}{
-			"amount": {func(ev postern.Event, body postern.View) { ev.MapAmount(body, "/n", "/unit") },
-				`,"amount":"12.50","currency":"KWD"`, ""},
-			"neither": {func(ev postern.Event, body postern.View) { ev.MapAmount(body, "/no", "/null").Method("card") },
-				`,"method":"card"`, ""},
+			"amount": {
+				func(ev postern.Event, body postern.View) { ev.MapAmount(body, "/n", "/unit") },
+				`,"amount":"12.50","currency":"KWD"`, "",
+			},
+			"neither": {
+				func(ev postern.Event, body postern.View) { ev.MapAmount(body, "/no", "/null").Method("card") },
+				`,"method":"card"`, "",
+			},
 			"amount alone":   {func(ev postern.Event, body postern.View) { ev.MapAmount(body, "/n", "/no") }, "", "currency: absent"},
 			"currency alone": {func(ev postern.Event, body postern.View) { ev.MapAmount(body, "/null", "/unit") }, "", "amount: absent"},
 			"left out": {func(ev postern.Event, body postern.View) {
 				ev.Map(postern.FieldMethod, body, "/no").Map(postern.FieldTime, body, "/unit").Time("never").Map(postern.FieldBankRef, body, "/unit")
 			}, `,"references":{"bank":"KWD"}`, ""},
-			"component": {func(ev postern.Event, body postern.View) {
-				ev.Key("a").Map(postern.FieldKey, body, "/null").Method("card")
+			"component": {
+				func(ev postern.Event, body postern.View) {
+					ev.Key("a").Map(postern.FieldKey, body, "/null").Method("card")
+				},
+				"", "value of /null: absent",
 			},
-				"", "value of /null: absent"},
-			"second component": {func(ev postern.Event, _ postern.View) { ev.Key("a", strings.Repeat("x", 513), "c") },
-				"", "key component 2: too long or too many"},
+			"second component": {
+				func(ev postern.Event, _ postern.View) { ev.Key("a", strings.Repeat("x", 513), "c") },
+				"", "key component 2: too long or too many",
+			},
 		} {
 			got := judge(t, body, say(func(_ *postern.Callback, ev postern.Event, body postern.View) {
 				for range before {

@@ -51,8 +51,9 @@ type Tank struct {
 	// Gauge says what is left of the slice, below zero what the guest owes; nil
 	// before the instance is there.
 	Gauge Gauge
-	// Slice is what a guest burns between two yields.
+	// Slice is what a guest burns between two yields, and Yield is called at each.
 	Slice int64
+	Yield func()
 	// rest is what it may have beyond the slice, all what it was given, and owed
 	// what the gauge does not know of yet.
 	rest, all, owed int64
@@ -83,6 +84,7 @@ func (t *Tank) Used() int64 { return min(t.all-t.left(), t.all) }
 
 // Next begins the next slice, or panics with [Spent]: the trap.
 func (t *Tank) Next() {
+	t.Yield()
 	left := t.left()
 	if left < 0 {
 		panic(Spent(t.all))

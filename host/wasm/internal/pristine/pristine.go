@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"runtime"
 	"sync"
 
 	"github.com/tetratelabs/wazero/experimental"
@@ -150,14 +151,27 @@ func (m *Memory) Adopt(s *Snapshot) error {
 // failed there may be a hole in it that is another's by now.
 func (m *Memory) abandon() { m.reserved, m.size = nil, 0 }
 
-// Watch begins a call. Who calls it stays on one thread until [Memory.Restore]
-// (runtime.LockOSThread), and so does the guest. It saves the search: a first write
-// to a page is a page fault of the thread that writes, and where there was none the
-// pages that were written are those of the call before. Without it Restore
-// searches.
+// Watch begins a call, and keeps it on its thread (runtime.LockOSThread) until
+// [Memory.Restore] or [Memory.Unwatch], which the same goroutine must call. It saves
+// the search: a first write to a page is a page fault of the thread that writes, and
+// where there was none the pages that were written are those of the call before.
+// Without it Restore searches. Of no memory, nil, there is nothing to watch.
 func (m *Memory) Watch() {
-	if m.watched = m.complete && m.finder.counts; m.watched {
-		m.before, m.watched = m.faults()
+	if m == nil || !m.complete || !m.finder.counts || m.watched {
+		return
+	}
+	runtime.LockOSThread()
+	m.before, m.watched = m.faults()
+	if !m.watched {
+		runtime.UnlockOSThread()
+	}
+}
+
+// Unwatch lets the call go to other threads; where it is not watched it does nothing.
+func (m *Memory) Unwatch() {
+	if m != nil && m.watched {
+		m.watched = false
+		runtime.UnlockOSThread()
 	}
 }
 
@@ -166,8 +180,8 @@ func (m *Memory) quiet() bool {
 	if !m.watched {
 		return false
 	}
-	m.watched = false
 	after, counted := m.faults()
+	m.Unwatch()
 	return counted && after == m.before
 }
 

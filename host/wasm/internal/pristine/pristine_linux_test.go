@@ -205,6 +205,11 @@ func TestWatch(t *testing.T) {
 	if quiet == 0 {
 		t.Error("somebody is asked every time", read)
 	}
+	m.Watch()
+	m.Unwatch()
+	if m.quiet() {
+		t.Error("nobody need be asked of a call that may have gone to other threads")
+	}
 }
 
 // A way that fails in the middle of its life is given up, and not one call
